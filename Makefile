@@ -1,0 +1,44 @@
+# `make` lists the commands. Everything runs from this folder; settings are read from .env by the programs themselves.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+PYTHON := .venv/bin/python
+TESTS ?= tests
+
+.PHONY: help run test start stop restart status logs pause resume flatten lint
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: ## set up what is missing, start the bot, follow the trader's log; Ctrl-C stops it
+	@tools/setup.sh run && exec $(PYTHON) -m tools.up run
+
+test: ## set up what is missing, run the whole test suite (TESTS=tests/unit: a part of it)
+	@tools/setup.sh test && exec $(PYTHON) -m pytest -n 2 --dist loadgroup $(TESTS)
+
+start: ## start the bot in the background; returns when it is healthy
+	@tools/setup.sh run && exec $(PYTHON) -m tools.up start
+
+stop: ## stop the bot in order
+	@exec $(PYTHON) -m tools.up stop
+
+restart: ## check the settings and take them on; STAGE=trader restarts one stage
+	@tools/setup.sh run && exec $(PYTHON) -m tools.up restart $(STAGE)
+
+status: ## a line per stage: state, process, uptime, restarts
+	@exec $(PYTHON) -m tools.up status
+
+logs: ## follow the logs; STAGE=trader follows one
+	@exec $(PYTHON) -m tools.up logs $(STAGE)
+
+pause: ## no new entries; exits go on
+	@exec $(PYTHON) -m tools.control pause
+
+resume: ## entries again
+	@exec $(PYTHON) -m tools.control resume
+
+flatten: ## sell what is held, at the market; no new entries until `make resume`
+	@exec $(PYTHON) -m tools.control flatten
+
+lint: ## check style and types
+	@tools/setup.sh test && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy .
