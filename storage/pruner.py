@@ -1,0 +1,59 @@
+"""Keeps `bot_data.db` bounded: market rows by age in market time, notes by number; the ledger is never touched."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, delete, func, literal_column, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from storage.schema import candles, equity, events, gaps, signals
+
+ROWS_KEPT = 100_000  # of equity, events and gaps each
+PAGES_AT_ONCE = 2_000  # given back to the file system in one go: 8 MB, a few ms
+
+ROWID: ColumnElement[int] = literal_column("rowid")
+
+
+@dataclass(slots=True, frozen=True)
+class Pruned:
+    """How many rows went."""
+
+    candles: int
+    signals: int
+    notes: int  # of equity, events and gaps
+
+
+def retention_ms(retention_minutes: int, warmup_candles: int, timeframe_ms: int) -> int:
+    """How far behind the newest market time rows are kept, in ms."""
+    return max(retention_minutes * 60_000, warmup_candles * timeframe_ms)
+
+
+def prune(engine: Engine, keep_ms: int, rows_kept: int = ROWS_KEPT) -> Pruned:
+    """Deletes what is too old or too much, in one transaction, and gives free pages back to the file system."""
+    with engine.begin() as connection:
+        pruned = _prune(connection, keep_ms, rows_kept)
+    connection_of_driver = engine.raw_connection()
+    try:
+        # Each step of this statement frees one page: without fetching to its end it would free one.
+        cursor = connection_of_driver.cursor()
+        cursor.execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
+        cursor.fetchall()
+        cursor.close()
+    finally:
+        connection_of_driver.close()
+    return pruned
+
+
+def _prune(connection: Connection, keep_ms: int, rows_kept: int) -> Pruned:
+    newest = connection.execute(select(func.max(candles.c.time))).scalar()
+    old_candles = old_signals = 0
+    if newest is not None:
+        oldest_kept = newest - keep_ms
+        old_candles = connection.execute(delete(candles).where(candles.c.time < oldest_kept)).rowcount
+        without_order = signals.c.client_order_id == ""
+        old_signals = connection.execute(delete(signals).where(without_order, signals.c.time < oldest_kept)).rowcount
+    notes = 0
+    for table in (equity, events, gaps):
+        last = connection.execute(select(func.max(ROWID)).select_from(table)).scalar()
+        if last is not None and last > rows_kept:
+            notes += connection.execute(delete(table).where(ROWID <= last - rows_kept)).rowcount
+    return Pruned(old_candles, old_signals, notes)

@@ -1,0 +1,83 @@
+"""Market rows go with age in market time, notes with number; the file shrinks; the ledger stays."""
+
+import pytest
+
+from bus.messages import Gap
+from storage.migrations import migrate
+from storage.pruner import prune, retention_ms
+from storage.queries import History
+from storage.writer import Batch, Writer
+from tests.unit import storage_samples as samples
+from tests.unit.storage_samples import MINUTE, START
+
+
+@pytest.fixture
+def writer(tmp_path):
+    writer = Writer(tmp_path / "bot_data.db")
+    migrate(writer.engine, writer.database, 1)
+    yield writer
+    writer.close()
+
+
+@pytest.mark.parametrize("retention, warmup, timeframe, minutes", [(60, 50, MINUTE, 60), (60, 50, 5 * MINUTE, 250)])
+def test_the_longer_of_retention_and_warm_up_counts(retention, warmup, timeframe, minutes):
+    assert retention_ms(retention, warmup, timeframe) == minutes * MINUTE
+
+
+def test_candles_go_by_the_newest_market_time_of_all_pairs(writer):
+    batch = Batch()
+    for minute in range(200):
+        batch.add_candle(samples.candle(minute))
+    batch.add_candle(samples.candle(10, pair="QUIET"))
+    batch.add_candle(samples.candle(150, pair="QUIET"))
+    writer.write(batch)
+    assert prune(writer.engine, 60 * MINUTE).candles == 140
+    history = History(writer.database)
+    times = [row["time"] for row in history.candles(samples.PAIR)]
+    assert (times[0], times[-1], len(times)) == (START + 139 * MINUTE, START + 199 * MINUTE, 61)
+    assert [row["time"] for row in history.candles("QUIET")] == [START + 150 * MINUTE]
+
+
+def test_old_signals_go_unless_they_made_an_order(writer):
+    batch = Batch()
+    for number in range(1, 11):
+        batch.add_entry(1, number, samples.signal(number, f"scalp-{number}" if number % 2 else ""))
+    batch.add_candle(samples.candle(100))
+    writer.write(batch)
+    assert prune(writer.engine, 60 * MINUTE).signals == 5
+    assert {row["id"] for row in History(writer.database).signals()} == {1, 3, 5, 7, 9}
+
+
+def test_notes_are_capped_by_number(writer):
+    batch = Batch()
+    for number in range(1, 51):
+        batch.add_entry(1, number, samples.equity(number))
+        batch.add_event(1, number, samples.event(str(number)))
+        batch.add_gap(Gap("s", "candle/0/", 1, number, number, 5))
+    writer.write(batch)
+    assert prune(writer.engine, MINUTE, rows_kept=20).notes == 90
+    history = History(writer.database)
+    assert [row["message"] for row in history.events(100)] == [str(number) for number in range(31, 51)]
+    assert len(history.equity()) == len(history.gaps()) == 20
+    assert prune(writer.engine, MINUTE, rows_kept=20).notes == 0
+
+
+def test_an_empty_database_is_pruned_to_itself(writer):
+    pruned = prune(writer.engine, MINUTE)
+    assert (pruned.candles, pruned.signals, pruned.notes) == (0, 0, 0)
+
+
+def test_the_file_is_bounded_and_shrinks_when_less_is_kept(writer):
+    sizes = []
+    for start in range(0, 60_000, 3_000):
+        batch = Batch()
+        for minute in range(start, start + 3_000):
+            batch.add_candle(samples.candle(minute))
+        writer.write(batch)
+        prune(writer.engine, 3_000 * MINUTE)
+        writer.checkpoint()
+        sizes.append(writer.total_bytes())
+    assert max(sizes[10:]) <= max(sizes[:10])
+    prune(writer.engine, 10 * MINUTE)
+    writer.checkpoint()
+    assert writer.total_bytes() < sizes[-1] / 3

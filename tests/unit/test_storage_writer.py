@@ -1,0 +1,229 @@
+"""Batches become rows, each exactly once, with the cursor in the same transaction."""
+
+from pathlib import Path
+
+import pytest
+
+from bus.messages import Gap
+from storage.migrations import migrate
+from storage.queries import History
+from storage.writer import TRADER, Batch, Writer
+from tests.unit import storage_samples as samples
+
+JOURNAL = 12345
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "bot_data.db"
+
+
+@pytest.fixture
+def writer(database):
+    writer = opened(database)
+    yield writer
+    writer.close()
+
+
+def opened(database: Path) -> Writer:
+    writer = Writer(database)
+    migrate(writer.engine, database, 1)
+    return writer
+
+
+def batch_of(*events, first: int = 1, journal: int = JOURNAL) -> Batch:
+    batch = Batch()
+    for number, event in enumerate(events, start=first):
+        batch.add_entry(journal, number, event)
+    return batch
+
+
+def test_each_message_finds_its_table(writer, database):
+    batch = batch_of(
+        samples.order(1, "scalp-1"),
+        samples.fill(2, 1),
+        samples.order(3, "scalp-1", "filled", "0.00120"),
+        samples.trade(4, 1),
+        samples.position(5),
+        samples.signal(6, "scalp-1"),
+        samples.equity(7),
+    )
+    batch.add_candle(samples.candle(0, closed=False))
+    batch.add_candle(samples.candle(0, close=102.0))
+    batch.add_event(9, 0, samples.event("connected"))
+    batch.add_gap(Gap("storage", "candle/0/", 3, 5, 8, 1234))
+    written = writer.write(batch)
+    assert (written.rows, written.trades, written.repeated) == (9, 1, 0)
+    history = History(database)
+    assert [row["close"] for row in history.candles(samples.PAIR)] == [102.0]
+    [order] = history.orders()
+    assert (order["status"], order["filled"], order["price"]) == ("filled", 0.0012, None)
+    [fill] = history.fills()
+    assert (fill["price"], fill["price_text"], fill["quantity_text"]) == (64000.1, "64000.10", "0.00120")
+    assert fill["fee_text"] == "0.0384000600"
+    [trade] = history.trades()
+    assert trade["profit"] is None and trade["id"] == 1
+    [signal] = history.signals()
+    assert (signal["id"], signal["number"], signal["time"]) == (6, 6, samples.START + 6000)
+    assert history.equity()[0]["balance"] == 10500.5
+    assert history.events()[0]["message"] == "connected"
+    assert history.gaps() == [{"topic": "candle/0/", "epoch": 3, "first": 5, "last": 8, "time": 1234}]
+    assert writer.cursors() == {TRADER: (JOURNAL, 7), "event/0/ feeder": (9, 0)}
+    assert history.cursor() == (JOURNAL, 7)
+
+
+def test_what_is_behind_the_cursor_is_dropped(writer, database):
+    writer.write(batch_of(samples.equity(1), samples.equity(2)))
+    again = writer.write(batch_of(samples.equity(1), samples.equity(2), samples.equity(3)))
+    assert (again.rows, again.repeated) == (1, 2)
+    assert len(History(database).equity()) == 3
+
+
+def test_events_are_counted_per_stage_and_start(writer, database):
+    def events(epoch, *numbers, stage="feeder"):
+        batch = Batch()
+        for number in numbers:
+            batch.add_event(epoch, number, samples.event(f"{epoch}-{number}", stage))
+        return batch
+
+    for batch in (events(1, 0, 1), events(1, 0, 1, 2), events(1, 0, stage="trader"), events(2, 0, 1), events(2, 1)):
+        writer.write(batch)
+    texts = [row["message"] for row in History(database).events()]
+    assert texts == ["1-0", "1-1", "1-2", "1-0", "2-0", "2-1"]
+
+
+def test_the_pair_is_named_once_in_an_event(writer, database):
+    batch = Batch()
+    batch.add_event(1, 0, samples.event("bought", pair="B-BTC_USDT"))
+    batch.add_event(1, 1, samples.event("sold B-BTC_USDT", pair="B-BTC_USDT"))
+    writer.write(batch)
+    assert [row["message"] for row in History(database).events()] == ["B-BTC_USDT: bought", "sold B-BTC_USDT"]
+
+
+def test_the_end_of_a_refusal_tells_how_often(writer, database):
+    refused = "refused:stale"
+    writer.write(batch_of(samples.signal(1, "", refused), samples.signal(2, "", f"{refused} ended", 17)))
+    outcomes = [row["outcome"] for row in History(database).signals()]
+    assert outcomes == ["refused:stale ended, 17 times", "refused:stale"]
+
+
+def test_a_malformed_amount_is_told_when_it_is_added_and_changes_nothing(writer):
+    batch = batch_of(samples.equity(1))
+    broken = samples.FillEvent(
+        samples.at(2), 1, "k", "", samples.PAIR, "buy", "12,5", "1", "0", "USDT", samples.START
+    )
+    with pytest.raises(ValueError):
+        batch.add_entry(JOURNAL, 2, broken)
+    assert batch.reached == {TRADER: (JOURNAL, 1)} and len(batch) == 1
+    batch.skip_to(TRADER, JOURNAL, 2)
+    writer.write(batch)
+    assert writer.cursors()[TRADER] == (JOURNAL, 2)
+
+
+def test_a_failing_batch_leaves_nothing(writer, database):
+    writer.write(batch_of(samples.equity(1)))
+    batch = batch_of(samples.equity(2), first=2)
+    batch.numbered.append((TRADER, JOURNAL, 3, "events", (None, None, "s", "info", "time may not be null")))
+    with pytest.raises(writer.driver_errors):
+        writer.write(batch)
+    assert writer.cursors() == {TRADER: (JOURNAL, 1)}
+    assert len(History(database).equity()) == 1
+    writer.write(batch_of(samples.equity(2), first=2))  # the connection is free for the next transaction
+    assert len(History(database).equity()) == 2
+
+
+def test_a_locked_database_is_told_and_the_batch_can_be_written_later(writer, database):
+    other = opened(database)
+    lock = other.engine.connect()
+    lock.exec_driver_sql("DELETE FROM gaps")
+    batch = batch_of(samples.trade(1, 1))
+    with pytest.raises(writer.driver_errors, match="locked"):
+        writer.write(batch)
+    lock.close()
+    other.close()
+    assert writer.write(batch).trades == 1
+
+
+def test_another_journal_is_applied_from_its_first_entry_and_the_old_ledger_is_kept_aside(writer, database):
+    writer.write(batch_of(samples.order(1, "old"), samples.fill(2, 1, "old"), samples.trade(3, 1), samples.equity(4)))
+    written = writer.write(batch_of(samples.trade(1, 1, "-2.5", "new"), journal=777))
+    assert len(written.told) == 1 and "bot_data.before-journal-777.db" in written.told[0]
+    history = History(database)
+    assert [row["client_order_id"] for row in history.trades()] == ["new"]
+    assert history.realized() == -2.5
+    assert (history.orders(), history.fills(), history.equity()) == ([], [], [])
+    assert writer.cursors()[TRADER] == (777, 1)
+    kept = History(database.with_name("bot_data.before-journal-777.db"))
+    assert [row["client_order_id"] for row in kept.trades()] == ["scalp-1"] and len(kept.fills()) == 1
+    with pytest.raises(writer.driver_errors, match="kept for ever"):
+        writer._read("DELETE FROM trades")  # the triggers are back
+
+
+def test_another_journal_over_an_empty_ledger_needs_no_copy(writer, database):
+    writer.write(batch_of(samples.position(1)))
+    assert writer.write(batch_of(samples.trade(1, 1), journal=777)).told == ()
+    assert list(database.parent.glob("*.before-*")) == []
+
+
+def test_totals_and_realized_are_sums_over_all_trades(writer, database):
+    history = History(database)
+    profits = [None, "1.5", None, "-0.25", None, "0"]
+    writer.write(batch_of(*(samples.trade(n, n, profit) for n, profit in enumerate(profits, start=1))))
+    assert history.realized() == 1.25
+    totals = history.totals()
+    assert totals.pop("fees") == pytest.approx(6 * 0.0384)
+    assert totals == {"trades": 3, "wins": 1, "losses": 1, "realized": 1.25, "last_id": 6}
+    assert history.last_ids() == {"trades": 6, "fills": 0, "events": 0}
+
+
+def test_history_answers_before_there_is_a_file_and_makes_none(tmp_path):
+    history = History(tmp_path / "books" / "bot_data.db")
+    assert history.candles("P") == history.trades() == history.equity() == history.events() == history.gaps() == []
+    assert (history.realized(), history.cursor(), history.totals()["trades"]) == (0.0, None, 0)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty.db").touch()
+    assert History(tmp_path / "empty.db").trades() == []
+
+
+def test_history_limits_and_orders_its_answers(writer, database):
+    batch = Batch()
+    for minute in range(5):
+        batch.add_candle(samples.candle(minute))
+        batch.add_candle(samples.candle(minute, pair="B-ETH_USDT"))
+    writer.write(batch)
+    writer.write(batch_of(*(samples.trade(n, n) for n in range(1, 6))))
+    history = History(database)
+    assert [row["time"] for row in history.candles(samples.PAIR, 2)] == [
+        samples.START + 3 * samples.MINUTE,
+        samples.START + 4 * samples.MINUTE,
+    ]
+    assert [row["id"] for row in history.trades(2)] == [5, 4]
+    assert history.trades(2, "B-ETH_USDT") == []
+    assert len(history.candles("B-ETH_USDT", 100)) == 5
+
+
+def test_history_cannot_write(writer, database):
+    with History(database)._engine.connect() as connection, pytest.raises(Exception, match="readonly"):
+        connection.exec_driver_sql("DELETE FROM candles")
+
+
+def test_a_reader_sees_whole_batches_while_the_writer_writes(writer, database):
+    history = History(database)
+    for number in range(1, 200, 2):
+        writer.write(batch_of(samples.trade(number, number), samples.trade(number + 1, number + 1), first=number))
+        assert history.totals()["last_id"] == number + 1
+
+
+def test_a_held_reader_does_not_stop_the_writer_and_the_log_shrinks_after_it(writer, database):
+    held = History(database)._engine.connect()
+    held.exec_driver_sql("BEGIN")
+    held.exec_driver_sql("SELECT count(*) FROM trades").fetchall()
+    for number in range(1, 400):
+        writer.write(batch_of(samples.trade(number, number), first=number))
+    assert held.exec_driver_sql("SELECT count(*) FROM trades").scalar() == 0
+    writer.checkpoint()
+    assert writer.wal_bytes() > 0
+    held.close()
+    writer.checkpoint()
+    assert writer.wal_bytes() == 0
+    assert len(History(database).trades(1000)) == 399
