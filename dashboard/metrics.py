@@ -1,0 +1,104 @@
+"""/metrics: the page's state as Prometheus families, built when asked for and kept nowhere.
+
+No global registry: nothing about this process itself is added, the numbers are those that the page shows.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from dashboard.health import checks
+from dashboard.payloads import Totals, number
+from dashboard.state import PageState
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Once:
+    """A collector over families that are already made."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self.families = families
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self.families
+
+
+def exposition(state: PageState, totals: Totals, clients: int, now_ns: int) -> bytes:
+    """The text of /metrics."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Once([*_stages(state, now_ns), *_pairs(state, now_ns), *_book(state, totals, clients, now_ns)]))
+    return generate_latest(registry)
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], rows: list[tuple[list[str], Any]]) -> Metric:
+    family = GaugeMetricFamily(f"scalp_{name}", text, labels=labels)
+    for values, found in rows:
+        value = number(found)
+        if value is not None:
+            family.add_metric(values, value)
+    return family
+
+
+def _stages(state: PageState, now_ns: int) -> Iterator[Metric]:
+    stages = list(state.stages.values())
+    one = ("stage",)
+    alive = [([s.name], s.alive(now_ns)) for s in stages]
+    yield _gauge("stage_up", "1 while the stage was heard within 3 s", one, alive)
+    age = [([s.name], (now_ns - s.heard_ns) / 1e9) for s in stages if s.heard_ns is not None]
+    yield _gauge("stage_last_heard_seconds", "Time since the stage was last heard", one, age)
+    known = [(s.name, s.beat) for s in stages if s.beat is not None]
+    restarts = [([name], beat.restarts) for name, beat in known]
+    yield _gauge("stage_restarts", "Restarts since the pipeline was started", one, restarts)
+    latency = [([n, q], b.latency_us[i] / 1e6) for n, b in known for i, q in enumerate(("0.5", "0.99"))]
+    yield _gauge(
+        "stage_latency_seconds",
+        "Arrival of a message to its publication, last minute",
+        ("stage", "quantile"),
+        latency,
+    )
+    facts = [([n, k], v) for n, b in known for k, v in b.facts.items() if isinstance(v, int | float)]
+    yield _gauge("stage_fact", "A stage's own figure, by name", ("stage", "fact"), facts)
+    differs = [([s.name], s.name in state.differs) for s in stages]
+    yield _gauge("stage_settings_differ", "1 while settings or record layout differ from the page's", one, differs)
+
+
+def _pairs(state: PageState, now_ns: int) -> Iterator[Metric]:
+    one = ("pair",)
+    views = [(p.name, p.view) for p in state.pairs.values() if p.view is not None]
+    yield _gauge("price", "Last trade", one, [([n], v.price) for n, v in views])
+    yield _gauge("rsi", "RSI over the forming candle", one, [([n], v.rsi) for n, v in views])
+    bands = [([n, b], getattr(v, f"bb_{b}")) for n, v in views for b in ("lower", "middle", "upper")]
+    yield _gauge("bollinger", "Bollinger band", ("pair", "band"), bands)
+    ages = [([p.name], (now_ns - p.moved_ns) / 1e9) for p in state.pairs.values() if p.moved_ns is not None]
+    yield _gauge("price_age_seconds", "Time since the last trade was seen", one, ages)
+    held = [(p.name, p.status) for p in state.pairs.values() if p.status is not None]
+    yield _gauge("position_quantity", "Held, in base currency", one, [([n], s.quantity) for n, s in held])
+    yield _gauge("stop_price", "Trailing stop", one, [([n], s.stop_price) for n, s in held])
+    yield _gauge("unrealized_quote", "Unrealised P&L net of the exit fee", one, [([n], s.unrealized) for n, s in held])
+    yield _gauge("wallet_base", "Base currency in the wallet", one, [([n], s.wallet_base) for n, s in held])
+    states = [([n, s.status, s.mode], 1) for n, s in held]
+    yield _gauge("status", "1 for the status and mode in force", ("pair", "status", "mode"), states)
+
+
+def _book(state: PageState, totals: Totals, clients: int, now_ns: int) -> Iterator[Metric]:
+    found = checks(state, now_ns)
+    yield _gauge("healthy", "1 when /healthz answers 200", (), [([], all(c.ok for c in found))])
+    yield _gauge("check_ok", "One check of /healthz", ("check",), [([c.name], c.ok) for c in found])
+    age = state.market_age_ms(now_ns)
+    yield _gauge(
+        "market_age_seconds", "Age of the last proof of the market", (), [([], None if age is None else age / 1000)]
+    )
+    statuses = [p.status for p in state.pairs.values() if p.status is not None]
+    yield _gauge("realized_quote", "Sum of profits of the book", (), [([], s.realized) for s in statuses[:1]])
+    yield _gauge("wallet_quote", "Quote currency in the wallet", (), [([], s.wallet_quote) for s in statuses[:1]])
+    results = [(["win"], totals.wins), (["loss"], totals.losses)]
+    yield _gauge("trades", "Completed exits of the book", ("result",), results)
+    yield _gauge("fees_quote", "Fees paid by the book", (), [([], totals.fees)])
+    yield _gauge("stream_clients", "Pages that listen", (), [([], clients)])
+    events = CounterMetricFamily("scalp_events", "Events heard by this page, by level", labels=("level",))
+    for level, count in sorted(state.levels.items()):
+        events.add_metric([level], count)
+    yield events

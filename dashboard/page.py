@@ -1,0 +1,112 @@
+"""What the routes work on: the state, its history and its listeners, with the clock that joins them."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from core.clock import Clock
+from core.pairs import canonical
+from dashboard import health, payloads
+from dashboard.health import Check
+from dashboard.history import History, HistoryError
+from dashboard.payloads import Totals
+from dashboard.state import PageState
+from dashboard.stream import Broadcaster
+
+
+class UnknownPair(Exception):
+    """A pair that nobody follows; `known` are those that are."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(f"unknown pair {name[:60]!r}; known are: {', '.join(known)}")
+        self.known = known
+
+
+class Page:
+    """One per process."""
+
+    def __init__(self, state: PageState, history: History, clock: Clock) -> None:
+        self.state = state
+        self.history = history
+        self.clock = clock
+        self.broadcaster = Broadcaster(clock.wall_ms())
+        self._health_at = 0
+
+    def pair(self, name: str | None) -> str:
+        """The followed pair that `name` means, in the venue's or in BASE/QUOTE spelling; the first one for None."""
+        known = self.state.pair_names()
+        if not name:
+            return known[0]
+        if name in known:
+            return name
+        for candidate in known:
+            if _same(candidate, name):
+                return candidate
+        raise UnknownPair(name, known)
+
+    def totals(self) -> Totals:
+        """Sums over the book's trades, up to the last one heard."""
+        return payloads.add_live(self.history.known_totals, self.state.trades)
+
+    def stats(self, pair: str) -> dict[str, Any]:
+        """The answer of /api/stats."""
+        return payloads.stats(self.state, pair, self.totals(), self.clock.monotonic_ns())
+
+    def checks(self) -> list[Check]:
+        """The checks of /healthz."""
+        return health.checks(self.state, self.clock.monotonic_ns())
+
+    async def candles(self, pair: str, limit: int) -> list[dict[str, Any]]:
+        """Stored candles and the forming one, oldest first."""
+        stored = await self.history.candles(pair, limit)
+        return payloads.merge_candles(stored, self.state.forming(pair), limit)
+
+    async def trades(self, limit: int) -> list[dict[str, Any]]:
+        """Completed entries and exits, oldest first."""
+        stored = await self.history.trades(limit)
+        return payloads.merge_trades(stored, self.state.trades, limit)
+
+    def show(self, record_latency: Callable[[float], None]) -> None:
+        """Encode what changed since the last call and wake the listeners; nothing is done when nobody looks."""
+        cast, state = self.broadcaster, self.state
+        if not cast.clients:
+            return
+        now_ns, totals = self.clock.monotonic_ns(), self.totals()
+        moved = False
+        for name in cast.watched:
+            version = state.pairs[name].version
+            build = _later(payloads.tick, state, name, totals, now_ns)
+            if cast.publish(f"tick:{name}", "tick", version, now_ns, build):
+                moved = True
+                arrived = state.take_arrival(name)
+                if arrived is not None:
+                    record_latency((self.clock.monotonic_ns() - arrived) / 1000)
+        found = health.checks(state, now_ns)
+        failing = sum(1 << i for i, check in enumerate(found) if not check.ok)
+        # Heartbeats come every second; of them alone the page needs no news between two of its own seconds.
+        if cast.publish("health", "health", failing, now_ns, lambda: payloads.health(state, totals, found, now_ns)):
+            moved = True
+        if cast.publish("logs", "logs", state.logs_version, now_ns, lambda: [payloads.log_row(e) for e in state.logs]):
+            moved = True
+        if moved:
+            cast.wake()
+
+    async def keep_totals_fresh(self, every_s: float, on_error: Callable[[HistoryError], None]) -> None:
+        """Ask storage for sums and gaps again and again; what it has not written yet is added from the bus."""
+        while True:
+            try:
+                await self.history.refresh_totals()
+            except HistoryError as error:
+                on_error(error)
+            await asyncio.sleep(every_s)
+
+
+def _same(known: str, asked: str) -> bool:
+    try:
+        return canonical(known) == canonical(asked)
+    except ValueError:
+        return False
+
+
+def _later(build: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    return lambda: build(*arguments)

@@ -1,0 +1,132 @@
+"""The HTTP face: routes over a Page. Every error is one JSON object with one clear line."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, Response
+from fastapi.sse import EventSourceResponse
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from dashboard import metrics
+from dashboard.headers import Guard
+from dashboard.history import HistoryError
+from dashboard.page import Page, UnknownPair
+
+STATIC = Path(__file__).resolve().parent / "static"
+CONTROL_REFUSED = (
+    "control from the page is not in this release: it needs a login, which a later one brings with DASHBOARD_PASSWORD; "
+    "on the machine itself use: make pause | make resume | make flatten"
+)
+
+Limit = Annotated[int, Query(ge=1, le=5000)]
+PairName = Annotated[str | None, Query(max_length=60)]
+
+
+def answer(content: Any, status: int = 200) -> Response:
+    """`content` as JSON."""
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def failed(text: str, status: int, **more: Any) -> Response:
+    """An error as the page and scripts read it."""
+    return answer({"error": text, **more}, status)
+
+
+def create_app(page: Page, machine: str, allowed_hosts: tuple[str, ...]) -> ASGIApp:
+    """The app with its guard around it; `machine` is this computer's name."""
+    # No schema and no docs pages: those would load scripts from elsewhere.
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    _errors(app)
+    _reading(app, page)
+    _operating(app, page)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    return Guard(app, machine, allowed_hosts)
+
+
+def _errors(app: FastAPI) -> None:
+    @app.exception_handler(UnknownPair)
+    async def unknown(_: Request, error: Exception) -> Response:
+        return failed(str(error), 404, pairs=error.known if isinstance(error, UnknownPair) else [])
+
+    @app.exception_handler(HistoryError)
+    async def unreadable(_: Request, error: Exception) -> Response:
+        return failed(str(error), 503)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: Exception) -> Response:
+        return failed(_first_problem(error), 400)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        text = {404: f"there is nothing at {request.url.path[:100]}", 405: f"{request.method} is not answered here"}
+        return failed(text.get(status, str(getattr(error, "detail", error))), status)
+
+
+def _first_problem(error: Exception) -> str:
+    if not isinstance(error, RequestValidationError):
+        return str(error)
+    first = error.errors()[0]
+    given = str(first.get("input"))[:60]
+    return f"{first['loc'][-1]}={given}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _reading(app: FastAPI, page: Page) -> None:
+    @app.get("/")
+    async def index() -> Response:
+        return FileResponse(STATIC / "index.html", media_type="text/html")
+
+    @app.get("/favicon.ico")
+    async def icon() -> Response:
+        return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
+
+    @app.get("/api/stats")
+    async def stats(pair: PairName = None) -> Response:
+        return answer(page.stats(page.pair(pair)))
+
+    @app.get("/api/page")
+    async def settings() -> Response:
+        return answer(page.state.config)
+
+    @app.get("/api/candles")
+    async def candles(pair: PairName = None, limit: Limit = 500) -> Response:
+        return answer(await page.candles(page.pair(pair), limit))
+
+    @app.get("/api/trades")
+    async def trades(limit: Limit = 100) -> Response:
+        return answer(await page.trades(limit))
+
+    @app.get("/api/equity")
+    async def equity(limit: Limit = 1440) -> Response:
+        return answer(await page.history.equity(limit))
+
+    @app.get("/api/stream")
+    async def stream(pair: PairName = None) -> Response:
+        name = page.pair(pair)
+        if page.broadcaster.full():
+            return failed(f"{page.broadcaster.clients} pages listen already; close one and reload", 503)
+        headers = {"x-accel-buffering": "no"}
+        return EventSourceResponse(page.broadcaster.stream(name), headers=headers)
+
+
+def _operating(app: FastAPI, page: Page) -> None:
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        found = page.checks()
+        failing = {check.name: check.text for check in found if not check.ok}
+        body = {"ok": not failing, "failing": failing, "checks": {check.name: check.text for check in found}}
+        return answer(body, 503 if failing else 200)
+
+    @app.get("/metrics")
+    async def exposition() -> Response:
+        text = metrics.exposition(page.state, page.totals(), page.broadcaster.clients, page.clock.monotonic_ns())
+        return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
+
+    @app.post("/api/control")
+    async def control() -> Response:
+        return failed(CONTROL_REFUSED, 403, setting="DASHBOARD_PASSWORD")

@@ -1,0 +1,327 @@
+"""A dashboard with an invented market behind it, for the browser test and for looking at the page.
+
+`python -m tests.browser.demo PORT [--speed N] [--state STATE]` serves it; STATE: trading (default), warming, down, halted, many.
+The market is a function of the seed, moves at 5 Hz and trades by a toy rule; no process of the pipeline is needed.
+"""
+
+import argparse
+import asyncio
+import math
+import random
+import time
+from typing import Any
+
+import uvicorn
+
+from bus.messages import At, Beat, Candle, Entry, Event, Gap, PositionEvent, SpanEvent, Status, TradeEvent, View
+from core.clock import LiveClock, iso_utc
+from dashboard.history import History
+from dashboard.page import Page
+from dashboard.routes import create_app
+from dashboard.state import STAGES, Config, PageState
+
+PAIR = "B-BTC_USDT"
+MINUTE = 60_000
+QUANTITY = 0.14625
+
+
+def config(**changes: Any) -> Config:
+    """The settings of the invented bot."""
+    known: dict[str, Any] = {
+        "bot": "scalp",
+        "venue": "sandbox",
+        "book": "sim-sandbox-coindcx-seed1",
+        "live": False,
+        "pairs": (PAIR,),
+        "timeframe": "1m",
+        "timeframe_ms": MINUTE,
+        "stale_seconds": 30.0,
+        "rsi_kind": "wilder",
+        "rsi_period": 14,
+        "rsi_buy": 30.0,
+        "rsi_sell": 70.0,
+        "rsi_crash": 20.0,
+        "bb_period": 20,
+        "bb_stddev": 2.0,
+        "trailing_stop_pct": 0.005,
+        "settings_hash": 1,
+        "layout_hash": 2,
+    }
+    return Config(**(known | changes))
+
+
+class Market:
+    """A seeded walk with sell-offs, its candles, and a toy position on it."""
+
+    def __init__(self, seed: int, now_ms: int, history: int = 240) -> None:
+        self.random = random.Random(seed)
+        self.price = 67_800.0
+        self.pull = 0.0
+        self.closes: list[float] = []
+        self.gain = self.loss = 20.0
+        self.candles: list[dict[str, Any]] = []
+        self.trades: list[dict[str, Any]] = []
+        self.events: list[Event] = []
+        self.entry: float | None = None
+        self.highest = 0.0
+        self.opened_ms: int | None = None
+        self.realized = 0.0
+        self.bucket: dict[str, Any] | None = None
+        start = (now_ms // MINUTE - history) * MINUTE
+        for i in range(history * 12):
+            self.step(start + i * 5_000)
+
+    def step(self, ms: int) -> bool:
+        """One trade at `ms`; True when the position changed."""
+        if self.random.random() < 0.004:
+            self.pull = -self.random.uniform(15, 45)
+        self.pull *= 0.86
+        drift = 0.35 * math.sin(ms / 1.1e6) + self.pull
+        self.price = round(self.price + self.random.gauss(drift, 9.0), 1)
+        time_ms = ms // MINUTE * MINUTE
+        if self.bucket is None or self.bucket["time"] != time_ms:
+            if self.bucket is not None:
+                self._close()
+            p = self.price
+            self.bucket = {"time": time_ms, "open": p, "high": p, "low": p, "close": p, "volume": 0.0, "trades": 0}
+        b, p = self.bucket, self.price
+        b["high"], b["low"], b["close"] = max(b["high"], p), min(b["low"], p), p
+        b["volume"] = round(b["volume"] + self.random.expovariate(9), 5)
+        b["trades"] += 1
+        b |= self._indicators()
+        return self._trade(ms)
+
+    def _close(self) -> None:
+        assert self.bucket is not None
+        self.candles.append(self.bucket)
+        if self.closes:
+            move = self.bucket["close"] - self.closes[-1]
+            self.gain += (max(move, 0) - self.gain) / 14
+            self.loss += (max(-move, 0) - self.loss) / 14
+        self.closes = [*self.closes, self.bucket["close"]][-50:]
+
+    def _indicators(self) -> dict[str, float | None]:
+        closes = [*self.closes, self.price][-20:]
+        if len(closes) < 20:
+            return {"rsi": None, "bb_lower": None, "bb_middle": None, "bb_upper": None}
+        middle = sum(closes) / 20
+        width = 2 * math.sqrt(sum((c - middle) ** 2 for c in closes) / 20)
+        move = self.price - self.closes[-1]
+        gain, loss = (13 * self.gain + max(move, 0)) / 14, (13 * self.loss + max(-move, 0)) / 14
+        rsi = 100 - 100 / (1 + gain / loss) if loss else 100.0
+        return {"rsi": rsi, "bb_lower": middle - width, "bb_middle": middle, "bb_upper": middle + width}
+
+    def _trade(self, ms: int) -> bool:
+        b = self.bucket
+        assert b is not None
+        if b["rsi"] is None:
+            return False
+        if self.entry is None:
+            reason = "crash_catch" if b["rsi"] < 20 else "mean_reversion" if b["rsi"] < 32 else ""
+            if reason and self.price < b["bb_lower"]:
+                self.entry, self.highest, self.opened_ms = self.price, self.price, ms
+                self._row(ms, "buy", reason, None)
+                return True
+            return False
+        self.highest = max(self.highest, self.price)
+        reason = "trailing_stop" if self.price <= self.highest * 0.995 else "take_profit" if b["rsi"] > 66 else ""
+        if not reason:
+            return False
+        fee = (self.entry + self.price) * QUANTITY * 5e-4
+        profit = (self.price - self.entry) * QUANTITY - fee
+        self.realized += profit
+        self._row(ms, "sell", reason, profit)
+        self.entry = self.opened_ms = None
+        return True
+
+    def _row(self, ms: int, action: str, reason: str, profit: float | None) -> None:
+        number = len(self.trades) + 1
+        self.trades.append(
+            {
+                "id": number,
+                "pair": PAIR,
+                "action": action,
+                "price": self.price,
+                "quantity": QUANTITY,
+                "fee": round(self.price * QUANTITY * 5e-4, 4),
+                "profit": profit,
+                "reason": reason,
+                "timestamp": iso_utc(ms),
+                "client_order_id": f"scalp{number}",
+            }
+        )
+        word = "entry" if action == "buy" else "exit"
+        tail = "" if profit is None else f", net {profit:+.2f} USDT"
+        text = f"{action} {QUANTITY} BTC at {self.price} ({reason}){tail}"
+        self.events.append(Event("trader", word, text, ms, PAIR))
+
+
+class DemoReader:
+    """The database as storage would answer it."""
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+
+    def candles(self, pair: str, limit: int) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.market.candles[-limit:]] if pair == PAIR else []
+
+    def trades(self, limit: int) -> list[dict[str, Any]]:
+        return list(self.market.trades[-limit:])
+
+    def equity(self, limit: int) -> list[dict[str, Any]]:
+        total, rows = 10_500.0, []
+        for trade in self.market.trades:
+            total += trade["profit"] or 0.0
+            rows.append({"time": trade["id"], "balance": total, "position_value": 0.0, "unrealized": 0.0,
+                         "realized": total - 10_500})  # fmt: skip
+        return rows[-limit:]
+
+    def events(self, limit: int) -> list[dict[str, Any]]:
+        return []
+
+    def gaps(self, limit: int) -> list[dict[str, Any]]:
+        return []
+
+    def totals(self) -> dict[str, Any]:
+        profits = [t["profit"] for t in self.market.trades if t["profit"] is not None]
+        return {
+            "trades": len(profits),
+            "wins": sum(p > 0 for p in profits),
+            "losses": sum(p <= 0 for p in profits),
+            "fees": sum(t["fee"] for t in self.market.trades),
+            "realized": sum(profits),
+            "last_id": len(self.market.trades),
+        }
+
+
+class Demo:
+    """The page over the invented market; `state` picks what it shows."""
+
+    def __init__(self, seed: int = 7, state: str = "trading", speed: int = 1) -> None:
+        self.clock = LiveClock()
+        self.kind = state
+        self.speed = speed
+        self.started_ms = self.clock.wall_ms()
+        self.market = Market(seed, self.started_ms, 12 if state == "warming" else 240)
+        pairs = (PAIR, "B-ETH_USDT", "B-SOL_USDT") if state == "many" else (PAIR,)
+        self.page = Page(PageState(config(pairs=pairs)), History(DemoReader(self.market)), self.clock)
+        self.number = 1000
+        self.ms = self.started_ms
+        self._first_events()
+
+    def app(self) -> Any:
+        return create_app(self.page, "testbox", ())
+
+    def _first_events(self) -> None:
+        fold = self.page.state.fold_event
+        for i, stage in enumerate(STAGES):
+            fold(Event(stage, "start", f"{stage} started, book sim-sandbox-coindcx-seed1", self.started_ms - 9_000 + i))
+        for event in self.market.events[-14:]:
+            fold(event)
+        if self.kind == "halted":
+            gap = Gap("trader", "update/0/", 1, 4711, 4760, self.started_ms - 60_000)
+            self.page.state.fold_gap(gap)
+            span = SpanEvent(At(1, 4800, self.started_ms), "blind", 4761, 4800, "restart of the trader")
+            self.page.state.fold_entry(Entry(1, span), 0)
+            fold(Event("trader", "halt", "MAX_DAILY_LOSS=250 reached: halted until 2026-11-23 00:00 UTC", self.started_ms))
+            fold(Event("feeder", "warn", "stream lost (no data for 10 s), polling every 5 s", self.started_ms - 5_000))
+
+    async def run(self) -> None:
+        """Feed the page for ever."""
+        beats = 0.0
+        asyncio.get_running_loop()
+        await self.page.history.refresh_totals()
+        while True:
+            self.feed()
+            if self.clock.monotonic_ns() / 1e9 - beats >= 1:
+                beats = self.clock.monotonic_ns() / 1e9
+                self.beat()
+                await self.page.history.refresh_totals()
+            self.page.show(lambda us: None)
+            await asyncio.sleep(0.2)
+
+    def beat(self) -> None:
+        """One heartbeat of every stage."""
+        now = self.clock.monotonic_ns()
+        for i, stage in enumerate(STAGES):
+            if self.kind == "down" and stage in ("indicators", "trader") and self.number > 1025:
+                continue
+            facts: dict[str, Any] = {}
+            if stage == "feeder":
+                facts = {"market_age_ms": 120.0, "last_number": self.number, "feed": "stream"}
+            if stage == "trader":
+                facts = {"record": self.number, "mode": "sim", "state": "active"}
+            latency = (80.0 + 37 * i, 900.0 + 410 * i)
+            last = {"trade/0/": (1, self.number)} if stage == "feeder" else {}
+            wall = self.clock.wall_ms()
+            hash_ = 3 if self.kind == "halted" and stage == "indicators" else 1
+            told = Beat(stage, 4000 + i, wall, self.started_ms, i % 3, 2, hash_, last, latency, facts)
+            self.page.state.fold_beat(told, now, wall)
+
+    def feed(self) -> None:
+        """One trade, as indicators and trader would tell it."""
+        m, state, now = self.market, self.page.state, self.clock.monotonic_ns()
+        if self.kind == "down" and self.number > 1025:
+            self.number += 1
+            return
+        self.ms += 200 * self.speed
+        moved = m.step(self.ms)
+        self.number += 1
+        b = m.bucket
+        assert b is not None
+        warm = self.kind != "warming"
+        candle = Candle(PAIR, b["time"], b["open"], b["high"], b["low"], b["close"], b["volume"], b["trades"],
+                        b["rsi"], b["bb_lower"], b["bb_middle"], b["bb_upper"], False)  # fmt: skip
+        below = b["bb_lower"] - 18.4 if warm and b["bb_lower"] else None
+        above = m.price + 140.3 if warm else None
+        state.fold_view(View(PAIR, self.number, self.ms, m.price, b["rsi"], b["bb_lower"], b["bb_middle"],
+                             b["bb_upper"], warm, len(m.candles), 50, below, above, candle), now)  # fmt: skip
+        if moved:
+            state.fold_event(m.events[-1])
+            row = m.trades[-1]
+            event = TradeEvent(At(1, self.number, self.ms), row["id"], PAIR, row["action"], str(row["price"]),
+                               str(QUANTITY), str(row["fee"]), None if row["profit"] is None else str(row["profit"]),
+                               row["reason"], row["timestamp"], row["client_order_id"])  # fmt: skip
+            state.fold_entry(Entry(self.number, event), now)
+        self._status(now)
+
+    def _status(self, now: int) -> None:
+        m, state = self.market, self.page.state
+        held = m.entry is not None
+        stop = m.highest * 0.995 if held else None
+        unrealized = (m.price - m.entry) * QUANTITY - m.price * QUANTITY * 5e-4 if m.entry is not None else None
+        wallet = 10_500 + m.realized - (m.entry * QUANTITY if m.entry is not None else 0)
+        blocked = {"warming": ["warming_up"], "halted": ["max_daily_loss", "settings_differ"]}.get(self.kind, [])
+        mode = "halted" if self.kind == "halted" else "sim"
+        status = "warming_up" if self.kind == "warming" else "in_position" if held else "idle"
+        told = Status(PAIR, self.number, self.ms, status, mode, m.entry, str(QUANTITY if held else 0),
+                      m.highest if held else None, stop, None if unrealized is None else f"{unrealized:.4f}",
+                      f"{m.realized:.4f}", f"{wallet:.4f}", str(QUANTITY if held else 0), blocked,
+                      "normal")  # fmt: skip
+        state.fold_status(told, now)
+        if held:
+            at = At(1, self.number, self.ms)
+            position = PositionEvent(at, PAIR, str(QUANTITY), "0", m.entry, m.highest, stop, m.opened_ms)
+            state.fold_entry(Entry(self.number, position), now)
+
+
+async def serve(demo: Demo, port: int) -> None:
+    """The page on 127.0.0.1 until cancelled."""
+    settings = uvicorn.Config(demo.app(), host="127.0.0.1", port=port, log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(settings)
+    feeding = asyncio.create_task(demo.run())
+    try:
+        await server.serve()
+    finally:
+        feeding.cancel()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("--state", default="trading")
+    parser.add_argument("--speed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=7)
+    given = parser.parse_args()
+    time.tzset()
+    asyncio.run(serve(Demo(given.seed, given.state, given.speed), given.port))
