@@ -1,0 +1,48 @@
+"""Names of markets: BASE/QUOTE, as people write them, and each venue's own.
+
+CoinDCX says `B-BTC_USDT` (the letter names the book: `I` its own INR book, `B` Binance's, `KC`, `G` ...), Binance
+`BTCUSDT`, Kraken `BTC/USDT`. What a venue lists is the venue's word: its adapter checks these names against its markets.
+"""
+
+import re
+
+# Longest first: `BTCUSDT` must not be read as quoted in `T`.
+QUOTES = ("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "INR", "EUR", "GBP", "BTC", "ETH", "BNB", "JPY", "TRY", "BRL")
+
+_COINDCX = re.compile(r"(?:B|I|KC|G|HB|H|BM)-([A-Z0-9]+)_([A-Z0-9]+)")
+_SLASH = re.compile(r"([A-Z0-9]+)/([A-Z0-9]+)")
+_PLAIN = re.compile(rf"([A-Z0-9]+?)({'|'.join(QUOTES)})")
+
+DEFAULT_PAIR = "B-BTC_USDT"
+
+
+def split(name: str) -> tuple[str, str]:
+    """(base, quote) of a market named in any of the known ways.
+
+    Raises ValueError where the name is none of them.
+    """
+    text = name.strip().upper()
+    for pattern in (_COINDCX, _SLASH, _PLAIN):
+        match = pattern.fullmatch(text)
+        if match:
+            return match.group(1), match.group(2)
+    raise ValueError(f"{name!r} is no pair: write BASE/QUOTE, as BTC/USDT, or the venue's own name")
+
+
+def canonical(name: str) -> str:
+    """`BASE/QUOTE` of a market named in any of the known ways."""
+    base, quote = split(name)
+    return f"{base}/{quote}"
+
+
+def own_name(name: str, protocol: str) -> str:
+    """The name that the venue speaking `protocol` uses; a name that is already its own is kept."""
+    base, quote = split(name)
+    if protocol == "coindcx":
+        text = name.strip().upper()
+        if _COINDCX.fullmatch(text):
+            return text
+        return f"{'I' if quote == 'INR' else 'B'}-{base}_{quote}"
+    if protocol == "binance":
+        return base + quote
+    return f"{base}/{quote}"

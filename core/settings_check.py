@@ -1,0 +1,70 @@
+"""What is wrong with settings that are each allowed by themselves; pure."""
+
+from core import pairs
+from core.settings import Settings
+from core.settings_parse import is_loopback
+
+AVAILABLE_VENUES = ("sandbox", "coindcx")
+AVAILABLE_PROTOCOLS = ("coindcx",)
+
+Problem = tuple[tuple[str, ...], str]  # the settings it is about, and what a person should know
+
+
+def across(settings: Settings) -> list[Problem]:
+    """Every problem between settings, each with the names it depends on."""
+    return [*_mode(settings), *_pairs(settings), *_strategy(settings), *_listening(settings)]
+
+
+def _mode(settings: Settings) -> list[Problem]:
+    found: list[Problem] = []
+    if not settings.simulation_mode:
+        names = ("SIMULATION_MODE", "LIVE_CONFIRM", "VENUE")
+        if settings.venue != "sandbox" and not settings.live_confirm:
+            found.append((names, "SIMULATION_MODE=false sends real orders and needs LIVE_CONFIRM=yes as well"))
+        text = "SIMULATION_MODE=false: real orders are not available in this release, set SIMULATION_MODE=true"
+        found.append((("SIMULATION_MODE",), text))
+    if settings.venue not in AVAILABLE_VENUES:
+        text = f"VENUE={settings.venue} is not available in this release: set {' or '.join(AVAILABLE_VENUES)}"
+        found.append((("VENUE",), text))
+    if settings.sandbox_protocol not in AVAILABLE_PROTOCOLS:
+        text = f"SANDBOX_PROTOCOL={settings.sandbox_protocol} is not available in this release: set coindcx"
+        found.append((("SANDBOX_PROTOCOL",), text))
+    return found
+
+
+def _pairs(settings: Settings) -> list[Problem]:
+    found: list[Problem] = []
+    names = ("PAIRS",)
+    shown = ",".join(settings.pairs)
+    if len(set(settings.pairs)) < len(settings.pairs):
+        found.append((names, f"PAIRS={shown} names a market twice: name each once"))
+    if len({pairs.split(name)[1] for name in settings.pairs}) > 1:
+        text = f"PAIRS={shown} mixes quote currencies: one wallet needs all pairs in one of them"
+        found.append((names, text))
+    return found
+
+
+def _strategy(settings: Settings) -> list[Problem]:
+    found: list[Problem] = []
+    sell = f"RSI_SELL={settings.rsi_sell:g}"
+    for name, value in (("RSI_BUY", settings.rsi_buy), ("RSI_CRASH", settings.rsi_crash)):
+        if value >= settings.rsi_sell:
+            found.append(((name, "RSI_SELL"), f"{name}={value:g} must be below {sell}: an entry would be sold at once"))
+    # The last close is one of the BB_PERIOD values: it cannot lie further than sqrt(n-1) deviations from their mean.
+    if settings.bb_stddev * settings.bb_stddev >= settings.bb_period - 1:
+        text = (
+            f"BB_STDDEV={settings.bb_stddev:g} can never be reached with BB_PERIOD={settings.bb_period}: the square of"
+            " BB_STDDEV must be below BB_PERIOD - 1"
+        )
+        found.append((("BB_STDDEV", "BB_PERIOD"), text))
+    return found
+
+
+def _listening(settings: Settings) -> list[Problem]:
+    found: list[Problem] = []
+    if not is_loopback(settings.host) and not settings.dashboard_password:
+        text = f"HOST={settings.host} is beyond this machine and needs DASHBOARD_PASSWORD: set it, or HOST=127.0.0.1"
+        found.append((("HOST", "DASHBOARD_PASSWORD"), text))
+    if settings.venue == "sandbox" and settings.port == settings.sandbox_port:
+        found.append((("PORT", "SANDBOX_PORT"), f"PORT={settings.port} and SANDBOX_PORT are the same: choose two"))
+    return found

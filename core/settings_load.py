@@ -1,0 +1,228 @@
+"""Where settings come from: the environment over `.env`, or for supervised stages the ones last applied.
+
+The only module that reads the environment. Everything wrong is named in one message: name, value, what is allowed, the
+nearest name.
+"""
+
+import difflib
+import os
+import stat
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from dotenv.parser import parse_stream
+
+from core import pairs
+from core.errors import MisconfiguredError
+from core.paths import ENV_FILE, settings_file, var_dir
+from core.settings import Settings, as_texts
+from core.settings_check import across
+from core.settings_parse import Secret
+from core.settings_table import SETTINGS, Setting
+
+ALIAS = {"PAIR": "PAIRS"}
+KNOWN = (*SETTINGS, *ALIAS)
+SUPERVISED = "SUPERVISOR_ENABLED"
+
+# In the environment, which is full of other programs' names, only a close misspelling of ours is suspicious.
+ENVIRONMENT_LIKENESS = 0.86
+ENVIRONMENT_SHORTEST = 6
+
+
+def load(environ: Mapping[str, str], env_file: Path) -> Settings:
+    """The settings from the environment over the file.
+
+    Raises MisconfiguredError that lists every problem at once.
+    """
+    problems: list[str] = []
+    texts = _from_file(env_file, problems)
+    texts.update(_from_environment(environ, problems))
+    settings = _build(texts, problems)
+    if problems or settings is None:
+        raise MisconfiguredError(_message(problems))
+    return settings
+
+
+def from_texts(texts: Mapping[str, str]) -> Settings:
+    """The settings from name and text alone, defaults for the rest; for tests, tools and the backtest's --set."""
+    problems: list[str] = []
+    for name in texts:
+        if name not in KNOWN:
+            problems.append(_unknown(name, "the given settings", name))
+    settings = _build(_resolve_alias(dict(texts), "the given settings", problems), problems)
+    if problems or settings is None:
+        raise MisconfiguredError(_message(problems))
+    return settings
+
+
+def current() -> Settings:
+    """The settings as a person's command sees them now: this process's environment over the project's `.env`."""
+    return load(os.environ, ENV_FILE)
+
+
+def apply(settings: Settings) -> Path:
+    """Writes the settings, without secrets, where supervised stages read them; returns the file."""
+    file = settings_file(var_dir(settings))
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside = file.with_name(f"{file.name}.{os.getpid()}")
+        aside.write_bytes(msgspec.json.format(msgspec.json.encode(as_texts(settings)), indent=1) + b"\n")
+        aside.replace(file)
+    except OSError as error:
+        raise MisconfiguredError(
+            f"cannot write {file}: {error.strerror}. Free the folder or set VAR_DIR to another place."
+        ) from error
+    return file
+
+
+def applied(var: Path) -> dict[str, str]:
+    """The settings last applied as texts by name; empty where there are none.
+
+    Raises MisconfiguredError on a damaged file.
+    """
+    file = settings_file(var)
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, str])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.MsgspecError) as error:
+        raise MisconfiguredError(f"cannot read {file}: {error}. `make restart` writes it anew.") from error
+
+
+def changed(settings: Settings) -> list[Setting]:
+    """The settings that differ from those last applied, in the table's order; secrets are not compared."""
+    before = applied(var_dir(settings))
+    now = as_texts(settings)
+    return [SETTINGS[name] for name, text in now.items() if name in before and before[name] != text]
+
+
+def for_stage(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> Settings:
+    """A stage's settings: under supervisord those last applied, by hand the environment over `.env`.
+
+    Secrets are never written down, so they come from the environment over `.env` in both cases.
+    """
+    environ = os.environ if environ is None else environ
+    if SUPERVISED not in environ:
+        return load(environ, env_file)
+    ignored: list[str] = []
+    now = _from_file(env_file, ignored)
+    now.update(_from_environment(environ, ignored))
+    var = var_dir(_Var(now.get("VAR_DIR") or SETTINGS["VAR_DIR"].default))  # type: ignore[arg-type]
+    texts = applied(var)
+    if not texts:
+        return load(environ, env_file)
+    texts = {name: text for name, text in texts.items() if name in SETTINGS}
+    texts["VAR_DIR"] = str(var)
+    texts.update({name: now[name] for name, setting in SETTINGS.items() if setting.secret and name in now})
+    problems: list[str] = []
+    settings = _build(texts, problems)
+    if problems or settings is None:
+        raise MisconfiguredError(_message(problems, f"in {settings_file(var)}; `make restart` applies .env anew"))
+    return settings
+
+
+def environment(name: str) -> str | None:
+    """A variable of the environment that is no setting of ours (SUPERVISOR_…, CI, NUMBA_…), or None."""
+    return os.environ.get(name)
+
+
+def full_environment() -> dict[str, str]:
+    """A copy of this process's environment, to start another program with."""
+    return dict(os.environ)
+
+
+class _Var(msgspec.Struct):
+    var_dir: str
+
+
+def _from_file(env_file: Path, problems: list[str]) -> dict[str, str]:
+    """Name and text of every line of `.env`; nothing where there is no file."""
+    try:
+        text = env_file.read_text(encoding="utf-8-sig")
+        mode = stat.S_IMODE(env_file.stat().st_mode)
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{env_file} cannot be read: {error}. It must be a text file (UTF-8) that you may read.")
+        return {}
+    found: dict[str, str] = {}
+    for binding in parse_stream(StringIO(text)):
+        line = binding.original.line
+        if binding.error or (binding.key is not None and binding.value is None):
+            shown = binding.original.string.strip().split("=")[0][:40]
+            problems.append(f"{env_file.name} line {line}: {shown!r} is no setting: write NAME=value")
+        elif binding.key is None:
+            continue
+        elif binding.key not in KNOWN:
+            problems.append(_unknown(binding.key, f"{env_file.name} line {line}", binding.key))
+        elif binding.key in found:
+            problems.append(f"{env_file.name} line {line}: {binding.key} is there twice: keep one of the lines")
+        else:
+            found[binding.key] = binding.value or ""
+    held = [name for name, value in found.items() if value and name in SETTINGS and SETTINGS[name].secret]
+    if mode & 0o077 and held:
+        problems.append(
+            f"{env_file} holds {', '.join(held)} and others may read it (mode {mode:o}): chmod 600 {env_file.name}"
+        )
+    return _resolve_alias({name: value for name, value in found.items() if value}, env_file.name, problems)
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """Our names in the environment; an empty value counts as unset."""
+    found = {name: environ[name] for name in KNOWN if environ.get(name)}
+    for name in environ:
+        if name not in KNOWN and len(name) >= ENVIRONMENT_SHORTEST:
+            near = difflib.get_close_matches(name.upper(), KNOWN, n=1, cutoff=ENVIRONMENT_LIKENESS)
+            if near:
+                problems.append(f"{name} (environment) is no setting: did you mean {near[0]}? unset {name} otherwise")
+    return _resolve_alias(found, "the environment", problems)
+
+
+def _resolve_alias(texts: dict[str, str], where: str, problems: list[str]) -> dict[str, str]:
+    for alias, name in ALIAS.items():
+        text = texts.pop(alias, None)
+        if text is None:
+            continue
+        if texts.get(name, text) != text:
+            problems.append(f"{alias} and {name} both stand in {where} and differ: keep {name}")
+        texts.setdefault(name, text)
+    return texts
+
+
+def _unknown(name: str, where: str, shown: str) -> str:
+    near = difflib.get_close_matches(name.upper(), KNOWN, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else ".env.example lists them all"
+    return f"{shown} ({where}) is no setting: {hint}"
+
+
+def _build(texts: Mapping[str, str], problems: list[str]) -> Settings | None:
+    """Every text parsed, then the checks across settings; None where a value could not be read."""
+    values: dict[str, Any] = {}
+    bad: set[str] = set()
+    for name, setting in SETTINGS.items():
+        text = texts.get(name, "").strip() or setting.default
+        try:
+            values[setting.attribute] = setting.parse(text)
+        except (ValueError, ArithmeticError):
+            shown = "***" if setting.secret else text if len(text) <= 80 else text[:77] + "..."
+            problems.append(f"{name}={shown} is not allowed: {setting.allowed}")
+            bad.add(name)
+            values[setting.attribute] = setting.parse(setting.default)
+    if values["venue"] == "sandbox":
+        # The sandbox has keys of its own: real ones are not even held in memory.
+        for setting in SETTINGS.values():
+            if setting.secret and not setting.name.startswith("DASHBOARD_"):
+                values[setting.attribute] = Secret()
+    settings = Settings(**values)
+    own = tuple(pairs.own_name(name, settings.protocol) for name in settings.pairs)
+    settings = msgspec.structs.replace(settings, pairs=own)
+    problems += [text for names, text in across(settings) if not bad.intersection(names)]
+    return None if bad else settings
+
+
+def _message(problems: list[str], where: str = "") -> str:
+    count = f"{len(problems)} settings are wrong" if len(problems) > 1 else "a setting is wrong"
+    return f"{count}{' ' + where if where else ''}:\n" + "\n".join(f"  {problem}" for problem in problems)

@@ -1,0 +1,446 @@
+"""The table of settings: name, default, what is allowed, what it means and which stages it concerns.
+
+`.env.example` is written from it, and `settings.Settings` has an attribute for each row: the name in lower case.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from core import settings_parse as parse
+from core.paths import STAGES
+
+TIMEFRAMES_MS = {
+    "1s": 1_000,
+    "5s": 5_000,
+    "15s": 15_000,
+    "1m": 60_000,
+    "3m": 180_000,
+    "5m": 300_000,
+    "15m": 900_000,
+    "1h": 3_600_000,
+}
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row of the table."""
+
+    name: str
+    default: str
+    parse: Callable[[str], Any]
+    allowed: str
+    meaning: str
+    stages: tuple[str, ...]
+    secret: bool = False
+
+    @property
+    def attribute(self) -> str:
+        return self.name.lower()
+
+
+ALL = STAGES
+WITH_SANDBOX = (*STAGES, "sandbox")
+MARKET = ("feeder", "indicators", "trader")
+CANDLES = ("feeder", "indicators", "trader", "storage", "dashboard")
+RULES = ("indicators", "trader")
+FEEDER, TRADER, DASHBOARD = ("feeder",), ("trader",), ("dashboard",)
+REMOTE = ("feeder", "trader")
+
+_bps = parse.amount("0", "5000")
+_fee = parse.optional_amount("-100", "1000")
+_money = parse.amount("0", "1000000000000")
+_positive = parse.amount("0", "1000000000000", above=True)
+_rsi = parse.number(0, 100)
+_port = parse.integer(1, 65535)
+_FEE_ALLOWED = "empty for the venue's own, or -100 to 1000"
+_BPS_ALLOWED = "0 to 5000"
+
+
+def _secret(name: str, meaning: str, stages: tuple[str, ...]) -> Setting:
+    return Setting(name, "", parse.secret, "any text on one line", meaning, stages, secret=True)
+
+
+GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
+    (
+        "What is traded, and whether with real money",
+        (
+            Setting(
+                "SIMULATION_MODE",
+                "true",
+                parse.boolean,
+                "true or false",
+                "true: paper money; false sends real orders (not in this release)",
+                ALL,
+            ),
+            Setting(
+                "LIVE_CONFIRM",
+                "no",
+                parse.boolean,
+                "yes or no",
+                "the second key to real orders: both this and SIMULATION_MODE=false are needed",
+                TRADER,
+            ),
+            Setting(
+                "VENUE",
+                "sandbox",
+                parse.choice("sandbox", "coindcx", "binance", "kraken"),
+                "sandbox or coindcx (binance and kraken are not in this release)",
+                "the exchange; sandbox is the local one that comes with the bot",
+                WITH_SANDBOX,
+            ),
+            Setting(
+                "PAIRS",
+                "B-BTC_USDT",
+                parse.pair_names,
+                "BASE/QUOTE or the venue's own names, comma-separated, all in one quote currency",
+                "the markets to trade (PAIR means the same); the default is BTC/USDT on every venue",
+                WITH_SANDBOX,
+            ),
+            Setting(
+                "TIMEFRAME", "1m", parse.choice(*TIMEFRAMES_MS), ", ".join(TIMEFRAMES_MS), "length of a candle", CANDLES
+            ),
+            Setting(
+                "WARMUP_CANDLES",
+                "50",
+                parse.integer(1, 5000),
+                "1 to 5000",
+                "closed candles before the first decision",
+                CANDLES,
+            ),
+            Setting(
+                "FEED",
+                "stream",
+                parse.choice("stream", "poll"),
+                "stream or poll",
+                "how trades reach us: the venue's stream (polled while it is down), or polling alone",
+                FEEDER,
+            ),
+            Setting("POLL_SECONDS", "5", parse.number(0.2, 300), "0.2 to 300", "seconds between two polls", FEEDER),
+            Setting(
+                "TRADE_CAPITAL", "10000", _positive, "more than 0", "quote currency put into one entry, at most", TRADER
+            ),
+            Setting(
+                "PAPER_BALANCE",
+                "10500",
+                _positive,
+                "more than 0",
+                "quote currency that a new simulated book starts with",
+                TRADER,
+            ),
+        ),
+    ),
+    (
+        "Strategy",
+        (
+            Setting("RSI_PERIOD", "14", parse.integer(2, 1000), "2 to 1000", "candles of the RSI", RULES),
+            Setting(
+                "RSI_SMOOTHING",
+                "wilder",
+                parse.choice("wilder", "ema"),
+                "wilder or ema",
+                "how the RSI averages: wilder as TA-Lib, ema as the Rust crate ta",
+                RULES,
+            ),
+            Setting(
+                "RSI_BUY",
+                "30",
+                _rsi,
+                "0 to 100, below RSI_SELL",
+                "enter when the RSI is below this and the price below the lower band",
+                RULES,
+            ),
+            Setting("RSI_SELL", "70", _rsi, "0 to 100", "take profit when the RSI is above this", RULES),
+            Setting(
+                "RSI_CRASH",
+                "20",
+                _rsi,
+                "0 to 100, below RSI_SELL",
+                "enter when the RSI is below this, wherever the bands are",
+                RULES,
+            ),
+            Setting("BB_PERIOD", "20", parse.integer(2, 1000), "2 to 1000", "candles of the Bollinger bands", RULES),
+            Setting(
+                "BB_STDDEV",
+                "2",
+                parse.number(0, 30, above=True),
+                "more than 0, its square below BB_PERIOD - 1",
+                "width of the bands in standard deviations",
+                RULES,
+            ),
+            Setting(
+                "TRAILING_STOP_PCT",
+                "0.005",
+                parse.number(0, 1, above=True, below=True),
+                "more than 0, less than 1",
+                "sell when the price falls by this fraction of its highest since entry: 0.005 is half a per cent",
+                TRADER,
+            ),
+        ),
+    ),
+    (
+        "Simulated fills and costs (bps: hundredths of a per cent)",
+        (
+            Setting(
+                "PAPER_FILL",
+                "tape",
+                parse.choice("tape", "instant"),
+                "tape or instant",
+                "tape: filled by the trades that follow; instant: at the deciding trade's price",
+                TRADER,
+            ),
+            Setting(
+                "PAPER_LATENCY_MS",
+                "100",
+                parse.integer(0, 60_000),
+                "0 to 60000",
+                "ms of market time before an order can fill",
+                TRADER,
+            ),
+            Setting(
+                "PAPER_PARTICIPATION",
+                "1.0",
+                parse.number(0, 1, above=True),
+                "more than 0, at most 1",
+                "the part of each following trade that our order may take",
+                TRADER,
+            ),
+            Setting(
+                "ENTRY_TIMEOUT_MS",
+                "5000",
+                parse.integer(1, 3_600_000),
+                "1 to 3600000",
+                "ms of market time after which the rest of an entry is cancelled",
+                TRADER,
+            ),
+            Setting("TAKER_FEE_BPS", "", _fee, _FEE_ALLOWED, "fee of market orders", REMOTE),
+            Setting("MAKER_FEE_BPS", "", _fee, _FEE_ALLOWED, "fee of resting orders", REMOTE),
+            Setting("SLIPPAGE_BPS", "0", _bps, _BPS_ALLOWED, "how much worse than the market we fill", TRADER),
+            Setting("TAX_BUY_BPS", "0", _bps, _BPS_ALLOWED, "tax on buying", TRADER),
+            Setting("TAX_SELL_BPS", "0", _bps, _BPS_ALLOWED, "tax on selling", TRADER),
+        ),
+    ),
+    (
+        "Risk limits: they stop entries, never exits",
+        (
+            Setting(
+                "MAX_DAILY_LOSS",
+                "0",
+                _money,
+                "0 or more",
+                "quote currency lost in one day before entries stop; 0 is off",
+                TRADER,
+            ),
+            Setting(
+                "MAX_DRAWDOWN_PCT",
+                "0",
+                parse.number(0, 1, below=True),
+                "0 to less than 1",
+                "fall of the equity from its highest before entries stop: 0.1 is ten per cent; 0 is off",
+                TRADER,
+            ),
+            Setting(
+                "MAX_CONSECUTIVE_LOSSES",
+                "0",
+                parse.integer(0, 10_000),
+                "0 to 10000",
+                "losing trades in a row before entries stop; 0 is off",
+                TRADER,
+            ),
+            Setting(
+                "COOLDOWN_SECONDS",
+                "0",
+                parse.number(0, 604_800),
+                "0 to 604800",
+                "seconds of market time without entries after an exit; 0 is off",
+                TRADER,
+            ),
+            Setting(
+                "DAY_OFFSET_MINUTES",
+                "0",
+                parse.integer(-840, 840),
+                "-840 to 840",
+                "where the day of MAX_DAILY_LOSS begins, in minutes ahead of UTC",
+                TRADER,
+            ),
+            Setting(
+                "MAX_ORDERS_PER_MINUTE",
+                "30",
+                parse.integer(0, 10_000),
+                "0 to 10000",
+                "entries in one minute of market time; 0 is off",
+                TRADER,
+            ),
+            Setting(
+                "MAX_OPEN_POSITIONS",
+                "0",
+                parse.integer(0, 10_000),
+                "0 to 10000",
+                "positions at one time; 0 is one per pair",
+                TRADER,
+            ),
+            Setting(
+                "STALE_SECONDS",
+                "30",
+                parse.number(1, 3600),
+                "1 to 3600",
+                "no entries while the last proof of the market is older",
+                ("feeder", "trader", "dashboard"),
+            ),
+            Setting(
+                "ON_SHUTDOWN",
+                "hold",
+                parse.choice("hold", "flatten"),
+                "hold or flatten",
+                "make stop and Ctrl-C keep open positions (hold) or sell them first (flatten)",
+                TRADER,
+            ),
+        ),
+    ),
+    (
+        "What is kept",
+        (
+            Setting(
+                "RETENTION_MINUTES",
+                "60",
+                parse.integer(1, 5_256_000),
+                "1 to 5256000",
+                "market rows older than this are pruned; the ledger is kept for ever",
+                ("indicators", "storage", "dashboard"),
+            ),
+            Setting(
+                "TAPE_KEEP_HOURS",
+                "24",
+                parse.number(0, 87_600, above=True),
+                "more than 0, at most 87600",
+                "hours of recorded trades that are kept",
+                FEEDER,
+            ),
+            Setting(
+                "TAPE_MAX_MB",
+                "2048",
+                parse.integer(16, 1_048_576),
+                "16 to 1048576",
+                "MB of recorded trades that are kept",
+                FEEDER,
+            ),
+        ),
+    ),
+    (
+        "The page",
+        (
+            Setting(
+                "HOST",
+                "127.0.0.1",
+                parse.host,
+                "an IP address or host name; beyond this machine only with DASHBOARD_PASSWORD",
+                "where the page listens",
+                DASHBOARD,
+            ),
+            Setting("PORT", "3000", _port, "1 to 65535", "the page's port", DASHBOARD),
+            Setting(
+                "ALLOWED_HOSTS",
+                "",
+                parse.hosts,
+                "host names, comma-separated",
+                "more names under which browsers may ask for the page",
+                DASHBOARD,
+            ),
+            _secret(
+                "DASHBOARD_PASSWORD",
+                "asks for a login; without it the page can only be read, and only from this machine",
+                DASHBOARD,
+            ),
+            _secret("DASHBOARD_TOKEN", "for programs: Authorization: Bearer TOKEN", DASHBOARD),
+        ),
+    ),
+    (
+        "The local exchange (VENUE=sandbox)",
+        (
+            Setting(
+                "SANDBOX_PROTOCOL",
+                "coindcx",
+                parse.choice("coindcx", "binance", "kraken"),
+                "coindcx (binance and kraken are not in this release)",
+                "the venue that the sandbox imitates",
+                WITH_SANDBOX,
+            ),
+            Setting("SANDBOX_PORT", "3080", _port, "1 to 65535", "the sandbox's port", ("sandbox", "feeder", "trader")),
+            Setting(
+                "SANDBOX_SEED",
+                "1",
+                parse.integer(0, 2**31 - 1),
+                "0 to 2147483647",
+                "which synthetic market it makes up",
+                WITH_SANDBOX,
+            ),
+            Setting(
+                "SANDBOX_TAPE",
+                "",
+                parse.plain,
+                "a file, .csv.gz or tape",
+                "recorded trades to play in place of the synthetic market",
+                WITH_SANDBOX,
+            ),
+            Setting(
+                "SANDBOX_SPEED",
+                "1",
+                parse.number(1, 1000),
+                "1 to 1000",
+                "how many times faster recorded trades are played",
+                ("sandbox", "feeder"),
+            ),
+        ),
+    ),
+    (
+        "Real exchanges",
+        (
+            Setting(
+                "VENUE_REST_URL",
+                "",
+                parse.url("http", "https"),
+                "http:// or https:// URL",
+                "replaces the venue's REST hosts (proxy, test exchange)",
+                REMOTE,
+            ),
+            Setting(
+                "VENUE_STREAM_URL",
+                "",
+                parse.url("ws", "wss"),
+                "ws:// or wss:// URL",
+                "replaces the venue's stream hosts",
+                REMOTE,
+            ),
+            _secret("COINDCX_API_KEY", "keys without the right to withdraw; never read with VENUE=sandbox", TRADER),
+            _secret("COINDCX_SECRET_KEY", "its secret", TRADER),
+            _secret("BINANCE_API_KEY", "as above", TRADER),
+            _secret("BINANCE_SECRET_KEY", "its secret", TRADER),
+            _secret("KRAKEN_API_KEY", "as above", TRADER),
+            _secret("KRAKEN_SECRET_KEY", "its secret", TRADER),
+        ),
+    ),
+    (
+        "The program itself",
+        (
+            Setting("BOT_NAME", "scalp", parse.bot_name, "1 to 6 letters", "our orders' ids begin with it", TRADER),
+            Setting(
+                "VAR_DIR",
+                "var",
+                parse.path,
+                "a folder; relative to the project's",
+                "ledgers, tape, logs and sockets",
+                WITH_SANDBOX,
+            ),
+            Setting(
+                "LOG_LEVEL",
+                "info",
+                parse.choice("debug", "info", "warning", "error"),
+                "debug, info, warning or error",
+                "how much the stages log",
+                WITH_SANDBOX,
+            ),
+        ),
+    ),
+)
+
+SETTINGS: dict[str, Setting] = {setting.name: setting for _, group in GROUPS for setting in group}
