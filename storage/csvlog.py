@@ -55,7 +55,7 @@ class TradesCsv:
         while (kept := self.path.with_name(f"{self.path.stem}.before-{number}{self.path.suffix}")).exists():
             number += 1
         if self.path.exists():
-            os.replace(self.path, kept)
+            self.path.replace(kept)
 
     def _cut_to_whole_lines(self) -> str | None:
         """Cuts what follows the last line break; returns the last whole line, None where nothing is left."""

@@ -5,7 +5,6 @@ copy of it is kept beside it. Steps are frozen text: what has run on somebody's 
 the schema is a new step at the end.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,7 +134,7 @@ def keep_copy(engine: Engine, database: Path, what: str) -> Path:
         raise
     finally:
         connection.close()
-    os.replace(unfinished, copy)
+    unfinished.replace(copy)
     return copy
 
 

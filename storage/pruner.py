@@ -1,6 +1,7 @@
 """Keeps `bot_data.db` bounded: market rows by age in market time, notes by number; the ledger is never touched."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
@@ -31,15 +32,13 @@ def prune(engine: Engine, keep_ms: int, rows_kept: int = ROWS_KEPT) -> Pruned:
     """Deletes what is too old or too much, in one transaction, and gives free pages back to the file system."""
     with engine.begin() as connection:
         pruned = _prune(connection, keep_ms, rows_kept)
-    connection_of_driver = engine.raw_connection()
+    pooled = engine.raw_connection()
     try:
-        # Each step of this statement frees one page: without fetching to its end it would free one.
-        cursor = connection_of_driver.cursor()
-        cursor.execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
-        cursor.fetchall()
-        cursor.close()
+        # Each step of this statement frees one page, and only a script is stepped to its end by the driver.
+        driver: Any = pooled.driver_connection
+        driver.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
     finally:
-        connection_of_driver.close()
+        pooled.close()
     return pruned
 
 
@@ -55,5 +54,5 @@ def _prune(connection: Connection, keep_ms: int, rows_kept: int) -> Pruned:
     for table in (equity, events, gaps):
         last = connection.execute(select(func.max(ROWID)).select_from(table)).scalar()
         if last is not None and last > rows_kept:
-            notes += connection.execute(delete(table).where(ROWID <= last - rows_kept)).rowcount
+            notes += connection.execute(delete(table).where(last - rows_kept >= ROWID)).rowcount
     return Pruned(old_candles, old_signals, notes)

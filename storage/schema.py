@@ -24,7 +24,7 @@ from sqlalchemy import (
     make_url,
 )
 
-BUSY_TIMEOUT_MS = 400  # less than a silent second: the stage's heartbeat must go on while another program holds the lock
+BUSY_TIMEOUT_MS = 400  # the stage's heartbeat of 1 s must go on while another program holds the lock
 WAL_KEPT_BYTES = 8 * 1024 * 1024  # the log is cut back to this after a checkpoint
 
 metadata = MetaData()

@@ -230,6 +230,10 @@ class Writer:
         count = sum(len(values) for table, values in rows.items() if table != "cursors")
         return Written(count, len(rows.get("trades", ())), repeated, told)
 
+    def trades_from(self, id: int) -> list[Values]:
+        """The rows of `trades` with that id and above, in order."""
+        return self._read("SELECT * FROM trades WHERE id >= ? ORDER BY id", (id,))
+
     def checkpoint(self) -> None:
         """Moves the write-ahead log into the database and cuts it, as far as readers let it."""
         self._read("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -254,10 +258,10 @@ class Writer:
             self._connection = self.engine.raw_connection()
         return self._connection.driver_connection
 
-    def _read(self, statement: str) -> list[Values]:
+    def _read(self, statement: str, values: Values = ()) -> list[Values]:
         cursor = self._opened().cursor()
         try:
-            return list(cursor.execute(statement))
+            return list(cursor.execute(statement, values))
         finally:
             cursor.close()
 
