@@ -1,0 +1,142 @@
+"""What both market sources hand to the faces: trades as integer arrays, the rules of a market, and candles made of trades."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Trades(NamedTuple):
+    """Trades of one market, oldest first: time (ms), price in ticks, quantity in units of 10^-quantity_digits, taker sold."""
+
+    ts_ms: Ints
+    ticks: Ints
+    units: Ints
+    sell: Bools
+
+    def __len__(self) -> int:  # of trades, not of fields
+        return int(self.ts_ms.shape[0])
+
+    def slice(self, start: int, stop: int) -> "Trades":
+        return Trades(self.ts_ms[start:stop], self.ticks[start:stop], self.units[start:stop], self.sell[start:stop])
+
+
+class Bars(NamedTuple):
+    """Candles, oldest first, of buckets that had trades: start (ms), prices in ticks, volume in quantity units."""
+
+    open_ms: Ints
+    open: Ints
+    high: Ints
+    low: Ints
+    close: Ints
+    volume: Ints
+
+
+class Rules(NamedTuple):
+    """One market as its venue lists it; tick = 10^-price_digits, `step_units` in units of 10^-quantity_digits."""
+
+    base: str
+    quote: str
+    ecode: str
+    price_digits: int
+    quantity_digits: int
+    step_units: int
+    min_notional: float
+
+    @property
+    def pair(self) -> str:
+        return f"{self.ecode}-{self.base}_{self.quote}"
+
+    @property
+    def market(self) -> str:
+        return f"{self.base}{self.quote}"
+
+
+class Market(Protocol):
+    """A source of trades: everything is a function of time (ms of market time), nothing newer than asked for is told."""
+
+    @property
+    def rules(self) -> dict[str, Rules]:
+        """By pair, the first the most important one."""
+
+    def span(self, pair: str, from_ms: int, to_ms: int) -> Trades:
+        """The trades with from_ms <= time < to_ms."""
+
+    def last(self, pair: str, until_ms: int, limit: int) -> Trades:
+        """The newest `limit` trades with time <= until_ms, oldest first."""
+
+    def bars(self, pair: str, interval_ms: int, from_ms: int, until_ms: int) -> Bars:
+        """Candles of the buckets that start at or after from_ms, made of the trades with time <= until_ms."""
+
+    def reach(self, pair: str, until_ms: int) -> tuple[int, int] | None:
+        """(lowest, highest) price in ticks over the last day, for the ticker; None where there was no trade."""
+
+
+def no_trades() -> Trades:
+    none = np.empty(0, np.int64)
+    return Trades(none, none, none, np.empty(0, np.bool_))
+
+
+def joined(parts: list[Trades]) -> Trades:
+    """The parts, in the order given, as one."""
+    if not parts:
+        return no_trades()
+    if len(parts) == 1:
+        return parts[0]
+    ts_ms, ticks, units, sell = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Trades(ts_ms, ticks, units, sell)
+
+
+def bars_of(trades: Trades, interval_ms: int) -> Bars:
+    """Candles of the trades; a bucket without trades has no candle."""
+    if not len(trades):
+        none = np.empty(0, np.int64)
+        return Bars(none, none, none, none, none, none)
+    buckets = trades.ts_ms // interval_ms
+    first = np.flatnonzero(np.concatenate(([True], buckets[1:] != buckets[:-1])))
+    last = np.concatenate((first[1:], [len(trades)])) - 1
+    return Bars(
+        buckets[first] * interval_ms,
+        trades.ticks[first],
+        np.maximum.reduceat(trades.ticks, first),
+        np.minimum.reduceat(trades.ticks, first),
+        trades.ticks[last],
+        np.add.reduceat(trades.units, first),
+    )
+
+
+def merged_bars(bars: Bars, interval_ms: int) -> Bars:
+    """Candles of a longer interval made of shorter ones."""
+    if not bars.open_ms.shape[0]:
+        return bars
+    buckets = bars.open_ms // interval_ms
+    first = np.flatnonzero(np.concatenate(([True], buckets[1:] != buckets[:-1])))
+    last = np.concatenate((first[1:], [bars.open_ms.shape[0]])) - 1
+    return Bars(
+        buckets[first] * interval_ms,
+        bars.open[first],
+        np.maximum.reduceat(bars.high, first),
+        np.minimum.reduceat(bars.low, first),
+        bars.close[last],
+        np.add.reduceat(bars.volume, first),
+    )
+
+
+def joined_bars(parts: list[Bars]) -> Bars:
+    parts = [part for part in parts if part.open_ms.shape[0]]
+    if not parts:
+        return bars_of(no_trades(), 60_000)
+    if len(parts) == 1:
+        return parts[0]
+    return Bars(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def text_of(value: int, digits: int, least_digits: int = 0) -> str:
+    """An integer of 10^-digits as exact decimal text, at least `least_digits` after the point."""
+    if digits == 0:
+        return str(value) if not least_digits else f"{value}.{'0' * least_digits}"
+    whole, part = divmod(value, 10**digits)
+    return f"{whole}.{part:0{digits}d}".ljust(len(str(whole)) + 1 + least_digits, "0")
