@@ -1,0 +1,180 @@
+"""What may go on the tape, and with which flags: one guard per pair, pure.
+
+* a price, quantity or time that is no positive finite number: dropped
+* more than 2 s ahead of the venue's clock: dropped (not where the venue is a player with its own clock)
+* more than a day behind it on the stream: dropped (the same)
+* before the pair's forming bucket: LATE
+* older than STALE_SECONDS against the venue's clock on arrival: STALE (never with a player's clock)
+* outside half to double the last accepted price: held back; three prints in a row within 1 % of each other, or a confirmation
+  over REST, set the new level and let them through; a print back at the old level drops what was held
+
+Prices and quantities become whole numbers of tick and step, to the nearest; one off the grid is counted and taken.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bus.records import LATE, SIDE_BUY, SIDE_SELL, SIDE_UNKNOWN, STALE, TRADE
+from core.clock import NS_PER_S
+from feeder.merge import Row
+from venues.venue import Rules, Trade
+
+AHEAD_NS = 2 * NS_PER_S
+ANCIENT_NS = 86_400 * NS_PER_S
+PRINTS_FOR_A_LEVEL = 3
+LARGEST = 2**53  # above it a float64 no longer tells neighbours apart
+
+# A TRADE as the fields of bus.records.RECORD, in their order.
+Record = tuple[int, int, int, int, int, int, float, float, int, int, int]
+
+
+class Print(NamedTuple):
+    """A trade that is a trade: converted, not yet judged."""
+
+    row: Row
+    price: float
+    quantity: float
+    received_ns: int
+
+
+class Counts:
+    """What happened to trades, for the heartbeat."""
+
+    __slots__ = ("ancient", "future", "held", "held_dropped", "late", "off_grid", "stale", "unreadable")
+
+    def __init__(self) -> None:
+        self.unreadable = self.future = self.ancient = self.held = self.held_dropped = 0
+        self.late = self.stale = self.off_grid = 0
+
+    @property
+    def dropped(self) -> int:
+        """All that never reached the tape."""
+        return self.unreadable + self.future + self.ancient + self.held_dropped
+
+
+class Guard:
+    """Judges the trades of one pair in their order; `level` and `bucket_ns` are taken from the tape at start."""
+
+    __slots__ = ("_held", "_number", "_stale_ns", "_step", "_tick", "_timeframe_ns", "_wall_clock", "bucket_ns", "counts", "level")
+
+    def __init__(self, number: int, rules: Rules, timeframe_ns: int, stale_ns: int, tape_clock: bool, counts: Counts) -> None:
+        self._number = number
+        self._tick = float(rules.tick)
+        self._step = float(rules.step)
+        self._timeframe_ns = timeframe_ns
+        self._stale_ns = stale_ns
+        self._wall_clock = not tape_clock
+        self._held: list[tuple[Print, int]] = []
+        self.counts = counts
+        self.level = 0.0  # last accepted price; 0: none yet
+        self.bucket_ns = 0  # start of the forming bucket; 0: none yet
+
+    def convert(self, trade: Trade) -> Print | None:
+        """The trade in ticks and lots, or None (counted) where it is none."""
+        price, quantity = trade.price, trade.quantity
+        ticks = _whole(price, self._tick)
+        lots = _whole(quantity, self._step)
+        if ticks <= 0 or lots < 0 or trade.time_ns <= 0:
+            self.counts.unreadable += 1
+            return None
+        if _off_grid(price / self._tick, ticks) or _off_grid(quantity / self._step, lots):
+            self.counts.off_grid += 1
+        side = trade.side if trade.side in (SIDE_BUY, SIDE_SELL) else SIDE_UNKNOWN
+        return Print((trade.time_ns, ticks, lots, side, trade.trade_id), price, quantity, trade.received_ns)
+
+    def judge(self, item: Print, flags: int, venue_ns: int, stream: bool) -> list[Record]:
+        """Records for the tape: none (dropped or held back), one, or several where held ones are let through.
+
+        `venue_ns` is the venue's clock on arrival; `stream`: it came live, so a very old time is nonsense.
+        """
+        time_ns = item.row[0]
+        if self._wall_clock:
+            if time_ns > venue_ns + AHEAD_NS:
+                self.counts.future += 1
+                return []
+            if stream and time_ns < venue_ns - ANCIENT_NS:
+                self.counts.ancient += 1
+                return []
+            if time_ns < venue_ns - self._stale_ns:
+                self.counts.stale += 1
+                flags |= STALE
+        if self.level and not self.level / 2 <= item.price <= self.level * 2:
+            return self._hold(item, flags)
+        self._forget_held()
+        return [self._accept(item, flags)]
+
+    def _hold(self, item: Print, flags: int) -> list[Record]:
+        if self._held and not _close(self._held[-1][0].price, item.price):
+            self._forget_held()
+        self._held.append((item, flags))
+        self.counts.held += 1
+        prices = [held.price for held, _ in self._held]
+        if len(prices) >= PRINTS_FOR_A_LEVEL and _close(min(prices), max(prices)):
+            return self.release()
+        return []
+
+    def held(self) -> Sequence[Print]:
+        """What is held back now."""
+        return [item for item, _ in self._held]
+
+    def release(self) -> list[Record]:
+        """The held prints are confirmed: their level is the new one."""
+        held, self._held = self._held, []
+        return [self._accept(item, flags) for item, flags in held]
+
+    def confirmed_by(self, answer: Sequence[Print]) -> bool:
+        """Does a REST answer hold another trade at the held level, no older than the held print?"""
+        if not self._held:
+            return False
+        last = self._held[-1][0]
+        known = {held.row for held, _ in self._held}
+        newer = [item for item in answer if item.row[0] >= last.row[0] and item.row not in known]
+        return bool(newer) and _close(newer[-1].price, last.price)
+
+    def _forget_held(self) -> None:
+        self.counts.held_dropped += len(self._held)
+        self._held.clear()
+
+    def _accept(self, item: Print, flags: int) -> Record:
+        time_ns, ticks, lots, side, trade_id = item.row
+        self.level = item.price
+        bucket = time_ns - time_ns % self._timeframe_ns
+        if bucket < self.bucket_ns:
+            flags |= LATE
+            self.counts.late += 1
+        else:
+            self.bucket_ns = bucket
+        return (
+            TRADE,
+            side,
+            flags,
+            self._number,
+            time_ns,
+            item.received_ns,
+            item.price,
+            item.quantity,
+            ticks,
+            lots,
+            trade_id,
+        )
+
+    def candle(self, open_ns: int, close: float, forming: bool) -> None:
+        """A candle of the venue went on the tape: its close is the level, and trades go on in or after its bucket."""
+        self._forget_held()
+        self.level = close
+        self.bucket_ns = open_ns if forming else open_ns + self._timeframe_ns
+
+
+def _whole(value: float, unit: float) -> int:
+    """Nearest whole number of `unit`; -1 for what is no positive number or too large to be one."""
+    if not 0.0 < value < unit * LARGEST:  # false for nan as well
+        return -1
+    return round(value / unit)
+
+
+def _off_grid(exact: float, whole: int) -> bool:
+    return abs(exact - whole) > 1e-6 + 1e-9 * whole
+
+
+def _close(a: float, b: float) -> bool:
+    return abs(a - b) <= 0.01 * min(a, b)

@@ -1,0 +1,191 @@
+"""The seam between the tape, an answer over REST and the stream: which trades are new. Pure.
+
+Trades carry no ids at some venues, and two equal trades in one millisecond are two trades. So nothing is ever dropped for looking
+like another one; what is already known is found by order: the longest run at the tape's end that equals a run in the answer.
+
+Rows are tuples (time_ns, ticks, lots, side, trade_id), oldest first. An answer is an unbroken stretch of the true sequence.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+Row = tuple[int, int, int, int, int]
+
+_UNITS = (1_000_000_000, 1_000_000, 1_000, 1)
+
+
+def unit_of(time_ns: int) -> int:
+    """The resolution that a time shows: second, millisecond, microsecond or nanosecond."""
+    for unit in _UNITS:
+        if time_ns % unit == 0:
+            return unit
+    return 1
+
+
+def same(a: Row, b: Row) -> bool:
+    """Can these two be the same trade? Price, quantity, side, id where both have one, time to the coarser resolution."""
+    if a[1] != b[1] or a[2] != b[2]:
+        return False
+    if a[3] != b[3] and a[3] and b[3]:
+        return False
+    if a[4] != b[4] and a[4] and b[4]:
+        return False
+    apart = abs(a[0] - b[0])
+    return apart == 0 or (apart < _UNITS[0] and apart < max(unit_of(a[0]), unit_of(b[0])))
+
+
+class Overlap(NamedTuple):
+    """`end`: place in the answer just after the tape's last trade; `run`: how many trades in a row agree."""
+
+    end: int
+    run: int
+
+
+def find_end(tape: Sequence[Row], answer: Sequence[Row]) -> Overlap | None:
+    """Where the tape's end stands in the answer, or None.
+
+    The longest run wins; among equal ones that which reaches back to the answer's first row, then the earliest.
+    """
+    best: Overlap | None = None
+    best_whole = False
+    size = len(tape)
+    for end in range(1, len(answer) + 1):
+        run = 0
+        most = min(end, size)
+        while run < most and same(tape[size - 1 - run], answer[end - 1 - run]):
+            run += 1
+        if run == 0:
+            continue
+        whole = run == end
+        if best is None or run > best.run or (run == best.run and whole and not best_whole):
+            best, best_whole = Overlap(end, run), whole
+    return best
+
+
+def find_start(answer: Sequence[Row], stream: Sequence[Row]) -> Overlap | None:
+    """Where the stream's first trade stands in the answer (`end` is its place), or None.
+
+    The earliest place from which all that both have agrees; where there is none, the longest run.
+    """
+    best: Overlap | None = None
+    for start in range(len(answer)):
+        most = min(len(answer) - start, len(stream))
+        run = 0
+        while run < most and same(answer[start + run], stream[run]):
+            run += 1
+        if run and run == most:
+            return Overlap(start, run)
+        if run and (best is None or run > best.run):
+            best = Overlap(start, run)
+    return best
+
+
+class Plan(NamedTuple):
+    """What a REST answer brings between the tape and the stream.
+
+    kind      joined: answer[first:last] follow the tape; behind: the answer is older than the tape's end, nothing is new;
+              hole: the tape's end is not in it, answer[first:last] are what is known before the stream; fresh: there is no tape
+    skip      trades at the stream's beginning that are on the tape already
+    sealed    the stream's beginning was found in the answer, or the answer in the stream: nothing is missing between them
+    """
+
+    kind: str
+    first: int
+    last: int
+    skip: int
+    sealed: bool
+
+
+def plan(tape: Sequence[Row], answer: Sequence[Row], stream: Sequence[Row]) -> Plan:
+    """Puts tape, answer and the stream's buffered beginning in order; where answer and stream have a trade, the stream's counts."""
+    last, sealed = _before_stream(answer, stream)
+    if not tape:
+        return Plan("fresh", 0, last, 0, sealed)
+    end = find_end(tape, [*answer[:last], *stream])
+    if end is not None:
+        return Plan("joined", min(end.end, last), last, max(0, end.end - last), sealed)
+    if _is_behind(tape, answer):
+        return Plan("behind", last, last, 0, sealed)
+    return Plan("hole", 0, last, 0, sealed)
+
+
+def _before_stream(answer: Sequence[Row], stream: Sequence[Row]) -> tuple[int, bool]:
+    """How many of the answer's rows come before the stream's first, and whether the two are known to touch."""
+    if not stream or not answer:
+        return len(answer), False
+    start = find_start(answer, stream)
+    if start is not None:
+        return start.end, True
+    if find_start(stream, answer) is not None:
+        return 0, True
+    return _older(answer, stream[0][0]), False
+
+
+def _older(answer: Sequence[Row], time_ns: int) -> int:
+    """How many rows at the beginning are older than `time_ns`."""
+    for place, row in enumerate(answer):
+        if row[0] >= time_ns:
+            return place
+    return len(answer)
+
+
+def _is_behind(tape: Sequence[Row], answer: Sequence[Row]) -> bool:
+    """Has the tape all of the answer and more? (A cached answer can be older than what the stream brought.)"""
+    if not answer or answer[-1][0] >= tape[-1][0] + _UNITS[0]:
+        return False
+    return find_end(answer, tape) is not None
+
+
+class Repeats:
+    """Takes out of a stream that has just begun what a refill already put on the tape.
+
+    Every place in the tape's end where the stream's first trade could stand is a candidate; each further trade strikes out those
+    that it does not fit. The earliest one left (the longest run) decides; once it reaches the tape's end, the stream is
+    undisturbed from there on and nothing is compared any more. Trades held back meanwhile are all on the tape already.
+    """
+
+    __slots__ = ("_held", "_tape", "done")
+
+    def __init__(self, tape: Sequence[Row]) -> None:
+        self._tape = list(tape)
+        self._held: list[tuple[Row, Any]] = []
+        self.done = not self._tape
+
+    def feed(self, items: Sequence[tuple[Row, Any]]) -> list[Any]:
+        """Takes (row, payload) in the stream's order; gives the payloads of those that are new, in order."""
+        if self.done:
+            return [payload for _, payload in items]
+        self._held.extend(items)
+        if not self._held:
+            return []
+        size = len(self._tape)
+        for place in range(size):
+            known = min(size - place, len(self._held))
+            if all(same(self._tape[place + n], self._held[n][0]) for n in range(known)):
+                if place + known < size:
+                    return []  # everything so far is a repeat, and more may come
+                return self._finish(self._held[known:])
+        return self._finish(self._unmatched())
+
+    def _unmatched(self) -> list[tuple[Row, Any]]:
+        """No order fits (the venue sorts its answer another way): each row on the tape takes out one equal row."""
+        left = list(self._tape)
+        new = []
+        for item in self._held:
+            match = next((i for i, known in enumerate(left) if same(known, item[0])), None)
+            if match is None:
+                new.append(item)
+            else:
+                del left[match]
+        return new
+
+    def _finish(self, items: Sequence[tuple[Row, Any]]) -> list[Any]:
+        self.done = True
+        self._held = []
+        self._tape = []
+        return [payload for _, payload in items]
+
+    @property
+    def held(self) -> int:
+        """How many rows wait for a decision."""
+        return len(self._held)

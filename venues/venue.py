@@ -1,0 +1,123 @@
+"""What every venue's adapter offers to the feeder: one contract, plain data in and out.
+
+An adapter is thin: it asks (`venues.rest`, `venues.stream`) and leaves building and parsing to its pure `wire_public`.
+Times are nanoseconds since 1970 UTC by the venue's clock; rows are always handed over oldest first.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+# Sides of a trade: what the taker did. The same numbers as in the records of the bus.
+SIDE_UNKNOWN = 0
+SIDE_BUY = 1
+SIDE_SELL = 2
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """One market: its names and the steps that prices and quantities move in."""
+
+    pair: str  # the venue's own name for market data, as in PAIRS
+    symbol: str  # the venue's own name for orders
+    base: str  # what is bought and sold
+    quote: str  # what it is priced in
+    tick: Decimal
+    step: Decimal
+    min_quantity: Decimal
+    min_notional: Decimal
+    max_quantity: Decimal | None = None  # of a market order
+    active: bool = True
+
+
+class Trade(NamedTuple):
+    """One public trade; `trade_id` is the venue's where it is a number, else 0."""
+
+    pair: str
+    time_ns: int
+    price: float
+    quantity: float
+    side: int  # SIDE_*
+    trade_id: int
+    received_ns: int  # by our clock
+
+
+class Bar(NamedTuple):
+    """One candle of the venue; `trades` is 0 where the venue does not say."""
+
+    open_ns: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    trades: int = 0
+
+
+class Notice(NamedTuple):
+    """Something on the stream that is no trade and worth counting or telling: `kind` groups, `text` explains."""
+
+    kind: str
+    text: str
+
+
+class TradesAnswer(NamedTuple):
+    """Recent trades, oldest first; `complete`: the venue has no older ones."""
+
+    trades: list[Trade]
+    complete: bool
+    bad_rows: int
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a venue can do; the feeder asks this, never the venue's name."""
+
+    recent_trades_max: int  # rows in one answer
+    intervals_ms: tuple[int, ...]  # candle sizes it serves
+    candles_max: int  # rows in one answer
+    trade_ids: bool  # trades carry ids that count up
+
+
+class Stream(Protocol):
+    """One connection that carries the trades of all joined pairs."""
+
+    async def read(self) -> Sequence[Trade | Notice]:
+        """Waits until something arrived and hands over all of it; `Retry` when the connection is lost."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class MarketData(Protocol):
+    """The public side of a venue. Every method may raise the errors of `venues.errors`."""
+
+    name: str
+    capabilities: Capabilities
+    tape_clock: bool  # the venue is a player with its own clock: ages against wall time mean nothing
+
+    async def markets(self) -> list[Rules]: ...
+
+    async def recent_trades(self, rules: Rules) -> TradesAnswer: ...
+
+    async def candles(self, rules: Rules, interval_ms: int, start_ms: int, end_ms: int) -> list[Bar]:
+        """All rows with start <= open < end, oldest first, the forming one included where the venue shows it."""
+        ...
+
+    async def open_stream(self, rules: Sequence[Rules]) -> Stream:
+        """Connects and asks for the trades of every pair; returns when the requests are sent."""
+        ...
+
+    def resolve(self, wanted: Sequence[str], markets: Sequence[Rules]) -> list[Rules]:
+        """The markets meant by PAIRS; `Misconfigured` names the unknown ones with the nearest names."""
+        ...
+
+    def fees_bps(self, quote: str) -> tuple[Decimal, Decimal]:
+        """(taker, maker) in basis points where the settings do not say."""
+        ...
+
+    def clock_offset_ns(self) -> int:
+        """What to add to our wall clock to get the venue's."""
+        ...
+
+    def close(self) -> None: ...
