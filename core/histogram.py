@@ -1,7 +1,7 @@
 """Latency percentiles over the last minute at the price of one list increment a record.
 
-Values are microseconds. Buckets are log-linear: exact below 128, then 64 buckets for each doubling, so that a percentile
-is off by at most 1.6 %. Two halves of 30 s take turns; the older one is forgotten whole.
+Values are microseconds. Buckets are log-linear: exact below 128, then 64 buckets for each doubling, so that a
+percentile is off by at most 1.6 %. Two halves of 30 s take turns; the older one is forgotten whole.
 """
 
 from core.clock import NS_PER_S, Clock, LiveClock

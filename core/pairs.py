@@ -1,7 +1,7 @@
 """Names of markets: BASE/QUOTE, as people write them, and each venue's own.
 
 CoinDCX says `B-BTC_USDT` (the letter names the book: `I` its own INR book, `B` Binance's, `KC`, `G` ...), Binance
-`BTCUSDT`, Kraken `BTC/USDT`. What a venue lists is the venue's word: its adapter checks these names against its markets.
+`BTCUSDT`, Kraken `BTC/USDT`. What a venue lists is its own word: its adapter checks these names against its markets.
 """
 
 import re

@@ -149,10 +149,10 @@ def _hash(texts: dict[str, str]) -> int:
 def env_example() -> str:
     """The text of `.env.example`: every setting with its default, its meaning and what is allowed."""
     lines = [
-        "# Every setting with its default. Copy this file to .env (chmod 600 .env), keep the lines you change and delete",
-        "# the rest. The environment goes before .env. An empty value means the default. Write NAME=value: no export, no",
-        "# comment behind the value; single quotes around a value with spaces, # or $. A change takes effect at",
-        "# `make restart`.",
+        "# Every setting with its default. Copy this file to .env (chmod 600 .env), keep the lines you change and",
+        "# delete the rest. The environment goes before .env. An empty value means the default. Write NAME=value:",
+        "# no export, no comment behind the value; single quotes around a value with spaces, # or $.",
+        "# A change takes effect at `make restart`.",
     ]
     for title, group in GROUPS:
         lines += ["", f"# --- {title} " + "-" * max(3, 110 - len(title))]

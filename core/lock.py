@@ -1,0 +1,134 @@
+"""One copy of each stage, and how often it was started: `run/STAGE.lock` and `run/STAGE.json`.
+
+The lock is the kernel's and dies with its holder; the pid in the file only tells people who holds it.
+"""
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+
+from core.clock import Clock, LiveClock, sleep
+from core.errors import MisconfiguredError
+
+LOCK_WAIT_S = 5.0  # a predecessor that was told to stop gets this long
+QUICK_DEATH_MS = 10_000
+LONGEST_WAIT_S = 30.0
+_TRY_AGAIN_S = 0.05
+
+
+class StageRecord(msgspec.Struct):
+    """What is remembered of a stage from start to start; `make start` begins anew by removing the file."""
+
+    pid: int
+    restarts: int  # starts after the first
+    up_ms: int  # wall time at which its work began, after any wait
+    quick_deaths: int  # in a row, within 10 s of the start
+    clean: bool  # it ended because it was told to
+
+
+class StageLock:
+    """Holds the lock of one stage from `acquire` to `release`."""
+
+    def __init__(self, run_dir: Path, stage: str, clock: Clock | None = None, wait_s: float = LOCK_WAIT_S) -> None:
+        self._path = run_dir / f"{stage}.lock"
+        self._record_path = run_dir / f"{stage}.json"
+        self._stage = stage
+        self._clock = clock or LiveClock()
+        self._wait_s = wait_s
+        self._fd = -1
+        self.record = StageRecord(pid=os.getpid(), restarts=0, up_ms=0, quick_deaths=0, clean=False)
+
+    @property
+    def restarts(self) -> int:
+        return self.record.restarts
+
+    def acquire(self) -> float:
+        """Takes the lock, counts the start and returns the seconds to wait before working (0.0 or 1, 2, 4 … 30).
+
+        Raises MisconfiguredError naming the holder where it does not let go within the wait.
+        """
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = self._clock.monotonic_ns() + int(self._wait_s * 1e9)
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if self._clock.monotonic_ns() >= deadline:
+                    pid = _pid_in(self._fd)
+                    os.close(self._fd)
+                    self._fd = -1
+                    raise MisconfiguredError(
+                        f"another copy of {self._stage} runs already (process {pid or 'unknown'}, lock {self._path}):"
+                        " `make stop` ends it; to run both, give this one another VAR_DIR and other ports"
+                    ) from None
+            sleep(_TRY_AGAIN_S)
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        return self._count_start()
+
+    def began(self) -> None:
+        """The wait is over and the work begins."""
+        self.record.up_ms = self._clock.wall_ms()
+        self._write()
+
+    def ended_clean(self) -> None:
+        """The stage ends because it was told to: its next start does not wait."""
+        self.record.clean = True
+        self._write()
+
+    def release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _count_start(self) -> float:
+        before = read_record(self._record_path)
+        if before is not None:
+            lived_ms = self._clock.wall_ms() - before.up_ms
+            quick = not before.clean and 0 <= lived_ms < QUICK_DEATH_MS
+            self.record.restarts = before.restarts + 1
+            self.record.quick_deaths = before.quick_deaths + 1 if quick else 0
+        wait_s = min(LONGEST_WAIT_S, 2.0 ** min(self.record.quick_deaths - 1, 10)) if self.record.quick_deaths else 0.0
+        # Killed while it waits, it is as far as before: the wait counts as lived.
+        self.record.up_ms = self._clock.wall_ms() + int(wait_s * 1000)
+        self._write()
+        return wait_s
+
+    def _write(self) -> None:
+        aside = self._record_path.with_name(f"{self._stage}.json.new")
+        aside.write_bytes(msgspec.json.encode(self.record))
+        aside.replace(self._record_path)
+
+
+def read_record(path: Path) -> StageRecord | None:
+    """What is remembered in `run/STAGE.json`; None where there is nothing readable."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=StageRecord)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def holder(run_dir: Path, stage: str) -> int | None:
+    """The process that holds the stage's lock; None where nobody does; 0 where it is not readable who."""
+    try:
+        fd = os.open(run_dir / f"{stage}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid_in(fd) or 0
+    else:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _pid_in(fd: int) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return int(os.pread(fd, 32, 0).split()[0])
+    return 0

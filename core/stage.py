@@ -1,0 +1,200 @@
+"""What a stage is: settings, log, lock, loop, and an exit code that supervisord understands.
+
+0 stopped because it was told to · 1 crashed, starts again · 2 only a person can mend it · 3 the settings do not
+call for it. `run` drives a blocking stage, `run_async` one over asyncio; both end the process.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from core import logs, paths
+from core.aloop import AsyncLoop
+from core.books import open_book
+from core.clock import Clock, LiveClock
+from core.errors import MisconfiguredError, NotCalledFor
+from core.lock import StageLock
+from core.loop import STOP_SIGNALS, Loop, PollLoop
+from core.settings import Settings
+from core.settings_load import for_stage
+
+EXIT_CLEAN, EXIT_CRASH, EXIT_MISCONFIGURED, EXIT_NOT_CALLED_FOR = 0, 1, 2, 3
+STOP_GRACE_S = 3.0  # a main coroutine that awaits the stop gets this long to end in its own order
+_EVENT_LEVELS = {"warn": logging.WARNING, "error": logging.ERROR, "halt": logging.ERROR}
+
+
+class Context:
+    """What a stage is given. `loop` is the driver; `publish_event` is set once the stage has a publisher."""
+
+    def __init__(self, name: str, settings: Settings, clock: Clock, log: logging.Logger) -> None:
+        self.name = name
+        self.settings = settings
+        self.clock = clock
+        self.log = log
+        self.var_dir = paths.var_dir(settings)
+        self.run_dir = paths.run_dir(self.var_dir)
+        self.book_dir: Path = paths.book_dir(settings)
+        self.loop: Loop
+        self.started_ms = clock.wall_ms()
+        self.restarts = 0
+        self.publish_event: Callable[[str, str, str], object] | None = None
+        self._on_stop: list[Callable[[], object]] = []
+
+    def event(self, level: str, text: str, pair: str = "") -> None:
+        """Tells people: in the log, and on the bus where the stage has a publisher.
+
+        Levels: start, info, warn, error, entry, exit, refusal, halt.
+        """
+        self.log.log(_EVENT_LEVELS.get(level, logging.INFO), "%s", f"{pair}: {text}" if pair else text)
+        if self.publish_event is not None:
+            self.publish_event(level, text, pair)
+
+    def on_stop(self, callback: Callable[[], object]) -> None:
+        """Has `callback` (plain or async) called when the stage ends, the last one added first."""
+        self._on_stop.append(callback)
+
+    async def close_async(self) -> None:
+        """Calls what was added by `on_stop`; one that fails does not keep the others from running."""
+        while self._on_stop:
+            try:
+                result = self._on_stop.pop()()
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                self.log.exception("closing failed")
+
+    def close(self) -> None:
+        """As `close_async`, for stages without asyncio."""
+        while self._on_stop:
+            try:
+                self._on_stop.pop()()
+            except Exception:
+                self.log.exception("closing failed")
+
+
+def run(name: str, build: Callable[[Context], None], settings: Settings | None = None) -> NoReturn:
+    """Runs a blocking stage: `build` wires it to `context.loop`, then the loop runs until TERM. Ends the process."""
+    sys.exit(_guarded(name, lambda context, lock: _drive(context, lock, build), settings))
+
+
+def run_async(name: str, main: Callable[[Context], Awaitable[None]], settings: Settings | None = None) -> NoReturn:
+    """Runs a stage over asyncio: at TERM `main` is cancelled, or ends by itself if it awaits `loop.wait_stopped()`."""
+    sys.exit(_guarded(name, lambda context, lock: asyncio.run(_drive_async(context, lock, main)), settings))
+
+
+def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: Settings | None) -> int:
+    """Everything around the loop; returns the exit code."""
+    os.umask(0o077)
+    clock = LiveClock()
+    log = logs.setup(name, "info")
+    lock: StageLock | None = None
+    try:
+        settings = settings or for_stage()
+        log = logs.setup(name, settings.log_level, settings.secrets)
+        context = Context(name, settings, clock, log)
+        lock = StageLock(context.run_dir, name, clock)
+        wait_s = lock.acquire()
+        context.restarts = lock.restarts
+        if wait_s and not _waited(context, lock, wait_s):
+            return EXIT_CLEAN
+        lock.began()
+        context.book_dir = open_book(settings)
+        drive(context, lock)
+    except MisconfiguredError as error:
+        log.error("%s", error)
+        return EXIT_MISCONFIGURED
+    except NotCalledFor as error:
+        log.info("%s", error)
+        return EXIT_NOT_CALLED_FOR
+    except KeyboardInterrupt:
+        return EXIT_CLEAN
+    except Exception as error:
+        log.exception("%s crashed: %s: %s", name, type(error).__name__, error)
+        return EXIT_CRASH
+    finally:
+        if lock is not None:
+            lock.release()
+        for handler in logging.getLogger().handlers:
+            handler.close()
+    return EXIT_CLEAN
+
+
+def _waited(context: Context, lock: StageLock, wait_s: float) -> bool:
+    """Waits after quick deaths while still answering TERM; False where it was told to stop."""
+    context.log.warning(
+        "died %d times within 10 s of its start: waits %g s before it tries again", lock.record.quick_deaths, wait_s
+    )
+    loop = PollLoop(context.clock)
+    over: list[bool] = []
+
+    def done() -> None:
+        over.append(True)
+        loop.stop()
+
+    loop.call_later(wait_s, done)
+    try:
+        with _signals(loop.stop):
+            loop.run()
+    finally:
+        loop.close()
+    return bool(over)
+
+
+def _drive(context: Context, lock: StageLock, build: Callable[[Context], None]) -> None:
+    loop = PollLoop(context.clock)
+    context.loop = loop
+    try:
+        with _signals(loop.stop):
+            try:
+                build(context)
+                loop.every(10.0, logs.flush_repeats)
+                loop.run()
+            finally:
+                context.close()
+    finally:
+        loop.close()
+    lock.ended_clean()
+
+
+async def _drive_async(context: Context, lock: StageLock, main: Callable[[Context], Awaitable[None]]) -> None:
+    loop = AsyncLoop()
+    context.loop = loop
+    for number in STOP_SIGNALS:
+        loop.inner.add_signal_handler(number, loop.stop)
+    loop.every(10.0, logs.flush_repeats)
+    work = asyncio.ensure_future(cast("Coroutine[Any, Any, None]", main(context)))
+    stop = asyncio.ensure_future(loop.until_stopped())
+    try:
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done() and loop.waited_for:
+            await asyncio.wait({work}, timeout=STOP_GRACE_S)
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work}, timeout=STOP_GRACE_S)
+        if work.done() and not work.cancelled():
+            work.result()
+        if not stop.done():
+            stop.cancel()
+        elif not stop.cancelled():
+            stop.result()
+    finally:
+        await context.close_async()
+    lock.ended_clean()
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Any:
+    """TERM, INT and HUP call `stop` while inside."""
+    before = {number: signal.signal(number, lambda *_: stop()) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
