@@ -1,0 +1,299 @@
+"""tools/setup.sh in a folder of its own, with one tiny package that lies on disk: no network, about a second a build."""
+
+import base64
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make_wheel(folder: Path, name: str, version: str, *, script: bool = False) -> str:
+    """Writes a wheel with one module and returns its line for a lock."""
+    folder.mkdir(exist_ok=True)
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": f"VERSION = '{version}'\ndef main():\n    print(VERSION)\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    if script:
+        files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{name} = {name}:main\n"
+    record = ""
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        record += f"{path},sha256={digest},{len(text)}\n"
+    files[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
+    wheel = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+    return f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+
+
+class Project:
+    """A folder with setup.sh, two locks and the wheels that they name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.wheels = folder.parent / "wheels"
+        self.bin = folder.parent / "bin"
+        (folder / "tools").mkdir(parents=True)
+        self.bin.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "tools" / "setup.sh", folder / "tools")
+        self.lock("1.0")
+        (folder / "requirements-dev.txt").write_text(make_wheel(self.wheels, "only_for_tests", "1.0"))
+
+    def lock(self, version: str) -> None:
+        line = make_wheel(self.wheels, "tiny", version, script=True)
+        (self.folder / "requirements.txt").write_text(line)
+
+    def command(self, name: str, text: str) -> None:
+        """Puts a program before all others of its name."""
+        path = self.bin / name
+        path.write_text(f"#!/bin/bash\n{text}\n")
+        path.chmod(0o755)
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
+        return {
+            **kept,
+            "PATH": f"{self.bin}:{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin",
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.wheels),
+            "PIP_CONFIG_FILE": os.devnull,
+            **changes,
+        }
+
+    def setup(self, mode: str = "run", **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.folder / "tools" / "setup.sh", mode], env=self.environment(**changes), capture_output=True, text=True, timeout=60
+        )
+
+    def version(self) -> str:
+        python = self.folder / ".venv" / "bin" / "python"
+        return subprocess.check_output([python, "-c", "import tiny; print(tiny.VERSION)"], text=True).strip()
+
+    def built_at(self) -> int:
+        return (self.folder / ".venv" / "pyvenv.cfg").stat().st_ino
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = Project(tmp_path / "a folder")
+    project.command("chromium", "exit 0")
+    return project
+
+
+def test_builds_then_has_nothing_to_do(project: Project) -> None:
+    first = project.setup()
+    assert first.returncode == 0, first.stderr
+    assert "downloads about" in first.stdout and "MB free" in first.stdout
+    built = project.built_at()
+    second = project.setup()
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert project.built_at() == built
+    assert not [path.name for path in project.folder.iterdir() if path.name in (".venv.new", ".venv.old", ".venv.tmp")]
+
+
+def test_scripts_name_the_interpreter_where_it_is(project: Project) -> None:
+    project.setup()
+    assert subprocess.check_output([project.folder / ".venv" / "bin" / "tiny"], text=True) == "1.0\n"
+
+
+def test_other_requirements_build_anew(project: Project) -> None:
+    project.setup()
+    built = project.built_at()
+    project.lock("1.1")
+    assert project.setup().returncode == 0
+    assert project.version() == "1.1"
+    assert project.built_at() != built
+
+
+def test_a_moved_folder_builds_anew(project: Project) -> None:
+    project.setup()
+    moved = project.folder.rename(project.folder.with_name("elsewhere"))
+    project.folder = moved
+    assert project.setup().returncode == 0
+    assert str(moved) in (moved / ".venv" / "bin" / "tiny").read_text()
+
+
+def test_without_a_stamp_it_is_built_anew(project: Project) -> None:
+    project.setup()
+    (project.folder / ".venv" / "stamp-run").unlink()
+    built = project.built_at()
+    assert project.setup().returncode == 0
+    assert project.built_at() != built
+
+
+def test_an_interpreter_that_is_gone_builds_anew(project: Project) -> None:
+    project.setup()
+    python = project.folder / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to(project.folder / "gone")
+    assert project.setup().returncode == 0
+    assert project.version() == "1.0"
+
+
+def test_a_failed_build_leaves_the_old_one_and_is_tried_again(project: Project) -> None:
+    project.setup()
+    lock = project.folder / "requirements.txt"
+    good = lock.read_text()
+    lock.write_text(good.replace("sha256:", "sha256:0")[: -len("0\n")] + "\n")
+    failed = project.setup()
+    assert failed.returncode == 1
+    assert "the same command tries again" in failed.stderr
+    assert project.version() == "1.0"
+    lock.write_text(good)
+    assert project.setup().returncode == 0
+
+
+def test_the_test_tools_come_on_top(project: Project) -> None:
+    project.setup()
+    built = project.built_at()
+    result = project.setup("test")
+    assert result.returncode == 0, result.stderr
+    assert "adds the test tools" in result.stdout
+    assert project.built_at() == built
+    python = project.folder / ".venv" / "bin" / "python"
+    assert subprocess.run([python, "-c", "import only_for_tests, tiny"]).returncode == 0
+    assert project.setup("test").stdout == ""
+    assert project.setup("run").stdout == ""
+
+
+def test_both_at_once_in_a_fresh_clone(project: Project) -> None:
+    assert project.setup("test").returncode == 0
+    assert {path.name for path in (project.folder / ".venv").glob("stamp-*")} == {"stamp-run", "stamp-test"}
+
+
+def test_other_test_tools_build_anew(project: Project) -> None:
+    project.setup("test")
+    (project.folder / "requirements-dev.txt").write_text(make_wheel(project.wheels, "only_for_tests", "2.0"))
+    assert project.setup("run").stdout == ""  # not its business
+    assert "ready" in project.setup("test").stdout
+
+
+def test_a_second_setup_waits_for_the_first(project: Project) -> None:
+    with (project.folder / ".venv.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = subprocess.Popen(
+            [project.folder / "tools" / "setup.sh", "run"], env=project.environment(), stdout=subprocess.PIPE, text=True
+        )
+        assert second.stdout is not None
+        assert "waiting for it" in second.stdout.readline()
+        assert not (project.folder / ".venv").exists()
+    rest, _ = second.communicate(timeout=60)
+    assert second.returncode == 0 and "ready" in rest
+
+
+def test_two_at_once_build_one(project: Project) -> None:
+    both = [
+        subprocess.Popen([project.folder / "tools" / "setup.sh", "run"], env=project.environment(), stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("ready" in text for text in said) == 1
+
+
+@pytest.mark.parametrize("machine", ["armv7l", "armv6l", "i686"])
+def test_a_32_bit_machine_is_refused_with_one_line(project: Project, machine: str) -> None:
+    project.command("uname", f'[ "$1" = -m ] && echo {machine} || /usr/bin/uname "$@"')
+    result = project.setup()
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1
+    assert machine in result.stderr and "64-bit" in result.stderr
+
+
+def test_a_32_bit_userland_is_refused_with_one_line(project: Project) -> None:
+    project.command("getconf", "echo 32")
+    result = project.setup()
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "32-bit" in result.stderr
+
+
+def only_python(project: Project, name: str, text: str) -> None:
+    """Hides every interpreter but one that we make up."""
+    for other in ("python3", "python3.11", "python3.12", "python3.13", "python3.14"):
+        project.command(other, "exit 127")
+    project.command(name, text)
+
+
+def test_without_ensurepip_the_apt_package_is_named(project: Project) -> None:
+    only_python(project, "python3.12", 'case "$*" in *ensurepip*) echo "ModuleNotFoundError: No module named ensurepip" >&2; exit 1;; *) echo 3.12 x86_64 64;; esac')
+    result = project.setup()
+    assert result.returncode == 2
+    assert "sudo apt install python3.12-venv" in result.stderr
+    assert "ensurepip" in result.stderr
+
+
+def test_without_any_python_the_apt_packages_are_named(project: Project) -> None:
+    only_python(project, "python3", 'case "$*" in *--version*) echo Python 3.9.2;; *) echo 3.9 x86_64 64;; esac')
+    result = project.setup()
+    assert result.returncode == 2
+    assert "3.11 to 3.14" in result.stderr and "Python 3.9.2" in result.stderr and "python3-venv" in result.stderr
+
+
+def test_the_newest_that_works_is_taken(project: Project) -> None:
+    real = shutil.which("python3.11", path=f"{Path(sys.base_prefix) / 'bin'}:/usr/bin") or sys.executable
+    only_python(project, "python3.11", f'exec {real} "$@"')
+    project.command("python3.13", 'case "$*" in *ensurepip*) exit 1;; *) echo 3.13 x86_64 64;; esac')
+    project.command("python3.12", f'case "$*" in *uname*) echo 3.12 x86_64 64;; *executable*) echo {project.bin}/python3.12;; *) echo "3.12 was asked" >>{project.bin}/asked; exec {real} "$@";; esac')
+    result = project.setup()
+    assert result.returncode == 0, result.stderr
+    assert "python3.12" in result.stdout
+    assert (project.bin / "asked").exists()
+
+
+def test_too_little_space_is_told_before_anything_is_downloaded(project: Project) -> None:
+    project.command("df", "echo head; echo disk 9 9 102400 9% /")
+    result = project.setup()
+    assert result.returncode == 2
+    assert "420 MB are needed" in result.stderr and "100 MB are free" in result.stderr
+    assert not (project.folder / ".venv").exists()
+
+
+def test_an_unknown_mode_is_told(project: Project) -> None:
+    assert project.setup("everything").returncode == 2
+
+
+def test_locks_are_hashed_and_name_no_index() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        text = (ROOT / name).read_text()
+        assert "--hash=sha256:" in text
+        assert not [line for line in text.splitlines() if line.startswith("-") or "://" in line or " @ " in line]
+
+
+def test_the_locks_agree() -> None:
+    def pins(name: str) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for line in (ROOT / name).read_text().splitlines():
+            if "==" in line and not line.startswith((" ", "#")):
+                package, _, rest = line.partition("==")
+                found.setdefault(package, set()).add(rest.split()[0])
+        return found
+
+    run, dev = pins("requirements.txt"), pins("requirements-dev.txt")
+    shared = run.keys() & dev.keys()
+    assert shared and {name: dev[name] for name in shared} == {name: run[name] for name in shared}
+
+
+def test_the_asked_packages_come_first() -> None:
+    lines = (ROOT / "requirements.in").read_text().splitlines()
+    names = [line.split()[0] for line in lines if line and not line.startswith("#")]
+    assert names[:8] == ["pyzmq", "requests", "numpy", "numba", "fastapi", "uvicorn", "sqlalchemy", "pytest"]
+    assert all("#" in line for line in lines if line)
+
+
+def test_setup_is_executable() -> None:
+    for name in ("tools/setup.sh", ".ci/run"):
+        assert (ROOT / name).stat().st_mode & stat.S_IXUSR
