@@ -5,8 +5,8 @@
 * more than a day behind it on the stream: dropped (the same)
 * before the pair's forming bucket: LATE
 * older than STALE_SECONDS against the venue's clock on arrival: STALE (never with a player's clock)
-* outside half to double the last accepted price: held back; three prints in a row within 1 % of each other, or a confirmation
-  over REST, set the new level and let them through; a print back at the old level drops what was held
+* outside half to double the last accepted price: held back; three prints in a row within 1 % of each other, or a
+  confirmation over REST, set the new level and let them through; a print back at the old level drops what was held
 
 Prices and quantities become whole numbers of tick and step, to the nearest; one off the grid is counted and taken.
 """
@@ -55,9 +55,22 @@ class Counts:
 class Guard:
     """Judges the trades of one pair in their order; `level` and `bucket_ns` are taken from the tape at start."""
 
-    __slots__ = ("_held", "_number", "_stale_ns", "_step", "_tick", "_timeframe_ns", "_wall_clock", "bucket_ns", "counts", "level")
+    __slots__ = (
+        "_held",
+        "_number",
+        "_stale_ns",
+        "_step",
+        "_tick",
+        "_timeframe_ns",
+        "_wall_clock",
+        "bucket_ns",
+        "counts",
+        "level",
+    )
 
-    def __init__(self, number: int, rules: Rules, timeframe_ns: int, stale_ns: int, tape_clock: bool, counts: Counts) -> None:
+    def __init__(
+        self, number: int, rules: Rules, timeframe_ns: int, stale_ns: int, tape_clock: bool, counts: Counts
+    ) -> None:
         self._number = number
         self._tick = float(rules.tick)
         self._step = float(rules.step)
@@ -137,13 +150,13 @@ class Guard:
 
     def _accept(self, item: Print, flags: int) -> Record:
         time_ns, ticks, lots, side, trade_id = item.row
-        self.level = item.price
         bucket = time_ns - time_ns % self._timeframe_ns
         if bucket < self.bucket_ns:
             flags |= LATE
             self.counts.late += 1
         else:
             self.bucket_ns = bucket
+            self.level = item.price
         return (
             TRADE,
             side,

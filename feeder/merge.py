@@ -1,9 +1,11 @@
 """The seam between the tape, an answer over REST and the stream: which trades are new. Pure.
 
-Trades carry no ids at some venues, and two equal trades in one millisecond are two trades. So nothing is ever dropped for looking
-like another one; what is already known is found by order: the longest run at the tape's end that equals a run in the answer.
+Trades carry no ids at some venues, and two equal trades in one millisecond are two trades. So nothing is ever dropped
+for looking like another one; what is already known is found by order: the longest run at the tape's end that equals a
+run in the answer.
 
-Rows are tuples (time_ns, ticks, lots, side, trade_id), oldest first. An answer is an unbroken stretch of the true sequence.
+Rows are tuples (time_ns, ticks, lots, side, trade_id), oldest first. An answer is an unbroken stretch of the true
+sequence.
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,7 @@ def unit_of(time_ns: int) -> int:
 
 
 def same(a: Row, b: Row) -> bool:
-    """Can these two be the same trade? Price, quantity, side, id where both have one, time to the coarser resolution."""
+    """Can these two be the same trade? Price, quantity, side, id where both have one, time to the coarser one's unit."""
     if a[1] != b[1] or a[2] != b[2]:
         return False
     if a[3] != b[3] and a[3] and b[3]:
@@ -83,10 +85,13 @@ def find_start(answer: Sequence[Row], stream: Sequence[Row]) -> Overlap | None:
 class Plan(NamedTuple):
     """What a REST answer brings between the tape and the stream.
 
-    kind      joined: answer[first:last] follow the tape; behind: the answer is older than the tape's end, nothing is new;
-              hole: the tape's end is not in it, answer[first:last] are what is known before the stream; fresh: there is no tape
+    kind      joined: answer[first:last] follow the tape; behind: the answer is older than the tape's end, nothing is
+    new;
+              hole: the tape's end is not in it, answer[first:last] are what is known before the stream; fresh: there
+              is no tape
     skip      trades at the stream's beginning that are on the tape already
-    sealed    the stream's beginning was found in the answer, or the answer in the stream: nothing is missing between them
+    sealed    the stream's beginning was found in the answer, or the answer in the stream: nothing is missing between
+    them
     """
 
     kind: str
@@ -97,7 +102,7 @@ class Plan(NamedTuple):
 
 
 def plan(tape: Sequence[Row], answer: Sequence[Row], stream: Sequence[Row]) -> Plan:
-    """Puts tape, answer and the stream's buffered beginning in order; where answer and stream have a trade, the stream's counts."""
+    """Puts tape, answer and the stream's buffered beginning in order; of a trade in both, the stream's copy counts."""
     last, sealed = _before_stream(answer, stream)
     if not tape:
         return Plan("fresh", 0, last, 0, sealed)
@@ -139,9 +144,10 @@ def _is_behind(tape: Sequence[Row], answer: Sequence[Row]) -> bool:
 class Repeats:
     """Takes out of a stream that has just begun what a refill already put on the tape.
 
-    Every place in the tape's end where the stream's first trade could stand is a candidate; each further trade strikes out those
-    that it does not fit. The earliest one left (the longest run) decides; once it reaches the tape's end, the stream is
-    undisturbed from there on and nothing is compared any more. Trades held back meanwhile are all on the tape already.
+    Every place in the tape's end where the stream's first trade could stand is a candidate; each further trade
+    strikes out those that it does not fit. The earliest one left (the longest run) decides; once it reaches the
+    tape's end, the stream is undisturbed from there on and nothing is compared any more. Trades held back meanwhile
+    are all on the tape already.
     """
 
     __slots__ = ("_held", "_tape", "done")

@@ -8,9 +8,9 @@
     < 2  > 3                                                   version 4: the server pings, the client answers
     > 2  < 3                                                   version 3: the client pings, the server answers
 
-Who pings decides whether a connection lives: a version 3 server takes a version 4 client in without complaint and cuts it at
-pingInterval + pingTimeout. A bare `40` (version 4 servers always send `40{"sid":...}`) therefore turns this side's pings on.
-Times are monotonic nanoseconds.
+Who pings decides whether a connection lives: a version 3 server takes a version 4 client in without complaint and
+cuts it at pingInterval + pingTimeout. A bare `40` (version 4 servers always send `40{"sid":...}`) therefore turns
+this side's pings on. Times are monotonic nanoseconds.
 """
 
 from typing import NamedTuple
@@ -59,7 +59,7 @@ class _Opening(msgspec.Struct, rename="camel"):
     ping_timeout: float = 20_000.0
 
 
-# Whatever a hostile or broken text can raise while it is decoded: bad JSON, wrong types, absurd nesting, lone surrogates.
+# Whatever a hostile or broken text can raise in decoding: bad JSON, wrong types, absurd nesting, lone surrogates.
 UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError)
 
 _opening = msgspec.json.Decoder(_Opening, strict=False)

@@ -66,7 +66,7 @@ def test_polling_gives_the_true_sequence_once(data):
 @settings(max_examples=600, deadline=None)
 @given(st.data())
 def test_tape_answer_and_buffered_stream_meet(data):
-    """The stream was joined before the answer was asked for: it begins inside or right after it, and may end before it."""
+    """The stream was joined before the answer was asked for: it begins inside or right after it."""
     rows = data.draw(sequences(least=4))
     n = len(rows)
     cut = data.draw(st.integers(1, n - 1))  # the tape has rows[:cut]

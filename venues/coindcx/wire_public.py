@@ -1,13 +1,14 @@
 """CoinDCX's public wire: addresses and frames to send, and what the answers mean. Pure.
 
-CoinDCX calls the asset whose quantity is traded "target" and the one the price is in "base": `base_currency_precision` gives the
-tick. Answers come newest first; `m` says that the buyer was the maker, hence that the taker sold. Stream events hold their data
-as JSON inside JSON; documents print it as an object, older ones as the bare payload: all three are read.
+CoinDCX calls the asset whose quantity is traded "target" and the one the price is in "base":
+`base_currency_precision` gives the tick. Answers come newest first; `m` says that the buyer was the maker, hence that
+the taker sold. Stream events hold their data as JSON inside JSON; documents print it as an object, older ones as the
+bare payload: all three are read.
 """
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -81,7 +82,7 @@ class ErrorBody(msgspec.Struct):
 class Parsed(NamedTuple):
     """Rows read, and how many could not be, with the first reason."""
 
-    rows: list
+    rows: list[Any]
     bad: int
     problem: str
 
@@ -219,8 +220,8 @@ def _is_bar(row: CandleRow) -> bool:
 def parse_event(name: str, body: bytes, received_ns: int, pairs: dict[str, str], only: str) -> Trade | None:
     """The trade in a stream event, or None for an event that is of no interest.
 
-    `pairs` maps both names of a market to its pair; `only` is the joined pair where there is just one, for frames that name
-    none. Raises WireError for a trade that cannot be read.
+    `pairs` maps both names of a market to its pair; `only` is the joined pair where there is just one, for frames
+    that name none. Raises WireError for a trade that cannot be read.
     """
     if name != TRADE_EVENT:
         return None
@@ -230,7 +231,9 @@ def parse_event(name: str, body: bytes, received_ns: int, pairs: dict[str, str],
         raise WireError(f"{name}: {error}: {shorten(body.decode(errors='replace'))}") from error
     pair = pairs.get(row.s, "") if row.s else only
     if not pair:
-        raise WireError(f"{name} of {row.s or 'no market'}, which was not joined: {shorten(body.decode(errors='replace'))}")
+        raise WireError(
+            f"{name} of {row.s or 'no market'}, which was not joined: {shorten(body.decode(errors='replace'))}"
+        )
     return _as_trade(row, pair, received_ns)
 
 
@@ -249,19 +252,21 @@ def _as_trade(row: TradeRow, pair: str, received_ns: int) -> Trade:
 
 
 def _time_ns(ms: float) -> int:
-    """Milliseconds, whole or with a fraction (kept to the microsecond); 0, which nobody accepts, where it is no time."""
+    """Milliseconds, perhaps with a fraction (kept to the microsecond); 0, which nobody accepts, where it is no time."""
     if not 0 < ms < 9e12:
         return 0
     whole = int(ms)
     return whole * NS_PER_MS if whole == ms else round(ms * 1000) * 1000
 
 
-def _read_rows(body: bytes, decoder: msgspec.json.Decoder, what: str, wanted: str) -> tuple[list, int, str]:
+def _read_rows(body: bytes, decoder: "msgspec.json.Decoder[Any]", what: str, wanted: str) -> tuple[list[Any], int, str]:
     """Every row that can be read, the count of others and the first reason; Retry where it is no list at all."""
     try:
         raws: Sequence[msgspec.Raw] = _rows.decode(body)
     except msgspec.ValidationError as error:
-        raise Retry("coindcx", f"{what}: expected {wanted}, got {shorten(body.decode(errors='replace'), 80)!r}") from error
+        raise Retry(
+            "coindcx", f"{what}: expected {wanted}, got {shorten(body.decode(errors='replace'), 80)!r}"
+        ) from error
     except UNREADABLE as error:
         raise Retry("coindcx", f"{what}: broken JSON after {len(body)} bytes ({error})") from error
     rows, bad, problem = [], 0, ""
