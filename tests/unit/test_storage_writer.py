@@ -109,9 +109,7 @@ def test_the_end_of_a_refusal_tells_how_often(writer, database):
 
 def test_a_malformed_amount_is_told_when_it_is_added_and_changes_nothing(writer):
     batch = batch_of(samples.equity(1))
-    broken = samples.FillEvent(
-        samples.at(2), 1, "k", "", samples.PAIR, "buy", "12,5", "1", "0", "USDT", samples.START
-    )
+    broken = samples.FillEvent(samples.at(2), 1, "k", "", samples.PAIR, "buy", "12,5", "1", "0", "USDT", samples.START)
     with pytest.raises(ValueError):
         batch.add_entry(JOURNAL, 2, broken)
     assert batch.reached == {TRADER: (JOURNAL, 1)} and len(batch) == 1
