@@ -1,0 +1,495 @@
+"""The fold: one ordered list of tape records and journalled inputs in, events to journal out. No clock, no I/O.
+
+On each trade, in this order (LATE is no trade for anyone and is dropped before):
+
+1. the broker matches working orders
+2. its fills are applied; `highest` starts at the market price of the first entry fill
+3. if a position was held before this trade: highest = max(highest, price)
+4. if this trade filled an order or one is working: no decision, except that during a working entry the trailing stop
+   may cancel the rest and sell what is held
+5. exit rules if long (trailing_stop before take_profit), entry rules if flat (crash_catch before mean_reversion)
+
+BACKFILL does 1 to 3 only, so does every record of a blind span. In a degraded span only the trailing stop decides (and
+an operator's flatten). A batch may be split anywhere: the events are the same.
+"""
+
+import numpy as np
+
+from bus.messages import SpanEvent, StartedEvent, TraderEvent
+from bus.records import (
+    BACKFILL,
+    ENTER_CRASH_CATCH,
+    ENTER_MEAN_REVERSION,
+    EXIT_TAKE_PROFIT,
+    LATE,
+    STALE,
+    TRADE,
+    UNTAPED,
+    WARM,
+)
+from core.errors import BotError
+from indicators.rules import trailing_stop
+from trader import inputs, risk, scan
+from trader.broker import Broker, Tick
+from trader.ids import client_order_id
+from trader.ledger import Ledger
+from trader.orders import OrderNews, OrderState, advance
+from trader.sizing import entry_size
+from trader.state import ACTIVE, BLIND, DEGRADED, ENTRY, EXIT, HALTED, NO_SPAN, REDUCING, Order, PairState, State
+from trader.terms import NS_PER_MINUTE, MarketTerms, Terms, market_terms, rescaled, start_fee
+
+MAX_COMMANDS = 64  # ids remembered, so that none is carried out twice
+SHUTDOWN = "shutdown"  # reason of a flatten that a stop asked for: the next start is active again
+
+
+class Engine:
+    """The fold over one state. `handle` is its only door; `state` may be packed between two calls."""
+
+    def __init__(self, terms: Terms, state: State, broker: Broker) -> None:
+        self.terms = terms
+        self.state = state
+        self.broker = broker
+        self.ledger = Ledger(terms, state)
+        self.unknown_pairs = 0  # records of pairs that no START has named
+        self._pairs: list[PairState] = []
+        self._markets: list[MarketTerms] = []
+        self._watch = np.zeros(0, np.uint16)
+        self._price = np.zeros(0, np.float64)
+        self._ticks = np.zeros(0, np.int64)
+        self._ns = np.zeros(0, np.int64)
+        self._warm = np.zeros(0, bool)
+        self._changed = True  # what the scan looks for is out of date
+        if state.start is not None:
+            self._take_start(inputs.NewStart(state.epoch, state.record, state.start))
+
+    def handle(self, item: inputs.Input) -> list[TraderEvent]:
+        """Applies one input and gives the events to journal, in order."""
+        match item:
+            case inputs.Updates():
+                self._updates(item)
+            case inputs.Raws():
+                self._raws(item)
+            case inputs.NewStart():
+                self._take_start(item)
+            case inputs.Began():
+                self._began(item)
+            case inputs.SpanBegin():
+                self._span_begin(item)
+            case inputs.SpanEnd():
+                self._span_end()
+            case inputs.Command():
+                self._command(item)
+            case inputs.Block():
+                self._block(item.reason, item.on)
+            case inputs.Told():
+                raise BotError("results of a live broker come with the release that has one")
+        out, self.ledger.out = self.ledger.out, []
+        return out
+
+    def sync(self) -> State:
+        """The state with the latest prices written into it; to be packed or shown."""
+        for number, pair in enumerate(self._pairs):
+            pair.price = float(self._price[number])
+            pair.ticks = int(self._ticks[number])
+            pair.ns = int(self._ns[number])
+            pair.warm = bool(self._warm[number])
+        return self.state
+
+    def market(self, pair: str) -> MarketTerms | None:
+        """The rules of a pair, None where no START names it."""
+        return self.ledger.markets.get(pair)
+
+    # --- the tape -----------------------------------------------------------------------------------
+
+    def _take_start(self, item: inputs.NewStart) -> None:
+        self.sync()
+        state = self.state
+        state.record = item.record if item.epoch != state.epoch else max(state.record, item.record)
+        state.epoch = item.epoch
+        state.start = item.body
+        self._markets = [market_terms(market) for market in item.body.markets]
+        self.ledger.markets = {market.pair: market for market in self._markets}
+        fee = self.terms.taker_fee
+        self.ledger.fee = start_fee(item.body) if fee is None else fee
+        self._pairs = []
+        for market in self._markets:
+            pair = state.pairs.get(market.pair)
+            if pair is None:
+                pair = PairState(market.pair, market.scale.step, market.scale.tick)
+                state.pairs[market.pair] = pair
+            elif pair.step != market.scale.step or pair.tick != market.scale.tick:
+                self._rescale(pair, market)
+            self._pairs.append(pair)
+        self._price = np.array([pair.price for pair in self._pairs], np.float64)
+        self._ticks = np.array([pair.ticks for pair in self._pairs], np.int64)
+        self._ns = np.array([pair.ns for pair in self._pairs], np.int64)
+        self._warm = np.array([pair.warm for pair in self._pairs], bool)
+        self._changed = True
+
+    def _rescale(self, pair: PairState, market: MarketTerms) -> None:
+        """The venue changed tick or step: the same quantities in the new steps, rounded down."""
+        step = market.scale.step
+        held = pair.lots
+        pair.lots = rescaled(pair.lots, pair.step, step)
+        pair.dust_lots = rescaled(pair.dust_lots, pair.step, step)
+        if pair.order is not None:
+            pair.order.filled = rescaled(pair.order.filled, pair.step, step)
+            pair.order.lots = max(rescaled(pair.order.lots, pair.step, step), pair.order.filled)
+            pair.order.ticks = rescaled(pair.order.ticks, pair.tick, market.scale.tick)
+        pair.ticks = rescaled(pair.ticks, pair.tick, market.scale.tick)
+        pair.step, pair.tick = step, market.scale.tick
+        if held:
+            self.ledger.position_event(pair)
+
+    def _updates(self, item: inputs.Updates) -> None:
+        if self.state.span != NO_SPAN:
+            raise BotError(f"updates inside a {self.state.span} span: it must end first")
+        if item.epoch != self.state.epoch:
+            raise BotError(f"updates of tape {item.epoch}, but the fold is at tape {self.state.epoch}")
+        records = item.records
+        numbers = records["number"].astype(np.int64)
+        known = (records["pair"] < len(self._pairs)) & (numbers > self.state.record)
+        self._walk(records, numbers, known, True)
+        self.state.record = max(self.state.record, item.last)
+
+    def _raws(self, item: inputs.Raws) -> None:
+        if item.epoch != self.state.epoch:
+            raise BotError(f"records of tape {item.epoch}, but the fold is at tape {self.state.epoch}")
+        records = item.records
+        numbers = np.arange(item.first, item.first + len(records), dtype=np.int64)
+        known = (records["kind"] == TRADE) & (records["pair"] < len(self._pairs)) & (numbers > self.state.record)
+        self._walk(records, numbers, known, False)
+        self.state.record = max(self.state.record, item.first + len(records) - 1)
+
+    def _walk(self, records: np.ndarray, numbers: np.ndarray, known: np.ndarray, updates: bool) -> None:
+        known &= (records["flags"] & LATE) == 0
+        if not known.all():
+            self.unknown_pairs += int(((records["pair"] >= len(self._pairs)) & (records["kind"] == TRADE)).sum())
+            records, numbers = records[known], numbers[known]
+        if not len(records):
+            return
+        columns = scan.Columns(records, numbers, updates)
+        minutes = columns.minutes(self.state.market_ns, self.state.minute)
+        tracked: list[scan.Tracked] = []
+        found = np.zeros(0, np.int64)
+        place = index = 0
+        self._changed = True
+        while index < columns.count:
+            if self._changed:
+                tracked = self._refresh()
+                found = scan.interesting(columns, index, self._watch, tracked, self.terms.keep, minutes)
+                place = 0
+                self._changed = False
+            next_index = int(found[place]) if place < len(found) else columns.count
+            if next_index > index:
+                self._skip(columns, index, next_index, tracked)
+            if next_index < columns.count:
+                self._tick(columns.tick(next_index), bool(minutes[next_index]))
+                place += 1
+            index = next_index + 1
+
+    def _refresh(self) -> list[scan.Tracked]:
+        """What each pair waits for now."""
+        blind = self.state.span == BLIND
+        watch = np.full(len(self._pairs), scan.WATCH_NOTHING if blind else scan.WATCH_ENTRIES, np.uint16)
+        tracked: list[scan.Tracked] = []
+        for number, pair in enumerate(self._pairs):
+            if pair.order is not None or (pair.flatten and not blind):
+                watch[number] = scan.WATCH_ALL
+            elif pair.lots and not blind:
+                watch[number] = scan.WATCH_EXITS
+            if pair.lots or pair.refusal:
+                highest = None if blind or not pair.lots else pair.highest
+                tracked.append(scan.Tracked(number, highest, pair.closed))
+        self._watch = watch
+        return tracked
+
+    def _skip(self, columns: scan.Columns, start: int, stop: int, tracked: list[scan.Tracked]) -> None:
+        """A stretch that decides nothing: prices, highest and market time move. The last of equal indices counts."""
+        part = slice(start, stop)
+        pair = columns.pair[part]
+        self._price[pair] = columns.price[part]
+        self._ticks[pair] = columns.ticks[part]
+        self._ns[pair] = columns.ns[part]
+        if columns.updates:
+            self._warm[pair] = scan.warm_codes(columns, start, stop)
+        self.state.market_ns = max(self.state.market_ns, int(columns.ns[part].max()))
+        for one in tracked:
+            state = self._pairs[one.number]
+            if not state.lots:
+                continue
+            mine = columns.price[part][pair == one.number]
+            if len(mine):
+                state.highest = max(state.highest or 0.0, float(mine.max()))
+                state.price = float(mine[-1])
+                state.ticks = int(self._ticks[one.number])
+
+    # --- one trade ------------------------------------------------------------------------------------
+
+    def _tick(self, tick: Tick, minute: bool) -> None:
+        state, ledger = self.state, self.ledger
+        number = tick.pair
+        pair, market = self._pairs[number], self._markets[number]
+        state.record = tick.number
+        state.market_ns = max(state.market_ns, tick.ns)
+        self._price[number] = pair.price = tick.price
+        self._ticks[number] = pair.ticks = tick.ticks
+        self._ns[number] = tick.ns
+        if tick.closed >= 0:
+            self._warm[number] = bool(tick.codes & WARM)
+        held = pair.lots > 0
+        if held:  # step 3: it comes out the same before steps 1 and 2, and their events then carry it
+            pair.highest = max(pair.highest or 0.0, tick.price)
+        candle_closed = self._candle(pair, tick)
+
+        filled = False
+        if pair.order is not None:
+            spendable = pair.order.reserve + ledger.free()
+            self.broker.match(tick, market, ledger.fee, spendable)
+            filled = self._settle(pair, tick)
+        if not tick.flags & BACKFILL and state.span != BLIND:
+            self._decide(pair, market, tick, filled)
+
+        if candle_closed and held and pair.lots and ledger.position_record != tick.number:
+            ledger.position_event(pair, tick.ms)
+        if minute:
+            state.minute = state.market_ns // NS_PER_MINUTE
+            if ledger.equity_record != tick.number:
+                ledger.equity_event(tick.ms)
+        if minute or filled:
+            self._check_limits(tick)
+
+    def _candle(self, pair: PairState, tick: Tick) -> bool:
+        """Whether a candle closed since the last look at this pair; a refusal not met in a whole candle ends here."""
+        if tick.closed < 0 or tick.closed == pair.closed:
+            return False
+        pair.closed = tick.closed
+        if pair.refusal:
+            if not pair.refusal_fresh:
+                self._refusal_ends(pair, tick)
+            pair.refusal_fresh = False
+        return True
+
+    def _settle(self, pair: PairState, tick: Tick) -> bool:
+        """Applies what the broker has to say; True where something filled."""
+        filled = False
+        for event in self.broker.take():
+            filled = self.ledger.apply(event, pair, tick) or filled
+            self._changed = True
+        return filled
+
+    def _decide(self, pair: PairState, market: MarketTerms, tick: Tick, filled: bool) -> None:
+        order = pair.order
+        if order is not None:
+            if order.purpose == ENTRY and pair.lots and self._stop_hit(pair, tick):
+                self._cancel(pair, tick, "trailing_stop")
+                if pair.lots and pair.order is None:
+                    self._exit(pair, market, tick, "trailing_stop")
+            return
+        if filled:
+            return
+        if pair.lots:
+            if pair.flatten:
+                self._exit(pair, market, tick, "flatten")
+            elif self._stop_hit(pair, tick):
+                self._exit(pair, market, tick, "trailing_stop")
+            elif tick.codes & WARM and tick.codes & EXIT_TAKE_PROFIT and self.state.span == NO_SPAN:
+                self._exit(pair, market, tick, "take_profit")
+        elif tick.codes & WARM and self.state.span == NO_SPAN:
+            if tick.codes & ENTER_CRASH_CATCH:
+                self._enter(pair, market, tick, "crash_catch")
+            elif tick.codes & ENTER_MEAN_REVERSION:
+                self._enter(pair, market, tick, "mean_reversion")
+
+    def _stop_hit(self, pair: PairState, tick: Tick) -> bool:
+        return pair.highest is not None and trailing_stop(tick.price, pair.highest, self.terms.keep)
+
+    def _exit(self, pair: PairState, market: MarketTerms, tick: Tick, reason: str) -> None:
+        if self.ledger.is_dust(pair, tick):
+            self.ledger.to_dust(pair)
+            self.ledger.position_event(pair, tick.ms)
+            self._changed = True
+            return
+        order = self._order(pair, tick, EXIT, reason, min(pair.lots, market.max_lots))
+        self._send(risk.judge(order, pair.lots, ""), pair, market, tick)
+
+    def _enter(self, pair: PairState, market: MarketTerms, tick: Tick, reason: str) -> None:
+        order = self._order(pair, tick, ENTRY, reason, 0)
+        refusal = self._refusal(market, tick)
+        if not refusal:
+            size = entry_size(tick.ticks, self.ledger.free(), self.ledger.fee, self.terms, market)
+            order.lots, order.reserve, order.note, refusal = size
+        self._send(risk.judge(order, pair.lots, refusal), pair, market, tick)
+
+    def _refusal(self, market: MarketTerms, tick: Tick) -> str:
+        """Why no entry may be sent at this record, or ''."""
+        state = self.state
+        if tick.settings_hash != self.terms.indicator_hash:
+            return "indicator_settings_differ"
+        if tick.flags & STALE:
+            return "stale"
+        if tick.flags & UNTAPED:
+            return "untaped"
+        if not market.active:
+            return "market_inactive"
+        for reason in state.blocks:
+            return reason
+        if state.trading != ACTIVE:
+            return state.trading
+        return risk.limit_reached(state.risk, self.terms, state.market_ns, self.ledger.open_positions())
+
+    def _order(self, pair: PairState, tick: Tick, purpose: str, reason: str, lots: int) -> Order:
+        return Order(
+            id="",  # given when it is approved
+            pair=pair.pair,
+            purpose=purpose,
+            reason=reason,
+            lots=lots,
+            ticks=tick.ticks,
+            decided_ns=tick.ns,
+            created_ms=tick.ms,
+            updated_ms=tick.ms,
+            state=OrderState.SUBMITTING,
+        )
+
+    def _send(self, verdict: risk.Approved | risk.Refused, pair: PairState, market: MarketTerms, tick: Tick) -> None:
+        order = verdict.order
+        action = "enter" if order.purpose == ENTRY else "exit"
+        if isinstance(verdict, risk.Refused):
+            self._refuse(pair, tick, order.reason, verdict.reason)
+            return
+        state = self.state
+        order.id = client_order_id(
+            self.terms.bot_name, state.journal_id, pair.pair, state.epoch, tick.number, order.purpose, 1
+        )
+        if order.purpose == ENTRY:
+            if pair.refusal:
+                self._refusal_ends(pair, tick)
+            risk.entry_sent(state.risk, state.market_ns)
+        self.ledger.signal_event(tick, pair.pair, action, order.reason, "approved", order.id, 1)
+        pair.order = order
+        self._changed = True
+        self.ledger.order_event(order)  # the intent, before it is sent
+        self.broker.submit(verdict, tick, market, self.ledger.fee)
+        if self._settle(pair, tick):
+            self._check_limits(tick)
+
+    # --- refusals, limits, cancels ----------------------------------------------------------------------
+
+    def _refuse(self, pair: PairState, tick: Tick, rule: str, reason: str) -> None:
+        if pair.refusal != reason:
+            if pair.refusal:
+                self._refusal_ends(pair, tick)
+            pair.refusal, pair.refusal_rule = reason, rule
+            pair.refusal_count = 0
+            self.ledger.signal_event(tick, pair.pair, "enter", rule, f"refused:{reason}", "", 1)
+            self._changed = True
+        pair.refusal_count += 1
+        pair.refusal_fresh = True
+
+    def _refusal_ends(self, pair: PairState, tick: Tick) -> None:
+        reason, count = pair.refusal, pair.refusal_count
+        self.ledger.signal_event(tick, pair.pair, "enter", pair.refusal_rule, f"refused:{reason} ended", "", count)
+        pair.refusal = ""
+        pair.refusal_count = 0
+        self._changed = True
+
+    def _check_limits(self, tick: Tick) -> None:
+        """Limits that halt: looked at where equity is, at a fill and at each minute."""
+        reason = risk.breach(self.state.risk, self.ledger.equity(), self.terms)
+        if reason and self.state.trading != HALTED:
+            self.ledger.state_event(HALTED, reason, "", "")
+            self._cancel_entries(tick, reason)
+
+    def _cancel_entries(self, tick: Tick | None, note: str) -> None:
+        for pair in self.state.pairs.values():
+            if pair.order is not None and pair.order.purpose == ENTRY:
+                self._cancel(pair, tick, note)
+
+    def _cancel(self, pair: PairState, tick: Tick | None, note: str) -> None:
+        """Asks for the cancel of the pair's working order; `tick` None: at the current record, by a command."""
+        order = pair.order
+        if order is None:
+            return
+        order.state = advance(order.state, OrderNews.CANCEL_SENT)
+        order.note = f"{order.note}, {note}" if order.note else note
+        if tick is None or tick.pair < 0 or self._pairs[tick.pair] is not pair:
+            tick = self._last_tick(pair)
+        order.updated_ms = tick.ms
+        self.ledger.order_event(order)
+        self.broker.cancel(order.id)
+        self._settle(pair, tick)
+        self._changed = True
+
+    def _last_tick(self, pair: PairState) -> Tick:
+        """The pair's last price at the current record, where something happens without a trade of its own."""
+        self.sync()
+        nan = float("nan")
+        market_ns = self.state.market_ns
+        return Tick(self.state.record, -1, 0, market_ns, pair.price, pair.ticks, 0, nan, nan, 0, -1, 0)
+
+    # --- journalled inputs --------------------------------------------------------------------------------
+
+    def _began(self, item: inputs.Began) -> None:
+        state, ledger = self.state, self.ledger
+        state.settings = item.settings
+        self._span_end()
+        ledger.out.append(
+            StartedEvent(ledger.at(), state.journal_id, item.book, item.settings, item.found, item.report)
+        )
+        for reason in list(state.blocks):
+            self._block(reason, False)
+        if state.trading == REDUCING and state.trading_reason == SHUTDOWN:
+            for pair in state.pairs.values():
+                pair.flatten = ""
+            ledger.state_event(ACTIVE, "started again after a stop that flattened", "", "")
+
+    def _span_begin(self, item: inputs.SpanBegin) -> None:
+        self._span_end()
+        state = self.state
+        if item.epoch != state.epoch:
+            state.epoch, state.record = item.epoch, item.first - 1
+        state.span, state.span_first, state.span_why = item.kind, item.first, item.why
+        self.ledger.out.append(SpanEvent(self.ledger.at(), item.kind, item.first, item.last, item.why))
+        self._changed = True
+
+    def _span_end(self) -> None:
+        state = self.state
+        if state.span == DEGRADED:
+            self.ledger.out.append(
+                SpanEvent(self.ledger.at(), DEGRADED, state.span_first, state.record, state.span_why)
+            )
+        state.span, state.span_why = NO_SPAN, ""
+        self._changed = True
+
+    def _block(self, reason: str, on: bool) -> None:
+        state = self.state
+        if on == (reason in state.blocks):
+            return
+        if on:
+            state.blocks[reason] = state.record + 1
+            self.ledger.out.append(SpanEvent(self.ledger.at(), "blocked", state.record + 1, -1, reason))
+        else:
+            first = state.blocks.pop(reason)
+            self.ledger.out.append(SpanEvent(self.ledger.at(), "blocked", first, state.record, reason))
+
+    def _command(self, item: inputs.Command) -> None:
+        state = self.state
+        if item.id in state.commands:
+            return
+        state.commands = [*state.commands, item.id][-MAX_COMMANDS:]
+        after = risk.COMMANDS.get((state.trading, item.action))
+        if after is None:
+            raise BotError(f"unknown command {item.action!r}: pause, resume, flatten and halt are known")
+        self.ledger.state_event(after, item.reason or "operator", item.action, item.id)
+        if item.action == "resume":
+            risk.resumed(state.risk, self.ledger.equity())
+            for pair in state.pairs.values():
+                pair.flatten = ""
+        if item.action in ("flatten", "halt"):
+            self._cancel_entries(None, item.action)
+        if item.action == "flatten":
+            for pair in state.pairs.values():
+                if pair.lots:
+                    pair.flatten = item.id
+        self._changed = True

@@ -1,0 +1,79 @@
+"""What the fold takes in, one after another. All but the tape records are journalled at their place."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bus.messages import Start
+from trader.broker import BrokerEvent
+
+
+class Updates(NamedTuple):
+    """UPDATE records in tape order; the cursor moves to `last`, the last tape number they cover."""
+
+    epoch: int
+    last: int
+    records: np.ndarray
+
+
+class Raws(NamedTuple):
+    """Raw tape records of a span, numbered from `first`; other kinds than TRADE only move the cursor."""
+
+    epoch: int
+    first: int
+    records: np.ndarray
+
+
+class NewStart(NamedTuple):
+    """A START record of the tape with its body: markets, pair numbers, fees."""
+
+    epoch: int
+    record: int
+    body: Start
+
+
+class Began(NamedTuple):
+    """This process took up the journal."""
+
+    book: str
+    settings: dict[str, str]
+    found: str  # new, clean, recovered
+    report: str
+
+
+class SpanBegin(NamedTuple):
+    """The following Raws are blind (decide nothing) or degraded (trailing stop only). last: -1 while not known."""
+
+    kind: str
+    epoch: int
+    first: int
+    last: int
+    why: str
+
+
+class SpanEnd(NamedTuple):
+    """Updates go on."""
+
+
+class Command(NamedTuple):
+    """An operator's word: pause, resume, flatten, halt. Carried out once per id, at the current record."""
+
+    action: str
+    id: str
+    reason: str = ""
+
+
+class Block(NamedTuple):
+    """A reason outside the tape for which no entry is taken begins or ends (journal failing, settings differ)."""
+
+    reason: str
+    on: bool
+
+
+class Told(NamedTuple):
+    """A result from a live broker."""
+
+    event: BrokerEvent
+
+
+Input = Updates | Raws | NewStart | Began | SpanBegin | SpanEnd | Command | Block | Told
