@@ -64,12 +64,17 @@ class Synthetic:
             end_ms -= length_ms
         return joined(parts).slice(max(0, have - limit), have)
 
-    def bars(self, pair: str, interval_ms: int, from_ms: int, until_ms: int) -> Bars:
+    def bars(self, pair: str, interval_ms: int, from_ms: int, until_ms: int, limit: int) -> Bars:
+        from_ms = max(from_ms, until_ms // interval_ms * interval_ms - (limit - 1) * interval_ms)
         from_ms = max(-(-from_ms // interval_ms) * interval_ms, self._first_s * 1000)
         parts = [self._hour(pair, hour, until_ms) for hour in range(from_ms // HOUR_MS, until_ms // HOUR_MS + 1)]
         minutes = joined_bars(parts)
         minutes = Bars(*(column[minutes.open_ms >= from_ms] for column in minutes))
         return merged_bars(minutes, interval_ms) if interval_ms > MINUTE_MS else minutes
+
+    def first_ticks(self, pair: str) -> int:
+        listing = self._listings[pair]
+        return max(1, round(listing.price * 10**listing.rules.price_digits))
 
     def reach(self, pair: str, until_ms: int) -> tuple[int, int] | None:
         until = until_ms // MINUTE_MS - self._origin_s // 60

@@ -68,8 +68,11 @@ class Market(Protocol):
     def last(self, pair: str, until_ms: int, limit: int) -> Trades:
         """The newest `limit` trades with time <= until_ms, oldest first."""
 
-    def bars(self, pair: str, interval_ms: int, from_ms: int, until_ms: int) -> Bars:
-        """Candles of the buckets that start at or after from_ms, made of the trades with time <= until_ms."""
+    def bars(self, pair: str, interval_ms: int, from_ms: int, until_ms: int, limit: int) -> Bars:
+        """The newest `limit` candles that start at or after from_ms, made of the trades with time <= until_ms."""
+
+    def first_ticks(self, pair: str) -> int:
+        """A price for the time before the first trade."""
 
     def reach(self, pair: str, until_ms: int) -> tuple[int, int] | None:
         """(lowest, highest) price in ticks over the last day, for the ticker; None where there was no trade."""

@@ -1,0 +1,177 @@
+"""The local exchange: a market source, its clock, the hub and one face, served over loopback.
+
+It is a program, not a stage of the bus: what it says it says over the venue's own wire protocol.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import uvicorn
+from fastapi import FastAPI, WebSocket
+
+from core.aloop import AsyncLoop
+from core.clock import Clock, iso_utc
+from core.errors import MisconfiguredError, NotCalledFor
+from core.paths import absolute
+from core.settings import Settings
+from core.stage import Context
+from sandbox.clock import MarketClock, RealClock
+from sandbox.faces.coindcx_public import PublicFace
+from sandbox.faces.coindcx_stream import Stream, encoder
+from sandbox.hub import Hub, Timers
+from sandbox.market import Synthetic
+from sandbox.tape_market import TapeMarket, read_recording
+from sandbox.trades import Market
+from sandbox.world import TapeWorld, born_ms
+
+HOST = "127.0.0.1"
+GRACE_S = 1  # for answers under way when told to stop
+PROTOCOLS = ("coindcx",)
+
+
+class World(NamedTuple):
+    """A market source with its clock; `tape` where it is a recording."""
+
+    market: Market
+    clock: MarketClock
+    tape: TapeWorld | None
+
+
+class Server(uvicorn.Server):
+    """uvicorn whose signals are the stage's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def check(settings: Settings) -> None:
+    """Raises NotCalledFor unless these settings want a sandbox, MisconfiguredError where this release has none such."""
+    if settings.venue != "sandbox":
+        raise NotCalledFor(f"VENUE={settings.venue}: the local exchange is not called for")
+    if settings.sandbox_protocol not in PROTOCOLS:
+        raise MisconfiguredError(
+            f"SANDBOX_PROTOCOL={settings.sandbox_protocol}: in this release the sandbox speaks {', '.join(PROTOCOLS)} alone"
+        )
+
+
+def open_world(settings: Settings, folder: Path, clock: Clock, log: logging.Logger) -> World:
+    """The market that the settings ask for, as this book left it.
+
+    Raises MisconfiguredError where its tape cannot be read.
+    """
+    if not settings.sandbox_tape:
+        born = born_ms(folder, settings.sandbox_seed, clock)
+        log.info("synthetic market, seed %d, born %s", settings.sandbox_seed, iso_utc(born))
+        if settings.sandbox_speed != 1:
+            log.warning("SANDBOX_SPEED=%g is for recorded trades (SANDBOX_TAPE): ignored", settings.sandbox_speed)
+        return World(Synthetic(settings.sandbox_seed, born), RealClock(clock), None)
+    path = absolute(settings.sandbox_tape)
+    pair = settings.pairs[0]
+    recording = read_recording(path, pair)
+    if recording.unsorted:
+        log.warning("%s: %d trades stood after a younger one and were put in their place", path.name, recording.unsorted)
+    market = TapeMarket(recording, pair)
+    tape = TapeWorld(folder, path.name, len(market), (market.first_ms, market.last_ms), settings.sandbox_speed, clock)
+    log.info(
+        "plays %s as %s at %gx: %d trades, %s to %s; %s",
+        path.name,
+        pair,
+        settings.sandbox_speed,
+        len(market),
+        iso_utc(market.first_ms),
+        iso_utc(market.last_ms),
+        f"goes on at {iso_utc(tape.clock.now_ms())}" if tape.resumed else "starts at the first join",
+    )
+    return World(market, tape.clock, tape)
+
+
+def build_app(world: World, clock: Clock, log: logging.Logger, timers: Timers | None = None) -> tuple[FastAPI, Hub]:
+    """The CoinDCX face over a world; to be called inside the loop that serves it."""
+    keep = world.tape.keep if world.tape else None
+    hub = Hub(world.market, world.clock, encoder(world.market), timers, on_start=keep, on_held=keep)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    PublicFace(world.market, world.clock, clock).add_to(app)
+    stream = Stream(world.market, hub, log)
+
+    @app.websocket("/socket.io/")
+    async def socket_io(websocket: WebSocket) -> None:
+        await stream.serve(websocket)
+
+    return app, hub
+
+
+def config(app: FastAPI) -> uvicorn.Config:
+    """uvicorn as an exchange on loopback needs it; the clock of its answers is the market's."""
+    return uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_max_size=1_000_000,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        date_header=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+def listen(port: int) -> socket.socket:
+    """The sandbox's socket.
+
+    Raises MisconfiguredError naming the setting where the port is taken.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(256)
+    except OSError as error:
+        listener.close()
+        raise MisconfiguredError(
+            f"SANDBOX_PORT={port} cannot be had on {HOST}: {error.strerror}. Stop what uses it or set another SANDBOX_PORT."
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+async def main(context: Context) -> None:
+    """Serves until told to stop."""
+    settings, log = context.settings, context.log
+    check(settings)
+    listener = listen(settings.sandbox_port)
+    context.on_stop(listener.close)
+    world = open_world(settings, context.book_dir, context.clock, log)
+    app, hub = build_app(world, context.clock, log, context.loop)
+    server = Server(config(app))
+    if world.tape is not None:
+        _watch_tape(context, world.tape, hub)
+    log.info("CoinDCX's public side on http://%s:%d", HOST, settings.sandbox_port)
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    stopped = asyncio.ensure_future(cast("AsyncLoop", context.loop).wait_stopped())
+    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    hub.close()
+    server.should_exit = True
+    await serving
+    stopped.cancel()
+
+
+def _watch_tape(context: Context, tape: TapeWorld, hub: Hub) -> None:
+    """Says once that the tape has ended, and keeps its place at an orderly stop."""
+    said: list[bool] = []
+
+    def look() -> None:
+        if tape.clock.ended and not said:
+            said.append(True)
+            context.event("info", f"the tape has ended: {hub.told} trades told since this start; silent from now on")
+
+    context.loop.every(0.5, look)
+    context.on_stop(tape.pause)
