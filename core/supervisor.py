@@ -26,7 +26,7 @@ STOP_ORDER: tuple[tuple[str, ...], ...] = (
 # supervisord adds ".PID" to it while it binds: with it no longer than the stages' own socket names.
 SOCKET_NAME = "sv.ctl"
 
-# supervisord notices a child's end on its next turn, which comes after a second or with the next question: so ask often.
+# supervisord notices a child's end on its next turn, which comes after a second or with a question: so ask often.
 POLL_SECONDS = 0.03
 
 EXIT_MISCONFIGURED = 2

@@ -8,12 +8,12 @@ from typing import BinaryIO
 _CHUNK = 65_536
 
 
-def last_lines(path: Path, count: int = 20) -> list[str]:
-    """The last lines of a log, none where there is no log."""
+def last_lines(path: Path, count: int = 20, since: int = 0) -> list[str]:
+    """The last lines of a log after byte `since` (from its start where it was rotated), none where there is no log."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _CHUNK))
+            file.seek(max(0, size - _CHUNK, since if since <= size else 0))
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return []

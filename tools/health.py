@@ -41,9 +41,9 @@ def _failing(body: bytes) -> tuple[str, ...]:
     """The failing checks of a 503's body."""
     try:
         checks = json.loads(body)["failing"]
-    except (ValueError, KeyError, TypeError):
+        return tuple(f"{name}: {text}" for name, text in checks.items())
+    except (ValueError, KeyError, TypeError, AttributeError):
         return ()
-    return tuple(str(check) for check in checks)
 
 
 def _reachable(host: str) -> str:

@@ -24,7 +24,7 @@ def taken(settings: Settings) -> list[str]:
         if problem == errno.EADDRINUSE:
             held = holder(port)
             by = f" by {held}" if held else ""
-            problems.append(f"{name}={port}: the port for {what} is in use{by}. End that program or set {name} to another number.")
+            problems.append(f"{name}={port}: in use{by}. End that program, or set {name} to another number for {what}.")
         elif problem == errno.EACCES:
             problems.append(f"{name}={port}: only root may use this port. Set {name} to 1024 or above.")
         elif problem:

@@ -1,4 +1,4 @@
-"""tools/setup.sh in a folder of its own, with one tiny package that lies on disk: no network, about a second a build."""
+"""tools/setup.sh in a folder of its own, with one tiny package that lies on disk: no network, some seconds a build."""
 
 import base64
 import fcntl
@@ -75,7 +75,11 @@ class Project:
 
     def setup(self, mode: str = "run", **changes: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self.folder / "tools" / "setup.sh", mode], env=self.environment(**changes), capture_output=True, text=True, timeout=60
+            [self.folder / "tools" / "setup.sh", mode],
+            env=self.environment(**changes),
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
 
     def version(self) -> str:
@@ -196,7 +200,9 @@ def test_a_second_setup_waits_for_the_first(project: Project) -> None:
 
 def test_two_at_once_build_one(project: Project) -> None:
     both = [
-        subprocess.Popen([project.folder / "tools" / "setup.sh", "run"], env=project.environment(), stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [project.folder / "tools" / "setup.sh", "run"], env=project.environment(), stdout=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     said = [process.communicate(timeout=60)[0] for process in both]
@@ -229,7 +235,11 @@ def only_python(project: Project, name: str, text: str) -> None:
 
 
 def test_without_ensurepip_the_apt_package_is_named(project: Project) -> None:
-    only_python(project, "python3.12", 'case "$*" in *ensurepip*) echo "ModuleNotFoundError: No module named ensurepip" >&2; exit 1;; *) echo 3.12 x86_64 64;; esac')
+    only_python(
+        project,
+        "python3.12",
+        'case "$*" in *ensurepip*) echo "No module named ensurepip" >&2; exit 1;; *) echo 3.12 x86_64 64;; esac',
+    )
     result = project.setup()
     assert result.returncode == 2
     assert "sudo apt install python3.12-venv" in result.stderr
@@ -247,7 +257,13 @@ def test_the_newest_that_works_is_taken(project: Project) -> None:
     real = shutil.which("python3.11", path=f"{Path(sys.base_prefix) / 'bin'}:/usr/bin") or sys.executable
     only_python(project, "python3.11", f'exec {real} "$@"')
     project.command("python3.13", 'case "$*" in *ensurepip*) exit 1;; *) echo 3.13 x86_64 64;; esac')
-    project.command("python3.12", f'case "$*" in *uname*) echo 3.12 x86_64 64;; *executable*) echo {project.bin}/python3.12;; *) echo "3.12 was asked" >>{project.bin}/asked; exec {real} "$@";; esac')
+    acts = {
+        "*uname*": "echo 3.12 x86_64 64",
+        "*executable*": f"echo {project.bin}/python3.12",
+        "*": f'touch {project.bin}/asked; exec {real} "$@"',
+    }
+    cases = " ".join(f"{pattern}) {act};;" for pattern, act in acts.items())
+    project.command("python3.12", f'case "$*" in {cases} esac')
     result = project.setup()
     assert result.returncode == 0, result.stderr
     assert "python3.12" in result.stdout

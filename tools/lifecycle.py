@@ -1,0 +1,226 @@
+"""The bot of one VAR_DIR as a whole: start it until it is healthy, stop it in order, tell how it is.
+
+supervisord runs in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it: whoever started the
+bot stops it in order. Two commands at once on one VAR_DIR wait for each other.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import paths
+from core.clock import NS_PER_S, Clock, LiveClock, sleep
+from core.errors import BotError
+from core.lock import read_record
+from core.settings import Settings
+from core.supervisor import SOCKET_NAME, StageState, Supervisor, SupervisorError
+from tools import follow, health, orphans
+
+HEALTHY_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+_LAST_LINES = 12
+
+
+class StartError(BotError):
+    """The bot did not become healthy; the text says why, with the last lines of the stage that failed."""
+
+
+class Interrupted(BotError):
+    """A person asked for a stop while we waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """A line of `make status`."""
+
+    name: str
+    state: str
+    pid: int
+    up_s: int
+    restarts: int
+    failed: bool
+    note: str
+
+
+class Bot:
+    """What runs, or could, for one VAR_DIR."""
+
+    def __init__(self, var: Path, clock: Clock | None = None) -> None:
+        self.var = var
+        self.run_dir = paths.run_dir(var)
+        self.log_dir = paths.log_dir(var)
+        self.clock = clock or LiveClock()
+        self.supervisor = Supervisor(self.run_dir, self.clock)
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def running(self) -> int | None:
+        """supervisord's process, None where none answers."""
+        pid = self.supervisor.pid()
+        if pid is None and self._child is not None and self._child.poll() is not None:
+            self._child = None  # collected: it leaves no zombie behind
+        return pid
+
+    def log(self, stage: str) -> Path:
+        """The stage's log."""
+        return self.log_dir / f"{stage}.log"
+
+    @contextlib.contextmanager
+    def alone(self, say: Callable[[str], None]) -> Iterator[None]:
+        """One command at a time starts or stops this bot."""
+        with (self.run_dir / "up.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("another command starts or stops the bot, waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def start(self, settings: Settings, interrupted: Callable[[], bool] = lambda: False) -> tuple[str, ...]:
+        """Starts supervisord and waits until the bot is healthy.
+
+        Returns the checks that still fail after HEALTHY_SECONDS, none when healthy. Raises StartError when a stage gave
+        up, Interrupted when `interrupted()` said so; what was started runs on then, for the caller to stop.
+        """
+        sizes = {stage: _size(self.log(stage)) for stage in paths.PROGRAMS}
+        for stage in paths.PROGRAMS:  # restarts are counted from here
+            (self.run_dir / f"{stage}.json").unlink(missing_ok=True)
+        self._spawn()
+        return self._wait_healthy(settings, sizes, interrupted)
+
+    def restart_stage(self, settings: Settings, stage: str) -> tuple[str, ...]:
+        """Restarts one stage and waits as `start` does."""
+        sizes = {name: _size(self.log(name)) for name in paths.PROGRAMS}
+        self.supervisor.restart(stage)
+        return self._wait_healthy(settings, sizes, lambda: False)
+
+    def _wait_healthy(
+        self, settings: Settings, sizes: dict[str, int], interrupted: Callable[[], bool]
+    ) -> tuple[str, ...]:
+        deadline = self.clock.monotonic_ns() + int(HEALTHY_SECONDS * NS_PER_S)
+        while True:
+            if interrupted():
+                raise Interrupted("interrupted")
+            found = self._look(settings, sizes)
+            if found.ok or self.clock.monotonic_ns() > deadline:
+                return found.failing
+            sleep(_POLL_SECONDS)
+
+    def stop(self) -> list[str]:
+        """Stops whatever runs for this VAR_DIR, in order. Returns what was not as it should be, one line each."""
+        remarks = []
+        try:
+            if self.running() is not None:
+                self.supervisor.shutdown()
+        except SupervisorError as error:
+            remarks.append(f"{error}; ending its stages one by one")
+            self._kill_supervisord()
+        ended = orphans.end(self.run_dir, self.clock)
+        if ended and not remarks:
+            names = ", ".join(f"{stage} (process {pid})" for stage, pid in ended.items())
+            remarks.append(f"ended what ran without supervisord: {names}")
+        if self._child is not None:
+            self._child.wait()
+            self._child = None
+        return remarks
+
+    def rows(self) -> list[StageRow]:
+        """Each stage as it is now."""
+        states = self.supervisor.states()
+        return [self._row(states[name]) for name in paths.PROGRAMS if name in states]
+
+    def _row(self, state: StageState) -> StageRow:
+        record = read_record(self.run_dir / f"{state.name}.json")
+        note = ""
+        if state.state == "EXITED":
+            note = {2: "has given up: see its log", 3: "not called for"}.get(state.exit_status, "")
+        return StageRow(
+            name=state.name,
+            state=state.state.lower(),
+            pid=state.pid,
+            up_s=state.now - state.started if state.pid else 0,
+            restarts=record.restarts if record else 0,
+            failed=state.failed,
+            note=note,
+        )
+
+    def _look(self, settings: Settings, sizes: dict[str, int]) -> health.Health:
+        """One look at supervisord, the stages and the page. Raises StartError where waiting is of no use."""
+        if self._child is not None and self._child.poll() is not None:
+            code = self._child.returncode
+            self._child = None
+            lines = follow.last_lines(self.log_dir / "supervisord.log", _LAST_LINES)
+            raise StartError(_quote(f"supervisord ended with exit code {code}; its last lines:", lines))
+        if self.running() is None:
+            return health.Health(False, ("supervisord does not answer yet",))
+        states = self.supervisor.states().values()
+        failed = [state.name for state in states if state.failed]
+        if failed:
+            raise StartError("\n".join(self._last_words(stage, sizes[stage]) for stage in failed))
+        return health.ask(settings)
+
+    def _last_words(self, stage: str, since: int) -> str:
+        lines = follow.last_lines(self.log(stage), _LAST_LINES, since)
+        return _quote(f"{stage} has given up; the last lines of {self.log(stage)}:", lines)
+
+    def _spawn(self) -> None:
+        python = paths.ROOT / ".venv" / "bin" / "python"
+        if not python.exists():  # a private interpreter, as some tests have
+            python = Path(sys.executable)
+        output = os.open(self.log_dir / "supervisord.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            self._child = subprocess.Popen(
+                [str(python), "-m", "supervisor.supervisord", "-c", str(self.conf())],
+                cwd=paths.ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        finally:
+            os.close(output)
+
+    def conf(self) -> Path:
+        """supervisord.conf; for another VAR_DIR than var a copy with other paths, written anew each time."""
+        ours = paths.ROOT / "supervisord.conf"
+        if self.var == paths.ROOT / "var":
+            return ours
+        text = ours.read_text()
+        text = text.replace("%(here)s/var", _escaped(self.var)).replace("%(here)s", _escaped(paths.ROOT))
+        copy = self.run_dir / "supervisord.conf"
+        copy.write_text(text)
+        return copy
+
+    def _kill_supervisord(self) -> None:
+        """Ends a supervisord that hangs: the process of its pid file, if it is one that listens on our socket."""
+        try:
+            pid = int((self.run_dir / "supervisord.pid").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return
+        if os.fsencode(self.conf()) in command:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(FileNotFoundError):
+            (self.run_dir / SOCKET_NAME).unlink()
+
+
+def _escaped(path: Path) -> str:
+    """A path as supervisord's file wants it."""
+    return str(path).replace("%", "%%")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _quote(title: str, lines: list[str]) -> str:
+    return "\n".join([title, *(f"    {line}" for line in lines or ["(it wrote nothing)"])])

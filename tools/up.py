@@ -1,0 +1,285 @@
+"""run, start, stop, restart [STAGE], status, logs [STAGE]: the bot's life, for the Makefile and for scripts.
+
+Exit codes. run, start, restart: 0 healthy, 1 not healthy (nothing is left running then), 2 settings or set-up that only
+you can mend (nothing was started or stopped). stop: 0 nothing runs. status: 0 healthy, 1 running but not healthy,
+3 not running.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TextIO
+
+from core import paths, settings_load
+from core.clock import sleep
+from core.errors import BotError, MisconfiguredError
+from core.settings import Settings
+from core.supervisor import SupervisorError
+from tools import control, follow, health, ports
+from tools.lifecycle import Bot, Interrupted, StartError
+from tools.where import var_in_force
+
+OK, FAILED, MISCONFIGURED, NOT_RUNNING, INTERRUPTED = 0, 1, 2, 3, 130
+_FOLLOW_SECONDS = 0.2
+_LINES_OF_ONE, _LINES_OF_EACH = 20, 5
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Prints a line; a terminal that was closed meanwhile is no reason not to go on and stop the bot."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.dup2(nowhere, sys.stderr.fileno())
+            os.close(nowhere)
+
+
+def bot_here() -> Bot:
+    """The bot of the VAR_DIR in force."""
+    return Bot(var_in_force())
+
+
+def applied(bot: Bot) -> Settings:
+    """The settings that the running bot goes by."""
+    return settings_load.from_texts(settings_load.applied(bot.var))
+
+
+class Ending:
+    """Ctrl-C, TERM and a closed terminal, remembered until we look. What was ignored at the start stays so (nohup)."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._remember)
+
+    def __call__(self) -> bool:
+        return self.asked != 0
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.asked = self.asked or number
+
+
+def bring_up(bot: Bot, settings: Settings, ending: Callable[[], bool], *, patient: bool) -> int:
+    """Ends orphans, applies the settings, starts, waits for health. `patient`: a person watches, so go on unhealthy."""
+    for remark in bot.stop():
+        say(remark)
+    busy = ports.taken(settings)
+    if busy:
+        raise MisconfiguredError("\n".join(busy))
+    settings_load.apply(settings)
+    try:
+        failing = bot.start(settings, ending)
+    except Interrupted:
+        take_down(bot, flatten=False)
+        return INTERRUPTED
+    except StartError as error:
+        say(str(error), sys.stderr)
+        take_down(bot, flatten=False)
+        return FAILED
+    if failing:
+        say("not healthy yet: " + "; ".join(failing))
+        if not patient:
+            take_down(bot, flatten=False)
+            return FAILED
+    state = "it goes on trying" if failing else "the bot runs"
+    say(f"{state} ({paths.book_name(settings)}): {health.address(settings)}")
+    return OK
+
+
+def take_down(bot: Bot, *, flatten: bool) -> int:
+    """Stops everything in order; `flatten`: where ON_SHUTDOWN says so, what is held is sold first."""
+    if flatten and bot.running() is not None and settings_load.applied(bot.var).get("ON_SHUTDOWN") == "flatten":
+        control.flatten_before_stop(bot.run_dir, say)
+    for remark in bot.stop():
+        say(remark)
+    say("stopped")
+    return OK
+
+
+def run(bot: Bot) -> int:
+    """Starts the bot and follows the trader's log until somebody ends it."""
+    ending = Ending()
+    settings = settings_load.current()
+    with bot.alone(say):
+        pid = bot.running()
+        if pid is not None:
+            say(f"the bot runs already (supervisord {pid}): {health.address(applied(bot))}")
+            say("`make logs` follows it, `make stop` stops it.")
+            return FAILED
+        follower = follow.Follower([bot.log("trader")], from_end=True)
+        code = bring_up(bot, settings, ending, patient=True)
+    with contextlib.closing(follower):
+        if code != OK:
+            return code
+        say("Ctrl-C stops it. The trader's log:")
+        return follow_until_end(bot, follower, ending)
+
+
+def follow_until_end(bot: Bot, follower: follow.Follower, ending: Ending) -> int:
+    """Shows the trader's log until a signal, or until the bot is gone by another hand."""
+    down: set[str] = set()
+    while not ending():
+        for line in follower.lines():
+            say(line)
+        try:
+            gone = bot.running() is None
+            fresh = set() if gone else {row.name for row in bot.rows() if row.failed}
+        except SupervisorError as error:
+            say(str(error))
+            continue
+        for stage in sorted(fresh - down):
+            say(f"{stage} has given up: make logs STAGE={stage}")
+        down = fresh
+        if gone:
+            with bot.alone(lambda _: None):  # a stop or restart from elsewhere is let finish
+                if bot.running() is not None:
+                    continue
+                remarks = bot.stop()
+            say("\n".join(["supervisord was killed", *remarks]) if remarks else "the bot was stopped")
+            return FAILED if remarks else OK
+        sleep(_FOLLOW_SECONDS)
+    say("stopping")
+    with bot.alone(say):
+        return take_down(bot, flatten=ending.asked == signal.SIGINT)
+
+
+def start(bot: Bot) -> int:
+    """Starts the bot and returns when it is healthy."""
+    settings = settings_load.current()
+    with bot.alone(say):
+        pid = bot.running()
+        if pid is None:
+            return bring_up(bot, settings, Ending(), patient=False)
+        differ = ", ".join(setting.name for setting in settings_load.changed(settings))
+        say(f"the bot runs already (supervisord {pid}): {health.address(applied(bot))}")
+        if differ:
+            say(f"changed since, and taken on by `make restart`: {differ}")
+        return OK
+
+
+def stop(bot: Bot) -> int:
+    """Stops the bot."""
+    with bot.alone(say):
+        return take_down(bot, flatten=True)
+
+
+def restart(bot: Bot, stage: str | None) -> int:
+    """Takes on the settings as they are now: the whole bot, or one stage where nothing changed concerns another."""
+    settings = settings_load.current()
+    if stage is None:
+        with bot.alone(say):
+            if bot.running() is not None:
+                check_new_ports(settings)
+            return bring_up(bot, settings, Ending(), patient=False)
+    if stage not in paths.PROGRAMS:
+        raise MisconfiguredError(f"{stage} is no stage: {', '.join(paths.PROGRAMS)}")
+    with bot.alone(say):
+        if bot.running() is None:
+            raise MisconfiguredError(f"the bot does not run, so {stage} cannot be restarted by itself: make start")
+        changed = settings_load.changed(settings)
+        others = sorted({name for setting in changed for name in setting.stages} - {stage})
+        if others:
+            names = ", ".join(setting.name for setting in changed)
+            raise MisconfiguredError(
+                f"{names} changed, which also concerns {', '.join(others)}: type `make restart` without STAGE."
+                " Nothing was restarted."
+            )
+        check_new_ports(settings)
+        settings_load.apply(settings)
+        try:
+            failing = bot.restart_stage(settings, stage)
+        except StartError as error:
+            say(str(error))
+            return FAILED
+        say(f"{stage} was restarted" + (", not healthy yet: " + "; ".join(failing) if failing else ""))
+        return FAILED if failing else OK
+
+
+def check_new_ports(settings: Settings) -> None:
+    """Before a running bot is touched: a port that it is about to move to must be free."""
+    moved = {setting.name for setting in settings_load.changed(settings)}
+    busy = [line for line in ports.taken(settings) if line.partition("=")[0] in moved]
+    if busy:
+        raise MisconfiguredError("\n".join(busy))
+
+
+def status(bot: Bot) -> int:
+    """A line per stage, then whether the whole is healthy."""
+    if bot.running() is None:
+        say("not running")
+        return NOT_RUNNING
+    settings = applied(bot)
+    say(f"{'stage':<11} {'state':<9} {'process':>7}  {'up':>8}  {'restarts':>8}")
+    for row in bot.rows():
+        pid = str(row.pid or "")
+        up = _span(row.up_s) if row.pid else ""
+        say(f"{row.name:<11} {row.state:<9} {pid:>7}  {up:>8}  {row.restarts:>8}  {row.note}".rstrip())
+    found = health.ask(settings)
+    say(f"{paths.book_name(settings)}: " + ("healthy" if found.ok else "not healthy: " + "; ".join(found.failing)))
+    say(health.address(settings))
+    return OK if found.ok else FAILED
+
+
+def logs(bot: Bot, stage: str | None) -> int:
+    """The last lines of the logs, then what is added, until Ctrl-C."""
+    if stage is not None and stage not in (*paths.PROGRAMS, "supervisord"):
+        raise MisconfiguredError(f"{stage} has no log: {', '.join(paths.PROGRAMS)}")
+    stages = paths.PROGRAMS if stage is None else (stage,)
+    files = [bot.log(name) for name in stages]
+    for file in files:
+        for line in follow.last_lines(file, _LINES_OF_EACH if stage is None else _LINES_OF_ONE):
+            say(line)
+    ending = Ending()
+    with contextlib.closing(follow.Follower(files, from_end=True)) as follower:
+        while not ending():
+            for line in follower.lines():
+                say(line)
+            sleep(_FOLLOW_SECONDS)
+    return OK
+
+
+def _span(seconds: int) -> str:
+    """`42 s`, `3 m 05 s`, `2 h 10 m`, `4 d 2 h`."""
+    if seconds < 60:
+        return f"{max(0, seconds)} s"
+    if seconds < 3600:
+        return f"{seconds // 60} m {seconds % 60:02d} s"
+    if seconds < 86_400:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} m"
+    return f"{seconds // 86_400} d {seconds % 86_400 // 3600} h"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    plain: dict[str, Callable[[Bot], int]] = {"run": run, "start": start, "stop": stop, "status": status}
+    with_stage: dict[str, Callable[[Bot, str | None], int]] = {"restart": restart, "logs": logs}
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.up", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, command in plain.items():
+        commands.add_parser(name, help=command.__doc__)
+    for name, command_of_stage in with_stage.items():
+        commands.add_parser(name, help=command_of_stage.__doc__).add_argument("stage", nargs="?", metavar="STAGE")
+    given = parser.parse_args(arguments)
+    try:
+        bot = bot_here()
+        if given.command in plain:
+            return plain[given.command](bot)
+        return with_stage[given.command](bot, given.stage)
+    except MisconfiguredError as error:
+        say(str(error), sys.stderr)
+        return MISCONFIGURED
+    except BotError as error:
+        say(str(error), sys.stderr)
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

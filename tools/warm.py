@@ -1,0 +1,56 @@
+"""Compiles the indicator kernels into the cache, so that no start waits for the compiler.
+
+Quick when there is nothing to do: numba, which takes half a second to load, is only asked when the sources or the
+installed packages differ from those of the last time.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+from core import paths
+from core.errors import BotError
+from tools.where import var_in_force
+
+STAMP = "warm.stamp"
+
+
+def main() -> int:
+    try:
+        warm(paths.cache_dir(var_in_force()))
+    except BotError as error:
+        print(f"set-up: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def warm(cache_dir: Path) -> bool:
+    """Fills the cache; False where it was warm already."""
+    stamp = cache_dir / STAMP
+    key = sources_key(paths.ROOT)
+    try:
+        seen, folder = stamp.read_text().split()
+        if seen == key and (cache_dir / folder).is_dir():
+            return False
+    except (FileNotFoundError, ValueError):
+        pass
+    print("set-up: compiles the indicators (once; some seconds, longer on a small board)", flush=True)
+    from indicators import jit  # loads numba
+
+    jit.warm(cache_dir)
+    stamp.write_text(f"{key} {jit.folder_name()}\n")
+    return True
+
+
+def sources_key(root: Path) -> str:
+    """A hash of all that can change the compiled code: the packages' sources and what is installed."""
+    digest = hashlib.sha256()
+    sources = sorted((root / "indicators").glob("*.py"))
+    for source in (*sources, root / "bus" / "records.py", root / ".venv" / "stamp-run"):
+        if source.exists():
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
