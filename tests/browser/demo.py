@@ -1,6 +1,6 @@
 """A dashboard with an invented market behind it, for the browser test and for looking at the page.
 
-`python -m tests.browser.demo PORT [--speed N] [--state STATE]` serves it; STATE: trading (default), warming, down, halted, many.
+`python -m tests.browser.demo PORT [--speed N] [--state STATE]` serves it; STATE: trading (default), position, warming, down, halted, many.
 The market is a function of the seed, moves at 5 Hz and trades by a toy rule; no process of the pipeline is needed.
 """
 
@@ -206,6 +206,10 @@ class Demo:
         pairs = (PAIR, "B-ETH_USDT", "B-SOL_USDT") if state == "many" else (PAIR,)
         self.page = Page(PageState(config(pairs=pairs)), History(DemoReader(self.market)), self.clock)
         self.number = 1000
+        if state in ("position", "many"):
+            m = self.market
+            m.entry, m.highest, m.opened_ms = m.price - 160.4, m.price + 20.5, self.started_ms - 272_000
+            m._row(m.opened_ms, "buy", "mean_reversion", None)
         self.ms = self.started_ms
         self._first_events()
 

@@ -1,0 +1,76 @@
+/** A light per process with restarts and latency, and what is known about holes in the data. */
+
+import { at, data, fill, make, text } from "./dom.js";
+import { clock, latency, span, words } from "./format.js";
+
+export function showStages({ health }) {
+  const { stages, failing } = health;
+  fill("stages", stages.map((stage) => stage.name).join(), () => stages.map(makeRow));
+  stages.forEach((stage, i) => updateRow(at("stages").children[i], stage, health));
+  text("health-tag", failing.length ? `${failing.length} failing` : "healthy");
+  data("health-tag", "tone", failing.length ? "bad" : "good");
+  text("data-quality", quality(health));
+}
+
+function makeRow(stage) {
+  const name = make("th", { scope: "row" }, make("i", { class: "light", "aria-hidden": "true" }), make("span", {}, stage.name), make("small", {}));
+  return make("tr", {}, name, make("td", { class: "num" }), make("td", { class: "num" }), make("td", { class: "num" }));
+}
+
+function updateRow(row, stage, health) {
+  const { name, alive, last_seen_ms: seen, restarts, latency_us: us } = stage;
+  data(row, "alive", alive ? "yes" : "no");
+  const silent = seen === null ? "not heard yet" : `silent since ${clock(seen)}`;
+  const differs = health.differs[name] ? `other ${health.differs[name]}: restart it` : "";
+  const feed = name === "feeder" && health.feed && health.feed !== "stream" ? health.feed : "";
+  text(row.children[0].children[2], alive ? differs || feed : silent);
+  row.title = alive ? `${name} is alive` : `${name}: ${silent}`;
+  const [, count, p50, p99] = row.children;
+  text(count, restarts === null ? "–" : `${restarts}`);
+  data(count, "some", restarts ? "yes" : null);
+  text(p50, latency(us.p50));
+  text(p99, latency(us.p99));
+}
+
+function quality({ gaps, spans }) {
+  const found = [];
+  if (gaps.length) {
+    const last = gaps[gaps.length - 1];
+    found.push(`${gaps.length} gap${gaps.length > 1 ? "s" : ""}, last ${clock(last.time_ms)} at ${last.stage} (${last.topic} ${last.first}–${last.last})`);
+  }
+  if (spans.length) {
+    const last = spans[spans.length - 1];
+    found.push(`last ${last.kind} span ${clock(last.time_ms)}: ${last.why}`);
+  }
+  return found.length ? `Data: ${found.join("; ")}.` : "Data: no gaps, no blind spans.";
+}
+
+/** What is wrong right now, worst first, as {level, text}. */
+export function problems({ tick, health, link, lostFor }) {
+  const found = [];
+  if (link === "lost") {
+    found.push({ level: "bad", text: `Connection to the bot lost ${span(lostFor)} ago; what you see is old. Trying again by itself.` });
+    return found;
+  }
+  for (const { text: words_ } of health?.failing ?? []) found.push({ level: "bad", text: capital(words_) });
+  for (const [stage, what] of Object.entries(health?.differs ?? {})) {
+    const cure = what === "settings" ? `make restart STAGE=${stage}` : "make restart";
+    found.push({ level: "warn", text: `${stage} runs with other ${what === "layout" ? "record layouts" : "settings"}; no entries until it is restarted: ${cure}` });
+  }
+  if (tick?.mode === "halted" || tick?.mode === "reducing") {
+    const reason = health?.trading_state?.reason;
+    found.push({ level: "warn", text: `Trading is ${tick.mode}${reason ? `: ${words(reason)}` : ""}. No new entries; exits go on.` });
+  }
+  if (tick?.feed === "degraded") found.push({ level: "warn", text: "Degraded: no indicators arrive, only the trailing stop decides." });
+  if (tick?.feed === "blind") found.push({ level: "warn", text: "Blind span: the trader catches up with the tape and decides nothing." });
+  if (health?.feed === "down") found.push({ level: "warn", text: "The venue cannot be reached; the feeder tries again by itself." });
+  return found;
+}
+
+const capital = (line) => line.charAt(0).toUpperCase() + line.slice(1);
+
+export function showNotices(found) {
+  const key = found.map((one) => one.level + one.text.replace(/[\d.]+ (s|m|h)\b/g, "")).join("|");
+  fill("notices", key, () => found.map((one) => make("p", { "data-level": one.level }, one.text)));
+  found.forEach((one, i) => text(at("notices").children[i], one.text));
+}

@@ -1,0 +1,82 @@
+/** Round trips from the ledger's rows, as a table; the equity as a small line. */
+
+import { at, data, fill, make, text } from "./dom.js";
+import { clock, fixed, percent, quantity, side, signed, span, split, words } from "./format.js";
+import { pairLabel } from "./header.js";
+
+const SHOWN = 20;
+
+/** Rows of `trades` (oldest first) as round trips, newest first; an entry without its exit stands alone. */
+export function rounds(rows) {
+  const open = new Map();
+  const found = [];
+  for (const row of rows) {
+    if (row.action === "buy") {
+      const round = { pair: row.pair, buy: row, sell: null };
+      open.set(row.pair, round);
+      found.push(round);
+    } else {
+      const round = open.get(row.pair);
+      open.delete(row.pair);
+      if (round) round.sell = row;
+      else found.push({ pair: row.pair, buy: null, sell: row });
+    }
+  }
+  return found.reverse();
+}
+
+export function showTrades({ trades, decimals, page }) {
+  const found = rounds(trades).slice(0, SHOWN);
+  data("trades", "many", page.pairs.length > 1 ? "yes" : "no");
+  at("trades").closest("table").hidden = found.length === 0;
+  at("trades-empty").hidden = found.length > 0;
+  text("trades-empty", "No trade yet. The first entry shows here the moment it is filled.");
+  text("trades-tag", found.length ? `last ${found.length}` : "");
+  const key = found.map((round) => `${round.buy?.id}/${round.sell?.id}`).join() + decimals;
+  fill("trades", key, () => found.map((round) => makeRow(round, decimals)));
+}
+
+function makeRow({ pair, buy, sell }, decimals) {
+  const last = sell ?? buy;
+  const [, quote] = split(pair);
+  const held = buy && sell ? span(Date.parse(sell.timestamp) - Date.parse(buy.timestamp)) : "–";
+  const fees = (buy?.fee ?? 0) + (sell?.fee ?? 0);
+  const net = sell?.profit ?? null;
+  const cost = buy ? buy.price * buy.quantity : null;
+  const result = sell
+    ? [make("b", { "data-side": side(net) }, signed(net, 2)), make("small", {}, cost ? percent((100 * net) / cost) : quote)]
+    : [make("b", { class: "open" }, "open"), make("small", {}, quote)];
+  return make(
+    "tr",
+    {},
+    make("td", { class: "num" }, make("time", { datetime: last.timestamp }, clock(Date.parse(last.timestamp)))),
+    make("td", { class: "col-pair" }, pairLabel(pair)),
+    leg(buy, decimals),
+    leg(sell, decimals),
+    make("td", { class: "col-wide r num" }, quantity(last.quantity)),
+    make("td", { class: "col-wide r num" }, held),
+    make("td", { class: "col-wide r num" }, fixed(fees, 2)),
+    make("td", { class: "r num net" }, ...result),
+  );
+}
+
+function leg(row, decimals) {
+  if (!row) return make("td", { class: "num" }, "–");
+  return make("td", { class: "num" }, make("b", {}, fixed(row.price, decimals)), make("small", { "data-reason": row.reason }, words(row.reason)));
+}
+
+/** A line of balance plus position value over time; hidden while there is no curve to draw. */
+export function showEquity(rows) {
+  const values = rows.map((row) => row.balance + row.position_value).filter(Number.isFinite);
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  const drawn = values.length > 1 && high > low;
+  at("spark").toggleAttribute("hidden", !drawn);
+  if (!drawn) return;
+  const step = Math.max(1, Math.ceil(values.length / 160));
+  const kept = values.filter((_, i) => i % step === 0 || i === values.length - 1);
+  const points = kept.map((v, i) => `${((160 * i) / (kept.length - 1)).toFixed(1)},${(30 - (28 * (v - low)) / (high - low)).toFixed(1)}`);
+  at("spark-line").setAttribute("points", points.join(" "));
+  data("spark", "side", side(values[values.length - 1] - values[0]));
+  at("spark").setAttribute("aria-label", `Equity from ${fixed(values[0], 2)} to ${fixed(values[values.length - 1], 2)}`);
+}
