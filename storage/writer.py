@@ -11,12 +11,12 @@ from typing import Any
 
 from sqlalchemy import Insert, Table, text
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DatabaseError, OperationalError
 
+from bus.frames import EVENT, GAP, TRADER
 from bus.messages import Candle, EquityEvent, Event, FillEvent, Gap, OrderEvent, SignalEvent, TradeEvent, TraderEvent
 from storage.migrations import keep_copy
 from storage.schema import LEDGER, candles, cursors, equity, events, fills, gaps, orders, signals, trades, writer_engine
-
-TRADER = "trader/0/"
 
 Values = tuple[Any, ...]
 
@@ -159,17 +159,24 @@ class Batch:
             self.numbered.append((TRADER, epoch, number, *row))
         self.reached[TRADER] = (epoch, number)
 
-    def add_event(self, epoch: int, number: int, event: Event) -> None:
+    def add_event(self, stage: str, epoch: int, number: int, event: Event) -> None:
         """An event of any stage, numbered per stage."""
-        topic = event_topic(event.stage)
+        topic = numbered_per_stage(EVENT, stage)
         message = f"{event.pair}: {event.text}" if event.pair and event.pair not in event.text else event.text
         row = (None, event.time_ms, event.stage, event.level, message)
         self.numbered.append((topic, epoch, number, "events", row))
         self.reached[topic] = (epoch, number)
 
     def add_gap(self, gap: Gap) -> None:
-        """Numbers that were missed for good."""
+        """Numbers that we missed for good."""
         self.gaps.append((gap.topic, gap.epoch, gap.first, gap.last, gap.time_ms))
+
+    def add_gap_of(self, stage: str, epoch: int, number: int, gap: Gap) -> None:
+        """Numbers that another stage missed for good, as it tells."""
+        topic = numbered_per_stage(GAP, stage)
+        row = (gap.topic, gap.epoch, gap.first, gap.last, gap.time_ms)
+        self.numbered.append((topic, epoch, number, "gaps", row))
+        self.reached[topic] = (epoch, number)
 
     def skip_to(self, topic: str, epoch: int, number: int) -> None:
         """Nothing up to `number` will come any more."""
@@ -182,9 +189,9 @@ class Batch:
         return bool(self.candles or self.numbered or self.gaps or self.reached)
 
 
-def event_topic(stage: str) -> str:
-    """The key in `cursors` of a stage's events."""
-    return f"event/0/ {stage}"
+def numbered_per_stage(topic: str, stage: str) -> str:
+    """The key in `cursors` of a topic that every stage has."""
+    return f"{topic} {stage}"
 
 
 @dataclass(slots=True, frozen=True)
@@ -203,7 +210,10 @@ class Writer:
     def __init__(self, database: Path) -> None:
         self.database = database
         self.engine = writer_engine(database)
-        self.driver_errors = self.engine.dialect.loaded_dbapi.Error  # locked, full, damaged, refused by the schema
+        driver: Any = self.engine.dialect.loaded_dbapi
+        self.driver_errors: type[Exception] = driver.Error  # of all kinds: locked, full, damaged, refused by the schema
+        self.passing_errors: tuple[type[Exception], ...] = (driver.OperationalError, OperationalError, OSError)
+        self.damage: tuple[type[Exception], ...] = (driver.DatabaseError, DatabaseError)
         self._connection: Any = None
 
     def cursors(self) -> dict[str, tuple[int, int]]:
@@ -279,7 +289,7 @@ class Writer:
                 continue
             rows.setdefault(table, []).append(row)
         if batch.gaps:
-            rows["gaps"] = batch.gaps
+            rows.setdefault("gaps", []).extend(batch.gaps)
         moved = []
         for topic, (epoch, number) in batch.reached.items():
             at = stored.get(topic)

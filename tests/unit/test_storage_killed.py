@@ -35,7 +35,7 @@ def write_for_ever(folder: Path) -> None:
         for _ in range(50):
             number += 1
             batch.add_entry(JOURNAL, number, samples.trade(number, number, "0.5"))
-            batch.add_event(1, number, samples.event(str(number)))
+            batch.add_event("feeder", 1, number, samples.event(str(number)))
         batch.add_candle(samples.candle(number))
         writer.write(batch)
         log.sync()

@@ -52,7 +52,7 @@ def test_notes_are_capped_by_number(writer):
     batch = Batch()
     for number in range(1, 51):
         batch.add_entry(1, number, samples.equity(number))
-        batch.add_event(1, number, samples.event(str(number)))
+        batch.add_event("feeder", 1, number, samples.event(str(number)))
         batch.add_gap(Gap("s", "candle/0/", 1, number, number, 5))
     writer.write(batch)
     assert prune(writer.engine, MINUTE, rows_kept=20).notes == 90

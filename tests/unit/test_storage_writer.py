@@ -50,7 +50,7 @@ def test_each_message_finds_its_table(writer, database):
     )
     batch.add_candle(samples.candle(0, closed=False))
     batch.add_candle(samples.candle(0, close=102.0))
-    batch.add_event(9, 0, samples.event("connected"))
+    batch.add_event("feeder", 9, 0, samples.event("connected"))
     batch.add_gap(Gap("storage", "candle/0/", 3, 5, 8, 1234))
     written = writer.write(batch)
     assert (written.rows, written.trades, written.repeated) == (9, 1, 0)
@@ -83,7 +83,7 @@ def test_events_are_counted_per_stage_and_start(writer, database):
     def events(epoch, *numbers, stage="feeder"):
         batch = Batch()
         for number in numbers:
-            batch.add_event(epoch, number, samples.event(f"{epoch}-{number}", stage))
+            batch.add_event(stage, epoch, number, samples.event(f"{epoch}-{number}", stage))
         return batch
 
     for batch in (events(1, 0, 1), events(1, 0, 1, 2), events(1, 0, stage="trader"), events(2, 0, 1), events(2, 1)):
@@ -94,8 +94,8 @@ def test_events_are_counted_per_stage_and_start(writer, database):
 
 def test_the_pair_is_named_once_in_an_event(writer, database):
     batch = Batch()
-    batch.add_event(1, 0, samples.event("bought", pair="B-BTC_USDT"))
-    batch.add_event(1, 1, samples.event("sold B-BTC_USDT", pair="B-BTC_USDT"))
+    batch.add_event("feeder", 1, 0, samples.event("bought", pair="B-BTC_USDT"))
+    batch.add_event("feeder", 1, 1, samples.event("sold B-BTC_USDT", pair="B-BTC_USDT"))
     writer.write(batch)
     assert [row["message"] for row in History(database).events()] == ["B-BTC_USDT: bought", "sold B-BTC_USDT"]
 

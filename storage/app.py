@@ -1,0 +1,117 @@
+"""The storage stage: follows candles, the trader's journal and everybody's events, and keeps them in the book's tables."""
+
+from pathlib import Path
+
+from bus.frames import CANDLE, EVENT, GAP, TRADER
+from bus.layouts import layout_hash
+from bus.notices import FIRST, Cursor, Join
+from bus.publisher import Publisher
+from bus.subscriber import Subscriber
+from core.paths import STAGES
+from core.settings import shared_hash
+from core.stage import Context
+from storage.csvlog import TradesCsv
+from storage.migrations import migrate
+from storage.pruner import retention_ms
+from storage.recorder import Recorder
+from storage.writer import Writer, numbered_per_stage
+
+FLUSH_SECONDS = 0.4
+TIDY_SECONDS = 5.0
+
+
+def build(context: Context) -> None:
+    """Wires the stage to its loop. Raises MisconfiguredError for a database that this release cannot use."""
+    Storage(context)
+
+
+class Storage:
+    """The database, the publisher of our own events, and a subscriber to every stage, ourselves included."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._hashes = {"layout_hash": layout_hash(), "settings_hash": shared_hash(context.settings)}
+        self._subscribers: list[Subscriber] = []
+        self._writer, told = open_database(context.book_dir / "bot_data.db", context)
+        self._publisher = Publisher(
+            context.name,
+            context.run_dir,
+            context.clock,
+            **self._hashes,
+            started_ms=context.started_ms,
+            restarts=context.restarts,
+            facts=lambda: self._recorder.facts(),
+        )
+        context.publish_event = self._publisher.event
+        settings = context.settings
+        keep_ms = retention_ms(settings.retention_minutes, settings.warmup_candles, settings.timeframe_ms)
+        csv = TradesCsv(context.book_dir / "trades.csv", self._writer.trades_from)
+        self._recorder = Recorder(self._writer, csv, keep_ms, context.clock, context.event)
+        self._recorder.rejoin = self._join
+        self._publisher.attach(context.loop)
+        for text in told:
+            context.event("info", text)
+        self._recorder.flush()  # trades.csv may be behind since the last time
+        self._join()
+        context.loop.every(FLUSH_SECONDS, self._flush)
+        context.loop.every(TIDY_SECONDS, self._recorder.tidy)
+        context.on_stop(self._close)
+        context.event("start", f"storage keeps {context.book_dir.name}, from entry {self._entry()} of the journal on")
+
+    def _join(self) -> None:
+        """Follows every stage from where the tables end."""
+        for subscriber in self._subscribers:
+            subscriber.close()
+        cursors = self._writer.cursors()
+
+        def after(topic: str) -> Cursor:
+            at = cursors.get(topic)
+            return FIRST if at is None else Cursor(at[0], at[1] + 1, else_first=True)
+
+        self._subscribers = []
+        for stage in STAGES:
+            topics: dict[str, Join] = {topic: after(numbered_per_stage(topic, stage)) for topic in (EVENT, GAP)}
+            if stage == "indicators":
+                topics[CANDLE] = None  # its snapshot holds all that is worth keeping
+            elif stage == "trader":
+                topics[TRADER] = after(TRADER)
+            subscriber = Subscriber(stage, topics, self._context.run_dir, self._context.clock, **self._hashes)
+            subscriber.attach(self._context.loop, lambda events, stage=stage: self._recorder.take(stage, events))
+            self._subscribers.append(subscriber)
+
+    def _flush(self) -> None:
+        self._recorder.flush()
+
+    def _entry(self) -> int:
+        at = self._writer.cursors().get(TRADER)
+        return 1 if at is None else at[1] + 1
+
+    def _close(self) -> None:
+        self._recorder.flush(last_try=True)
+        for subscriber in self._subscribers:
+            subscriber.close()
+        self._publisher.close()
+        self._writer.close()
+
+
+def open_database(database: Path, context: Context) -> tuple[Writer, list[str]]:
+    """The writer on a file of this release's schema, and what a person should know about how it came to be.
+
+    A file that is damaged is kept under another name and a new one begun: the trader's journal refills the ledger.
+    """
+    writer = Writer(database)
+    try:
+        return writer, migrate(writer.engine, database, context.clock.wall_ms())
+    except writer.damage as error:
+        if not any(sign in str(error) for sign in ("not a database", "malformed")):
+            raise
+        writer.close()
+        kept = database.with_name(f"{database.stem}.damaged-{context.clock.wall_ms()}{database.suffix}")
+        for ending in ("-wal", "-shm"):
+            aside = database.with_name(database.name + ending)
+            if aside.exists():
+                aside.replace(kept.with_name(kept.name + ending))
+        database.replace(kept)
+        context.event("error", f"{database} is damaged ({error.args[0]}): it is kept as {kept.name}, a new one is begun")
+        writer = Writer(database)
+        return writer, migrate(writer.engine, database, context.clock.wall_ms())
