@@ -4,8 +4,6 @@ Every message is a msgspec struct, sent as msgpack. Amounts of money are decimal
 rounded on the way; prices and indicators for display are float64. Times are ms of market time unless they say `wall`.
 """
 
-from typing import Union
-
 import msgspec
 
 
@@ -20,7 +18,7 @@ class Tagged(msgspec.Struct, array_like=True, gc=False, frozen=True, tag=True, t
 # --- the market, as the feeder found it ---------------------------------------------------------
 
 
-class Market(Message):
+class Market(Message, frozen=True):
     """The rules of one market: decimal text, as the venue gives them."""
 
     pair: str  # the venue's own name, as in PAIRS
@@ -34,7 +32,7 @@ class Market(Message):
     active: bool = True  # False: known from an earlier start, not followed now
 
 
-class Start(Message):
+class Start(Message, frozen=True):
     """Body of a START record: what the following records are about; pair number = index in `markets`."""
 
     venue: str
@@ -49,7 +47,7 @@ class Start(Message):
 # --- every stage --------------------------------------------------------------------------------
 
 
-class Event(Message):
+class Event(Message, frozen=True):
     """What a person must know; topic `event/0/`."""
 
     stage: str
@@ -59,7 +57,7 @@ class Event(Message):
     pair: str = ""
 
 
-class Beat(Message):
+class Beat(Message, frozen=True):
     """Heartbeat of a stage, once a second; topic `beat/0/`; never numbered."""
 
     stage: str
@@ -74,7 +72,7 @@ class Beat(Message):
     facts: dict[str, str | int | float | None] = {}  # the stage's own, by name
 
 
-class Gap(Message):
+class Gap(Message, frozen=True):
     """What was missed on a topic and cannot be recovered; wall time."""
 
     stage: str
@@ -88,7 +86,7 @@ class Gap(Message):
 # --- candles and view, from indicators ----------------------------------------------------------
 
 
-class Candle(Message):
+class Candle(Message, frozen=True):
     """One row of `candles`; topic `candle/0/`; upserted by (pair, time)."""
 
     pair: str
@@ -107,7 +105,7 @@ class Candle(Message):
     partial: bool = False
 
 
-class View(Message):
+class View(Message, frozen=True):
     """Latest state of one pair for the page, at most 10 Hz; topic `view/0/`; holes do not matter."""
 
     pair: str
@@ -130,13 +128,13 @@ class View(Message):
 # Each is one journal entry. `At` says after which tape record it was applied.
 
 
-class At(Message):
+class At(Message, frozen=True):
     epoch: int
     record: int  # number on the tape; -1 before any
     time_ms: int  # market time
 
 
-class OrderEvent(Tagged):
+class OrderEvent(Tagged, frozen=True):
     """An order changed state; the row of `orders`."""
 
     at: At
@@ -154,7 +152,7 @@ class OrderEvent(Tagged):
     updated: int
 
 
-class FillEvent(Tagged):
+class FillEvent(Tagged, frozen=True):
     """A fill; the row of `fills`. `id` is counted over the journal from 1."""
 
     at: At
@@ -170,7 +168,7 @@ class FillEvent(Tagged):
     time: int
 
 
-class TradeEvent(Tagged):
+class TradeEvent(Tagged, frozen=True):
     """A completed entry (buy) or exit (sell); the row of `trades`. `id` is counted over the journal from 1."""
 
     at: At
@@ -186,7 +184,7 @@ class TradeEvent(Tagged):
     client_order_id: str
 
 
-class SignalEvent(Tagged):
+class SignalEvent(Tagged, frozen=True):
     """A decision, or the begin or end of a refusal; the row of `signals`."""
 
     at: At
@@ -201,7 +199,7 @@ class SignalEvent(Tagged):
     count: int = 1  # refusals between begin and end
 
 
-class PositionEvent(Tagged):
+class PositionEvent(Tagged, frozen=True):
     """The position of a pair after a fill, or `highest` at a candle close."""
 
     at: At
@@ -215,7 +213,7 @@ class PositionEvent(Tagged):
     dust: str = "0"
 
 
-class EquityEvent(Tagged):
+class EquityEvent(Tagged, frozen=True):
     """One row of `equity`: once a minute of market time and per fill."""
 
     at: At
@@ -226,7 +224,7 @@ class EquityEvent(Tagged):
     realized: str
 
 
-class StateEvent(Tagged):
+class StateEvent(Tagged, frozen=True):
     """The trading state changed, or an operator's command was applied."""
 
     at: At
@@ -236,7 +234,7 @@ class StateEvent(Tagged):
     command_id: str
 
 
-class SpanEvent(Tagged):
+class SpanEvent(Tagged, frozen=True):
     """Records first..last were applied blind (decide nothing) or degraded (trailing stop only)."""
 
     at: At
@@ -246,7 +244,7 @@ class SpanEvent(Tagged):
     why: str
 
 
-class StartedEvent(Tagged):
+class StartedEvent(Tagged, frozen=True):
     """The trader started: what it found and what it did about it."""
 
     at: At
@@ -257,27 +255,27 @@ class StartedEvent(Tagged):
     report: str  # one line a person understands
 
 
-TraderEvent = Union[
-    OrderEvent,
-    FillEvent,
-    TradeEvent,
-    SignalEvent,
-    PositionEvent,
-    EquityEvent,
-    StateEvent,
-    SpanEvent,
-    StartedEvent,
-]
+TraderEvent = (
+    OrderEvent
+    | FillEvent
+    | TradeEvent
+    | SignalEvent
+    | PositionEvent
+    | EquityEvent
+    | StateEvent
+    | SpanEvent
+    | StartedEvent
+)
 
 
-class Entry(Message):
+class Entry(Message, frozen=True):
     """A journal entry on the bus; `number` counts from 1 and never repeats within a journal."""
 
     number: int
     event: TraderEvent
 
 
-class Status(Message):
+class Status(Message, frozen=True):
     """Latest state of one pair at the trader, at most 10 Hz; topic `status/0/`; holes do not matter."""
 
     pair: str
@@ -300,7 +298,7 @@ class Status(Message):
 # --- snapshots and control, over the stage's ROUTER ----------------------------------------------
 
 
-class Request(Message):
+class Request(Message, frozen=True):
     """What a peer asks of a stage."""
 
     id: str
@@ -313,7 +311,7 @@ class Request(Message):
     expires_wall_ms: int = 0  # a control request past this is not carried out
 
 
-class Reply(Message):
+class Reply(Message, frozen=True):
     """The stage's answer; the following parts of the multipart message are frames (replay) or the snapshot."""
 
     id: str

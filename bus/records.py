@@ -8,13 +8,25 @@ A tape record is 64 bytes and has one of four readings, told apart by `kind`:
 * START: the feeder (re)started; its body (`bus.messages.Start`) stands in the header of the tape segment that
   holds the record, and travels as the third part of the bus frame, which then carries this record alone.
 
-A record's number is its place on the tape, counted from 0 for the whole epoch; an UPDATE carries the number of its TRADE.
+A record's number is its place on the tape, counted from 0 for the whole epoch; an UPDATE has the number of its TRADE.
 Times are nanoseconds since 1970 UTC: `exchange_ns` by the venue's clock, `received_ns` by ours.
 """
 
-import hashlib
-
 import numpy as np
+
+from bus.layouts import (
+    CANDLE_FIELDS,
+    HOLE_FIELDS,
+    MAX_BATCH,
+    RECORD_FIELDS,
+    RECORD_SIZE,
+    UPDATE_FIELDS,
+    UPDATE_NUMBER_OFFSET,
+    UPDATE_SIZE,
+    layout_hash,
+)
+
+__all__ = ["MAX_BATCH", "layout_hash"]
 
 # Kinds of tape record.
 START = 1
@@ -48,75 +60,14 @@ ENTER_MEAN_REVERSION = 2  # rsi < RSI_BUY and price < bb_lower
 ENTER_CRASH_CATCH = 4  # rsi < RSI_CRASH
 EXIT_TAKE_PROFIT = 8  # rsi > RSI_SELL
 
-RECORD = np.dtype(
-    [
-        ("kind", "<u1"),
-        ("side", "<u1"),
-        ("flags", "<u2"),
-        ("pair", "<u4"),
-        ("exchange_ns", "<i8"),
-        ("received_ns", "<i8"),
-        ("price", "<f8"),
-        ("quantity", "<f8"),
-        ("ticks", "<i8"),
-        ("lots", "<i8"),
-        ("trade_id", "<i8"),  # the venue's id where it is a number, else 0
-    ]
-)
-
-CANDLE_RECORD = np.dtype(
-    [
-        ("kind", "<u1"),
-        ("side", "<u1"),
-        ("flags", "<u2"),
-        ("pair", "<u4"),
-        ("open_ns", "<i8"),
-        ("open", "<f8"),
-        ("high", "<f8"),
-        ("low", "<f8"),
-        ("close", "<f8"),
-        ("volume", "<f8"),
-        ("trades", "<i8"),  # 0 where the venue does not say
-    ]
-)
-
-HOLE_RECORD = np.dtype(
-    [
-        ("kind", "<u1"),
-        ("reason", "<u1"),
-        ("flags", "<u2"),
-        ("pair", "<u4"),
-        ("from_ns", "<i8"),
-        ("to_ns", "<i8"),
-        ("unused", "V40"),
-    ]
-)
-
-UPDATE = np.dtype(
-    RECORD.descr
-    + [
-        ("number", "<u8"),  # the TRADE's number on the tape
-        ("rsi", "<f8"),  # nan until there are RSI_PERIOD closed candles
-        ("bb_lower", "<f8"),  # nan until there are BB_PERIOD - 1 closed candles
-        ("bb_middle", "<f8"),
-        ("bb_upper", "<f8"),
-        ("closed", "<u4"),  # closed candles of this segment
-        ("codes", "<u2"),
-        ("unused", "<u2"),
-        ("segment", "<u4"),  # which warm-up this is, counted from 1
-        ("unused2", "<u4"),
-        ("settings_hash", "<u8"),  # of the indicator settings in force
-    ]
-)
-
-MAX_BATCH = 1000  # records in one frame
+# The fields stand in `bus.layouts`.
+RECORD = np.dtype(RECORD_FIELDS)
+CANDLE_RECORD = np.dtype(CANDLE_FIELDS)
+HOLE_RECORD = np.dtype(HOLE_FIELDS)
+UPDATE = np.dtype(UPDATE_FIELDS)
 
 
-def layout_hash() -> int:
-    """A 63-bit hash of all record layouts; peers with another one must not be read."""
-    text = repr([RECORD.descr, CANDLE_RECORD.descr, HOLE_RECORD.descr, UPDATE.descr])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
-
-
-assert RECORD.itemsize == CANDLE_RECORD.itemsize == HOLE_RECORD.itemsize == 64
-assert UPDATE.itemsize == 128
+if RECORD.itemsize != RECORD_SIZE or CANDLE_RECORD.itemsize != RECORD_SIZE or HOLE_RECORD.itemsize != RECORD_SIZE:
+    raise ValueError("a tape record must have 64 bytes")
+if UPDATE.itemsize != UPDATE_SIZE or UPDATE.fields is None or UPDATE.fields["number"][1] != UPDATE_NUMBER_OFFSET:
+    raise ValueError("an UPDATE must have 128 bytes, its number at byte 64")

@@ -1,0 +1,161 @@
+"""What one message of the bus looks like on the wire.
+
+Two zmq parts, three where there is a body:
+
+1. topic (ASCII, ends in a slash), then 36 bytes, little-endian: layout hash u64, epoch i64, first i64, publish_ns i64,
+   count u32
+2. payload: `trade/` count RECORDs; `update/` one UPDATE for each TRADE among the numbers covered; every other topic a
+   msgpack array of count messages
+3. body: the msgpack `Start` of a START record, which travels alone
+
+`first … first+count-1` are the numbers covered, counted per topic and epoch. Beats are not numbered (count 0).
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from bus.layouts import RECORD_SIZE, UPDATE_NUMBER_OFFSET, UPDATE_SIZE
+from core.errors import BotError
+
+HEADER = struct.Struct("<QqqqI")
+HEADER_SIZE = HEADER.size
+
+TRADE = "trade/0/"
+UPDATE = "update/0/"
+CANDLE = "candle/0/"
+VIEW = "view/0/"
+TRADER = "trader/0/"
+STATUS = "status/0/"
+EVENT = "event/0/"
+GAP = "gap/0/"
+BEAT = "beat/0/"
+
+T = TypeVar("T")
+
+
+class FrameError(BotError):
+    """Bytes on the bus that are no frame of ours."""
+
+
+class Frame(msgspec.Struct, gc=False):
+    """One message of the bus; `publish_ns` is wall time."""
+
+    topic: str
+    epoch: int
+    first: int
+    count: int
+    publish_ns: int
+    payload: bytes
+    body: bytes | None = None
+    layout: int = 0
+
+    @property
+    def last(self) -> int:
+        """The last number covered."""
+        return self.first + self.count - 1
+
+
+_topics: dict[bytes, str] = {}
+_TOPICS_KEPT = 256
+
+
+def encode(frame: Frame) -> list[bytes]:
+    """The zmq parts of a frame."""
+    head = frame.topic.encode() + HEADER.pack(frame.layout, frame.epoch, frame.first, frame.publish_ns, frame.count)
+    if frame.body is None:
+        return [head, frame.payload]
+    return [head, frame.payload, frame.body]
+
+
+def decode(parts: Sequence[bytes]) -> Frame:
+    """The frame that zmq parts hold.
+
+    Raises FrameError where they hold none.
+    """
+    if not 2 <= len(parts) <= 3:
+        raise FrameError(f"a frame has two or three parts, not {len(parts)}")
+    head = parts[0]
+    cut = len(head) - HEADER_SIZE
+    name = head[:cut] if cut > 0 else b""
+    topic = _topics.get(name)
+    if topic is None:
+        topic = _new_topic(name)
+    layout, epoch, first, publish_ns, count = HEADER.unpack_from(head, cut)
+    return Frame(topic, epoch, first, count, publish_ns, parts[1], parts[2] if len(parts) == 3 else None, layout)
+
+
+def _new_topic(name: bytes) -> str:
+    if not name.endswith(b"/") or not name.isascii():
+        raise FrameError(f"a frame begins with a topic and a header, not {name[:40]!r}")
+    if len(_topics) >= _TOPICS_KEPT:
+        _topics.clear()
+    topic = name.decode("ascii")
+    _topics[name] = topic
+    return topic
+
+
+def array_of(encoded: Iterable[bytes]) -> tuple[bytes, int]:
+    """Messages that are msgpack already as one msgpack array; also their count."""
+    items = list(encoded)
+    return _array_head(len(items)) + b"".join(items), len(items)
+
+
+def messages(frame: Frame, decoder: "msgspec.msgpack.Decoder[list[T]]") -> list[T]:
+    """The messages of a frame; `decoder` is `msgspec.msgpack.Decoder(list[Kind])`.
+
+    Raises FrameError where the payload is something else.
+    """
+    try:
+        return decoder.decode(frame.payload)
+    except msgspec.MsgspecError as error:
+        raise FrameError(f"{frame.topic} {frame.first}: {error}") from error
+
+
+def trimmed(frame: Frame, first: int) -> Frame:
+    """The part of a frame from number `first` on; `first` must be one of its numbers."""
+    skip = first - frame.first
+    if skip <= 0:
+        return frame
+    payload: bytes
+    if frame.topic.startswith("trade/"):
+        payload = frame.payload[skip * RECORD_SIZE :]
+    elif frame.topic.startswith("update/"):
+        payload = _updates_from(frame.payload, first)
+    else:
+        payload = array_of(_items(frame.payload)[skip:])[0]
+    return Frame(
+        frame.topic, frame.epoch, first, frame.count - skip, frame.publish_ns, payload, frame.body, frame.layout
+    )
+
+
+def joined(frames: Sequence[Frame]) -> Frame:
+    """Consecutive frames of messages as one: what a ring of single messages answers a replay with."""
+    if len(frames) == 1:
+        return frames[0]
+    payload, count = array_of(item for frame in frames for item in _items(frame.payload))
+    head = frames[0]
+    return Frame(head.topic, head.epoch, head.first, count, head.publish_ns, payload, None, head.layout)
+
+
+def _updates_from(payload: bytes, first: int) -> bytes:
+    for at in range(0, len(payload), UPDATE_SIZE):
+        (number,) = struct.unpack_from("<Q", payload, at + UPDATE_NUMBER_OFFSET)
+        if number >= first:
+            return payload[at:]
+    return b""
+
+
+_raw_items = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+def _items(payload: bytes) -> list[bytes]:
+    return [bytes(raw) for raw in _raw_items.decode(payload)]
+
+
+def _array_head(count: int) -> bytes:
+    if count < 16:
+        return bytes((0x90 | count,))
+    return b"\xdc" + count.to_bytes(2, "big")

@@ -1,0 +1,131 @@
+"""The only maker of zmq sockets. Every option that matters is set here.
+
+zmq's descriptor (`fd`) tells of a change only once: whoever is woken by it must receive until there is nothing more,
+and after a send on a socket that also receives, receive again.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import zmq
+
+from core.errors import MisconfiguredError
+from core.paths import SOCKET_PATH_MAX
+
+DATA_HIGH_WATER = 20_000  # frames a slow peer may lag behind on each side; what is dropped is replayed
+ANSWER_HIGH_WATER = 1_000
+RECONNECT_MS = 20
+RECONNECT_MAX_MS = 500
+BIGGEST_MESSAGE = 64 * 1024 * 1024
+
+Socket = zmq.Socket[bytes]
+
+
+def data_out(run_dir: Path, stage: str) -> Socket:
+    """The PUB socket of a stage, bound to STAGE.pub."""
+    socket = _make(zmq.PUB)
+    socket.setsockopt(zmq.SNDHWM, DATA_HIGH_WATER)
+    return _bound(socket, run_dir / f"{stage}.pub")
+
+
+def data_in(run_dir: Path, peer: str, topics: Sequence[str]) -> Socket:
+    """A SUB socket that follows topics of a peer; the peer need not be there yet."""
+    socket = _make(zmq.SUB)
+    socket.setsockopt(zmq.RCVHWM, DATA_HIGH_WATER)
+    for topic in topics:
+        socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+    return _connected(socket, run_dir / f"{peer}.pub")
+
+
+def answers_out(run_dir: Path, stage: str) -> Socket:
+    """The ROUTER socket of a stage, bound to STAGE.ctl: snapshots, replays, control."""
+    socket = _make(zmq.ROUTER)
+    socket.setsockopt(zmq.SNDHWM, ANSWER_HIGH_WATER)
+    socket.setsockopt(zmq.RCVHWM, ANSWER_HIGH_WATER)
+    return _bound(socket, run_dir / f"{stage}.ctl")
+
+
+def requests_to(run_dir: Path, peer: str) -> Socket:
+    """A DEALER socket that asks a peer.
+
+    It takes a request only while connected: one that waited for a restart would be answered long after it mattered.
+    """
+    socket = _make(zmq.DEALER)
+    socket.setsockopt(zmq.SNDHWM, ANSWER_HIGH_WATER)
+    socket.setsockopt(zmq.RCVHWM, ANSWER_HIGH_WATER)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    return _connected(socket, run_dir / f"{peer}.ctl")
+
+
+def receive(socket: Socket) -> list[bytes] | None:
+    """The next message without waiting, or None where there is none."""
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return None
+
+
+def send(socket: Socket, parts: Sequence[bytes]) -> bool:
+    """Sends without waiting; False where the socket cannot take it now."""
+    try:
+        socket.send_multipart(parts, zmq.NOBLOCK)
+    except (zmq.Again, OSError):
+        # OSError: zmq's EHOSTUNREACH, a peer that went away between its question and our answer.
+        return False
+    return True
+
+
+def wait_readable(socket: Socket, seconds: float) -> bool:
+    """Waits for a message; for programs without a loop."""
+    return bool(socket.poll(max(0, int(seconds * 1000)), zmq.POLLIN))
+
+
+def wait_writable(socket: Socket, seconds: float) -> bool:
+    """Waits for a connection that can take a message; for programs without a loop."""
+    return bool(socket.poll(max(0, int(seconds * 1000)), zmq.POLLOUT))
+
+
+def fd(socket: Socket) -> int:
+    """The descriptor to watch."""
+    return int(socket.getsockopt(zmq.FD))
+
+
+def close(socket: Socket) -> None:
+    """Closes at once; what was not sent yet is dropped."""
+    socket.close(linger=0)
+
+
+def _make(kind: int) -> Socket:
+    socket: Socket = zmq.Context.instance().socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, BIGGEST_MESSAGE)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    return socket
+
+
+def _bound(socket: Socket, path: Path) -> Socket:
+    _check_length(path)
+    with contextlib.suppress(FileNotFoundError):
+        # Left by a stage that was killed; the stage's lock says that nobody listens there any more.
+        path.unlink()
+    try:
+        socket.bind(f"ipc://{path}")
+    except zmq.ZMQError as error:
+        socket.close()
+        raise MisconfiguredError(
+            f"cannot listen at {path}: {error}. Free the folder {path.parent} or set VAR_DIR."
+        ) from error
+    return socket
+
+
+def _connected(socket: Socket, path: Path) -> Socket:
+    _check_length(path)
+    socket.connect(f"ipc://{path}")
+    return socket
+
+
+def _check_length(path: Path) -> None:
+    if len(bytes(path)) > SOCKET_PATH_MAX:
+        raise MisconfiguredError(f"the path {path} is too long for a socket: set VAR_DIR to a shorter absolute path")
