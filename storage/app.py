@@ -1,11 +1,12 @@
-"""The storage stage: follows candles, the trader's journal and everybody's events, and keeps them in the book's tables."""
+"""The storage stage: candles, the trader's journal and everybody's events go into the tables of the book."""
 
+from functools import partial
 from pathlib import Path
 
 from bus.frames import CANDLE, EVENT, GAP, TRADER
 from bus.layouts import layout_hash
 from bus.notices import FIRST, Cursor, Join
-from bus.publisher import Publisher
+from bus.publisher import open_publisher
 from bus.subscriber import Subscriber
 from core.paths import STAGES
 from core.settings import shared_hash
@@ -26,29 +27,20 @@ def build(context: Context) -> None:
 
 
 class Storage:
-    """The database, the publisher of our own events, and a subscriber to every stage, ourselves included."""
+    """The database, and a subscriber to every stage: to ourselves too, so that our events are kept like all others."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._hashes = {"layout_hash": layout_hash(), "settings_hash": shared_hash(context.settings)}
         self._subscribers: list[Subscriber] = []
         self._writer, told = open_database(context.book_dir / "bot_data.db", context)
-        self._publisher = Publisher(
-            context.name,
-            context.run_dir,
-            context.clock,
-            **self._hashes,
-            started_ms=context.started_ms,
-            restarts=context.restarts,
-            facts=lambda: self._recorder.facts(),
-        )
-        context.publish_event = self._publisher.event
+        context.on_stop(self._writer.close)
         settings = context.settings
         keep_ms = retention_ms(settings.retention_minutes, settings.warmup_candles, settings.timeframe_ms)
         csv = TradesCsv(context.book_dir / "trades.csv", self._writer.trades_from)
         self._recorder = Recorder(self._writer, csv, keep_ms, context.clock, context.event)
         self._recorder.rejoin = self._join
-        self._publisher.attach(context.loop)
+        publisher = open_publisher(context, layout_hash(), self._recorder.facts)
+        self._recorder.latency = publisher.latency
         for text in told:
             context.event("info", text)
         self._recorder.flush()  # trades.csv may be behind since the last time
@@ -75,8 +67,15 @@ class Storage:
                 topics[CANDLE] = None  # its snapshot holds all that is worth keeping
             elif stage == "trader":
                 topics[TRADER] = after(TRADER)
-            subscriber = Subscriber(stage, topics, self._context.run_dir, self._context.clock, **self._hashes)
-            subscriber.attach(self._context.loop, lambda events, stage=stage: self._recorder.take(stage, events))
+            subscriber = Subscriber(
+                stage,
+                topics,
+                self._context.run_dir,
+                self._context.clock,
+                layout_hash=layout_hash(),
+                settings_hash=shared_hash(self._context.settings),
+            )
+            subscriber.attach(self._context.loop, partial(self._recorder.take, stage))
             self._subscribers.append(subscriber)
 
     def _flush(self) -> None:
@@ -90,8 +89,6 @@ class Storage:
         self._recorder.flush(last_try=True)
         for subscriber in self._subscribers:
             subscriber.close()
-        self._publisher.close()
-        self._writer.close()
 
 
 def open_database(database: Path, context: Context) -> tuple[Writer, list[str]]:
@@ -112,6 +109,8 @@ def open_database(database: Path, context: Context) -> tuple[Writer, list[str]]:
             if aside.exists():
                 aside.replace(kept.with_name(kept.name + ending))
         database.replace(kept)
-        context.event("error", f"{database} is damaged ({error.args[0]}): it is kept as {kept.name}, a new one is begun")
+        context.event(
+            "error", f"{database} is damaged ({error.args[0]}): it is kept as {kept.name}, a new one is begun"
+        )
         writer = Writer(database)
         return writer, migrate(writer.engine, database, context.clock.wall_ms())

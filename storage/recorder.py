@@ -15,6 +15,7 @@ from bus.messages import Candle, Entry, Event, Gap
 from bus.notices import GapFound, Joined, PeerDiffers
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.errors import BotError
+from core.histogram import Histogram
 from storage.csvlog import TradesCsv
 from storage.pruner import prune
 from storage.writer import Batch, Writer, numbered_per_stage
@@ -57,6 +58,7 @@ class Recorder:
         self.behind = False  # numbered messages were let go
         self.rows = 0
         self.lag_ms = 0.0
+        self.latency: Histogram | None = None
         self._oldest_ns = 0  # arrival of the oldest message in the batch
         self._next_try_ns = 0
         self._written_ns = 0
@@ -81,8 +83,10 @@ class Recorder:
                     self._gap(stage, event.topic, event.epoch, event.first, event.last)
                 case PeerDiffers(what="layout"):
                     self._tell("error", f"{stage} is of another release and cannot be read: restart it")
-        if len(self.batch) > PENDING_MAX and not self.behind:
-            self._let_go()
+        if len(self.batch) > PENDING_MAX:
+            self.flush(urgent=True)
+            if len(self.batch) > PENDING_MAX and not self.behind:
+                self._let_go()
 
     def _frame(self, stage: str, frame: Frame) -> None:
         decoder = _DECODERS.get(frame.topic)
@@ -162,10 +166,11 @@ class Recorder:
 
     # --- what is written
 
-    def flush(self, last_try: bool = False) -> None:
+    def flush(self, urgent: bool = False, last_try: bool = False) -> None:
         """Writes what has come since the last time, unless a failed try was a moment ago."""
         now = self._clock.monotonic_ns()
-        if not last_try and (now < self._next_try_ns or (self._slow and now < self._written_ns + SLOW_NS)):
+        too_soon = now < self._next_try_ns or (self._slow and not urgent and now < self._written_ns + SLOW_NS)
+        if too_soon and not last_try:
             return
         if self.batch or self.behind:
             try:
@@ -173,7 +178,7 @@ class Recorder:
             except self._writer.passing_errors as error:
                 self._failed(error)
                 return
-            self.lag_ms = (self._clock.monotonic_ns() - self._oldest_ns) / NS_PER_MS
+            self._measure()
             self.rows += written.rows
             self._written_ns = now
             self._csv_behind = self._csv_behind or written.trades > 0
@@ -187,6 +192,14 @@ class Recorder:
                 self.behind = False
                 self.rejoin()
         self._sync_csv()
+
+    def _measure(self) -> None:
+        """How long the oldest message of the batch waited for its commit."""
+        if self.batch:
+            waited_ns = self._clock.monotonic_ns() - self._oldest_ns
+            self.lag_ms = waited_ns / NS_PER_MS
+            if self.latency is not None:
+                self.latency.record(waited_ns / 1000)
 
     def _failed(self, error: BaseException) -> None:
         self._next_try_ns = self._clock.monotonic_ns() + RETRY_NS

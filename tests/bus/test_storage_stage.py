@@ -1,0 +1,289 @@
+"""The stage on real sockets: what the others publish is in the tables once, whoever starts, stops or stumbles."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bus.frames import CANDLE, EVENT, GAP, TRADER, Frame
+from bus.layouts import layout_hash
+from bus.messages import Entry
+from bus.publisher import Publisher
+from core.clock import LiveClock
+from core.errors import BotError
+from core.loop import PollLoop
+from core.settings import shared_hash
+from core.settings_load import load
+from core.stage import Context
+from storage.app import Storage
+from storage.queries import History
+from storage.schema import writer_engine
+from tests.unit import storage_samples as samples
+
+JOURNAL = 4242
+
+
+class Others:
+    """The other stages' publishers, on the loop of the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = LiveClock()
+        self.settings = load({"VAR_DIR": str(folder)}, folder / "no.env")
+        self.loop = PollLoop(self.clock)
+        self.publishers: dict[str, Publisher] = {}
+        self.context = self._context()
+        self.starts = 0
+        self.journal: list[Entry] = []
+        self.storage: Storage | None = None
+        self.database = self.context.book_dir / "bot_data.db"
+        self.history = History(self.database)
+
+    def _context(self) -> Context:
+        context = Context("storage", self.settings, self.clock, logging.getLogger("storage"))
+        context.loop = self.loop
+        context.book_dir.mkdir(parents=True, exist_ok=True)
+        return context
+
+    def start_storage(self) -> None:
+        self.context = self._context()
+        self.storage = Storage(self.context)
+
+    def stop_storage(self) -> None:
+        self.context.close()
+
+    def publisher(self, stage: str) -> Publisher:
+        """A new process of `stage`."""
+        if stage in self.publishers:
+            self.publishers.pop(stage).close()
+        self.starts += 1
+        publisher = Publisher(
+            stage,
+            self.context.run_dir,
+            self.clock,
+            layout_hash=layout_hash(),
+            settings_hash=shared_hash(self.settings),
+            started_ms=self.clock.wall_ms() + self.starts,
+        )
+        self.publishers[stage] = publisher
+        return publisher
+
+    def trader(self, epoch: int = JOURNAL, keep: int = 10_000) -> Publisher:
+        """A trader whose journal holds what `say` put into it."""
+        publisher = self.publisher("trader")
+        publisher.topic(TRADER, epoch, last=0, ring=keep)
+        publisher.attach(self.loop)
+        for entry in self.journal:
+            publisher.send(TRADER, entry)
+        return publisher
+
+    def say(self, *events) -> None:
+        for event in events:
+            entry = Entry(len(self.journal) + 1, event)
+            self.journal.append(entry)
+            if "trader" in self.publishers:
+                self.publishers["trader"].send(TRADER, entry)
+
+    def run_until(self, done: Callable[[], bool], seconds: float = 20.0) -> None:
+        """Turns the loop until something is so; fails after a long time."""
+        over: list[bool] = []
+        timer = self.loop.call_later(seconds, lambda: over.append(True))
+        poll = self.loop.every(0.02, lambda: None)
+        while not done():
+            assert not over, "it did not come to pass"
+            self.loop._turn()
+        timer.cancel()
+        poll.cancel()
+
+    def close(self) -> None:
+        self.context.close()
+        for publisher in self.publishers.values():
+            publisher.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def others():
+    folder = Path(tempfile.mkdtemp(prefix="st"))  # short: a socket's path has 107 bytes
+    others = Others(folder)
+    yield others
+    others.close()
+    shutil.rmtree(folder)
+
+
+def trade_ids(others: Others) -> list[int]:
+    return [row["id"] for row in others.history.trades(10_000)][::-1]
+
+
+def test_candles_journal_events_and_gaps_find_their_tables(others):
+    indicators = others.publisher("indicators")
+    held = [samples.candle(0), samples.candle(1)]
+    indicators.topic(CANDLE, 7, last=5, ring=100, snapshot=lambda: msgspec.msgpack.encode(held))
+    indicators.attach(others.loop)
+    others.trader()
+    others.say(samples.order(1, "scalp-1"), samples.fill(2, 1), samples.trade(3, 1))
+    feeder = others.publisher("feeder")
+    feeder.attach(others.loop)
+    feeder.event("info", "connected")
+    feeder.gap("trade/0/", 3, 10, 12)
+    others.start_storage()
+    others.run_until(lambda: len(trade_ids(others)) == 1 and len(others.history.candles(samples.PAIR)) == 2)
+    indicators.send(CANDLE, samples.candle(1, close=200.0))
+    indicators.send(CANDLE, samples.candle(2))
+    others.say(samples.trade(4, 2, "1.5"))
+    others.run_until(lambda: others.history.realized() == 1.5 and len(others.history.candles(samples.PAIR)) == 3)
+    assert others.history.candles(samples.PAIR)[1]["close"] == 200.0
+    others.run_until(lambda: bool(others.history.gaps()))
+    gap = others.history.gaps()[0]
+    assert (gap["topic"], gap["epoch"], gap["first"], gap["last"]) == ("trade/0/", 3, 10, 12)
+    others.run_until(lambda: len(others.history.events()) >= 2)
+    told = {(row["stage"], row["level"]) for row in others.history.events()}
+    assert {("feeder", "info"), ("storage", "start")} <= told
+    facts = others.storage._recorder.facts()
+    assert facts["cursor"] == 4 and facts["rows"] > 5 and facts["db_mb"] > 0 and facts["waiting"] == 0
+
+
+def test_each_entry_and_event_once_over_restarts_of_everybody(others):
+    number = 0
+    others.trader()
+    feeder = others.publisher("feeder")
+    feeder.attach(others.loop)
+    told = []
+
+    def more() -> None:
+        nonlocal number
+        for _ in range(7):
+            number += 1
+            others.say(samples.trade(number, number))
+        told.append(f"event {number}")
+        feeder.event("info", told[-1])
+
+    def all_there() -> bool:
+        messages = [row["message"] for row in others.history.events(1000) if row["stage"] == "feeder"]
+        return trade_ids(others) == list(range(1, number + 1)) and messages == told
+
+    more()
+    others.start_storage()
+    others.run_until(all_there)
+    others.stop_storage()
+    more()  # while it is down
+    others.start_storage()
+    more()  # while it joins
+    others.run_until(all_there)
+    others.trader()  # the trader is started again: the same journal
+    more()
+    others.run_until(all_there)
+    feeder = others.publisher("feeder")  # a new process: its events are counted anew
+    feeder.attach(others.loop)
+    more()
+    others.run_until(all_there)
+    others.stop_storage()
+    others.start_storage()
+    others.run_until(lambda: others.storage._recorder.rows > 0 and all_there())
+    assert others.history.gaps() == []
+    lines = (others.context.book_dir / "trades.csv").read_text().splitlines()
+    others.stop_storage()
+    assert [int(line.partition(",")[0]) for line in lines[1:]] == list(range(1, number + 1))
+
+
+def test_entries_that_nobody_has_any_more_are_a_gap(others):
+    for number in range(1, 31):
+        others.journal.append(Entry(number, samples.trade(number, number)))
+    others.trader(keep=10)
+    others.start_storage()
+    others.run_until(lambda: len(trade_ids(others)) == 10)
+    others.run_until(lambda: bool(others.history.gaps()))
+    gap = others.history.gaps()[0]
+    assert (gap["topic"], gap["epoch"], gap["first"], gap["last"]) == (TRADER, JOURNAL, 1, 20)
+
+
+def test_another_journal_is_taken_from_its_beginning(others):
+    others.trader()
+    others.say(samples.trade(1, 1, "5"), samples.trade(2, 2, "5"))
+    others.start_storage()
+    others.run_until(lambda: others.history.realized() == 10.0)
+    others.journal.clear()
+    others.trader(epoch=JOURNAL + 1)
+    others.say(samples.trade(1, 1, "-1"))
+    others.run_until(lambda: others.history.realized() == -1.0)
+    others.run_until(lambda: (others.context.book_dir / "trades.csv").read_text().count("\n") == 2)
+    assert (others.context.book_dir / "trades.before-1.csv").read_text().count("\n") == 3
+    assert others.history.gaps() == []
+
+
+def test_a_locked_database_loses_nothing(others):
+    others.trader()
+    others.start_storage()
+    others.run_until(lambda: others.history.cursor("event/0/ storage") is not None)
+    engine = writer_engine(others.database)
+    lock = engine.connect()
+    lock.exec_driver_sql("DELETE FROM gaps")
+    others.say(*(samples.trade(number, number) for number in range(1, 20)))
+    others.run_until(lambda: "database" in others.storage._recorder._told)
+    others.say(*(samples.trade(number, number) for number in range(20, 40)))
+    assert trade_ids(others) == []
+    lock.close()
+    engine.dispose()
+    others.run_until(lambda: trade_ids(others) == list(range(1, 40)))
+    others.run_until(lambda: any("lost" in row["message"] for row in others.history.events()))
+    complaint = next(row["message"] for row in others.history.events() if row["level"] == "error")
+    assert "bot_data.db" in complaint and "locked" in complaint and "close it" in complaint
+
+
+def test_what_is_too_much_to_wait_is_asked_for_again(others, monkeypatch):
+    monkeypatch.setattr("storage.recorder.PENDING_MAX", 10)
+    others.trader()
+    others.start_storage()
+    others.run_until(lambda: others.history.cursor("event/0/ storage") is not None)
+    engine = writer_engine(others.database)
+    lock = engine.connect()
+    lock.exec_driver_sql("DELETE FROM gaps")
+    for number in range(1, 100):
+        others.say(samples.trade(number, number))
+    others.run_until(lambda: others.storage._recorder.behind)
+    lock.close()
+    engine.dispose()
+    others.run_until(lambda: trade_ids(others) == list(range(1, 100)))
+    assert others.history.gaps() == []
+
+
+def test_a_message_that_cannot_be_read_is_a_gap_of_one(others):
+    trader = others.trader()
+    others.start_storage()
+    others.say(samples.trade(1, 1))
+    trader._send(trader._topics[TRADER], 2, 1, msgspec.msgpack.encode([[2, "no event"]]), None)
+    trader.send(TRADER, Entry(3, samples.trade(3, 2)))
+    others.run_until(lambda: trade_ids(others) == [1, 2] and len(others.history.gaps()) == 1)
+    others.storage._recorder.take("trader", [Frame(TRADER, JOURNAL, 4, 2, 0, b"\xc1 no msgpack")])
+    others.run_until(lambda: len(others.history.gaps()) == 3)
+    assert [(row["first"], row["last"]) for row in others.history.gaps()] == [(5, 5), (4, 4), (2, 2)]
+    assert others.history.cursor() == (JOURNAL, 5)
+
+
+def test_a_damaged_file_is_kept_and_the_ledger_comes_back_from_the_journal(others, caplog):
+    others.trader()
+    others.say(samples.trade(1, 1, "2"))
+    others.database.write_bytes(b"this is no database" * 500)
+    others.start_storage()
+    others.run_until(lambda: others.history.realized() == 2.0)
+    kept = list(others.context.book_dir.glob("bot_data.damaged-*.db"))
+    assert len(kept) == 1 and kept[0].read_bytes().startswith(b"this is no database")
+    assert "is damaged" in caplog.text
+
+
+def test_a_file_that_is_removed_under_it_is_noticed(others):
+    others.start_storage()
+    others.database.unlink()
+    with pytest.raises(BotError, match="was removed"):
+        others.storage._recorder.tidy()
+
+
+def test_topics_of_every_stage_are_followed(others):
+    others.start_storage()
+    followed = {subscriber.peer: set(subscriber._questions) for subscriber in others.storage._subscribers}
+    assert set(followed) == {"feeder", "indicators", "trader", "storage", "dashboard"}
+    assert all({EVENT, GAP} <= topics for topics in followed.values())
+    assert CANDLE in followed["indicators"] and TRADER in followed["trader"]
