@@ -2,31 +2,14 @@
 
 import ipaddress
 import re
-from typing import Protocol
 
-LOOPBACK_NAMES = ("localhost",)
+from core.settings import Settings
+from core.settings_parse import is_loopback
+
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 
 
-class AccessSettings(Protocol):
-    """What `refusal` reads of the settings."""
-
-    host: str
-    port: int
-    dashboard_password: object
-
-
-def is_loopback(host: str) -> bool:
-    """True for localhost and the loopback addresses."""
-    if host.lower() in LOOPBACK_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def refusal(settings: AccessSettings) -> str | None:
+def refusal(settings: Settings) -> str | None:
     """Why the dashboard must not run with these settings, or None.
 
     Login is not in this release. So a page for other machines would be open to all of them, and a password would
@@ -38,7 +21,7 @@ def refusal(settings: AccessSettings) -> str | None:
             f"HOST={settings.host} would open the dashboard to other machines, and login is not in this release: "
             f"set HOST=127.0.0.1 and {tunnel}"
         )
-    if str(getattr(settings.dashboard_password, "value", None) or settings.dashboard_password or ""):
+    if settings.dashboard_password:
         return (
             "DASHBOARD_PASSWORD is set, but login is not in this release and the page would be open all the same: "
             f"remove it; the page listens on {settings.host} only, {tunnel}"

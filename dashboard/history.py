@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from core.errors import BotError
 from dashboard.payloads import Totals
 
@@ -20,7 +22,7 @@ class HistoryError(BotError):
 
 
 class Reader(Protocol):
-    """The read-only queries of storage."""
+    """The read-only queries of storage; trades and gaps come newest first, the others oldest first."""
 
     def candles(self, pair: str, limit: int) -> Rows: ...
 
@@ -49,7 +51,7 @@ class History:
 
     async def trades(self, limit: int) -> Rows:
         """Completed entries and exits, oldest first."""
-        return await self._run(lambda: self.reader.trades(limit))
+        return (await self._run(lambda: self.reader.trades(limit)))[::-1]
 
     async def equity(self, limit: int) -> Rows:
         """Equity points, oldest first."""
@@ -61,12 +63,12 @@ class History:
 
     async def gaps(self, limit: int) -> Rows:
         """Recorded gaps, oldest first."""
-        return await self._run(lambda: self.reader.gaps(limit))
+        return (await self._run(lambda: self.reader.gaps(limit)))[::-1]
 
     async def refresh_totals(self) -> Totals:
         """Sums over the book's trades, anew."""
         found = await self._run(self.reader.totals)
-        self.known_totals = Totals(**{name: found[name] or 0 for name in Totals.__struct_fields__})
+        self.known_totals = msgspec.convert(found, Totals, strict=False)
         return self.known_totals
 
     async def _run(self, work: Callable[[], T]) -> T:

@@ -86,7 +86,8 @@ class Page:
         # Heartbeats come every second; of them alone the page needs no news between two of its own seconds.
         if cast.publish("health", "health", failing, now_ns, lambda: payloads.health(state, totals, found, now_ns)):
             moved = True
-        if cast.publish("logs", "logs", state.logs_version, now_ns, lambda: [payloads.log_row(e) for e in state.logs]):
+        logs = _later(payloads.log_rows, state)
+        if cast.publish("logs", "logs", state.logs_version, now_ns, logs, again=False):
             moved = True
         if moved:
             cast.wake()

@@ -88,6 +88,11 @@ def log_row(event: Event) -> dict[str, Any]:
     }
 
 
+def log_rows(state: PageState) -> list[dict[str, Any]]:
+    """The last events, oldest first."""
+    return [log_row(event) for event in state.logs]
+
+
 def stage_row(stage: Stage, now_ns: int) -> StageRow:
     """One stage as the page shows it."""
     beat = stage.beat
@@ -135,7 +140,7 @@ def stats(state: PageState, name: str, totals: Totals, now_ns: int) -> dict[str,
         stages=[stage_row(s, now_ns) for s in state.stages.values()],
     )
     out: dict[str, Any] = msgspec.to_builtins(answer)
-    out["logs"] = [log_row(e) for e in state.logs]
+    out["logs"] = log_rows(state)
     return out
 
 

@@ -233,9 +233,14 @@ class PageState:
 
     def fold_gap(self, gap: Gap) -> None:
         """Something was missed and cannot be had."""
-        if gap not in self.gaps:
+        numbers = (gap.topic, gap.epoch, gap.first, gap.last)
+        if all((g.topic, g.epoch, g.first, g.last) != numbers for g in self.gaps):
             self.gaps.append(gap)
             self.common_version += 1
+
+    def fold_stored_gap(self, row: dict[str, Any]) -> None:
+        """A gap that storage kept; its table does not say which stage missed it."""
+        self.fold_gap(Gap("", row["topic"], row["epoch"], row["first"], row["last"], row["time"]))
 
     # --- reading --------------------------------------------------------------------------------
 

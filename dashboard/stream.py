@@ -41,10 +41,16 @@ class Broadcaster:
         self._wake = asyncio.Event()
         self._encode = msgspec.json.Encoder().encode
 
-    def publish(self, key: str, kind: str, version: int, now_ns: int, build: Callable[[], Any]) -> bool:
-        """Encode `build()` as the latest event of `key` if its version moved or it has been idle; True if it did."""
+    def publish(
+        self, key: str, kind: str, version: int, now_ns: int, build: Callable[[], Any], *, again: bool = True
+    ) -> bool:
+        """Encode `build()` as the latest event of `key` if its version moved or, with `again`, it has been idle.
+
+        Returns whether it did.
+        """
         slot = self.slots.setdefault(key, Slot())
-        if version == slot.version and now_ns - slot.sent_ns < IDLE_SECONDS * 1e9 and slot.number:
+        idle = again and now_ns - slot.sent_ns >= IDLE_SECONDS * 1e9
+        if slot.number and version == slot.version and not idle:
             return False
         slot.number += 1
         slot.version, slot.sent_ns = version, now_ns

@@ -1,6 +1,6 @@
 """A dashboard with an invented market behind it, for the browser test and for looking at the page.
 
-`python -m tests.browser.demo PORT [--speed N] [--state STATE]` serves it; STATE: trading (default), position, warming, down, halted, many.
+`python -m tests.browser.demo PORT [--speed N] [--state STATE]` serves it; STATE is one of STATES.
 The market is a function of the seed, moves at 5 Hz and trades by a toy rule; no process of the pipeline is needed.
 """
 
@@ -22,6 +22,7 @@ from dashboard.state import STAGES, Config, PageState
 
 PAIR = "B-BTC_USDT"
 MINUTE = 60_000
+STATES = ("trading", "position", "warming", "down", "halted", "many")
 QUANTITY = 0.14625
 
 
@@ -166,7 +167,7 @@ class DemoReader:
         return [dict(row) for row in self.market.candles[-limit:]] if pair == PAIR else []
 
     def trades(self, limit: int) -> list[dict[str, Any]]:
-        return list(self.market.trades[-limit:])
+        return self.market.trades[-limit:][::-1]
 
     def equity(self, limit: int) -> list[dict[str, Any]]:
         total, rows = 10_500.0, []
@@ -227,7 +228,7 @@ class Demo:
             self.page.state.fold_gap(gap)
             span = SpanEvent(At(1, 4800, self.started_ms), "blind", 4761, 4800, "restart of the trader")
             self.page.state.fold_entry(Entry(1, span), 0)
-            fold(Event("trader", "halt", "MAX_DAILY_LOSS=250 reached: halted until 2026-11-23 00:00 UTC", self.started_ms))
+            fold(Event("trader", "halt", "MAX_DAILY_LOSS=250 reached: halted until midnight UTC", self.started_ms))
             fold(Event("feeder", "warn", "stream lost (no data for 10 s), polling every 5 s", self.started_ms - 5_000))
 
     async def run(self) -> None:
@@ -323,7 +324,7 @@ async def serve(demo: Demo, port: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("port", type=int)
-    parser.add_argument("--state", default="trading")
+    parser.add_argument("--state", choices=STATES, default="trading")
     parser.add_argument("--speed", type=int, default=1)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()

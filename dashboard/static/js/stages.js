@@ -36,7 +36,7 @@ function quality({ gaps, spans }) {
   const found = [];
   if (gaps.length) {
     const last = gaps[gaps.length - 1];
-    found.push(`${gaps.length} gap${gaps.length > 1 ? "s" : ""}, last ${clock(last.time_ms)} at ${last.stage} (${last.topic} ${last.first}–${last.last})`);
+    found.push(`${gaps.length} gap${gaps.length > 1 ? "s" : ""}, last ${clock(last.time_ms)} ${last.stage ? `at ${last.stage} ` : ""}(${last.topic} ${last.first}–${last.last})`);
   }
   if (spans.length) {
     const last = spans[spans.length - 1];

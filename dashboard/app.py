@@ -1,0 +1,151 @@
+"""The dashboard as a stage: bus in, HTTP out, in one asyncio loop."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import anyio.to_thread
+import uvicorn
+
+from bus.layouts import layout_hash
+from bus.messages import Event
+from bus.publisher import Publisher, open_publisher
+from bus.subscriber import open_subscriber
+from core.aloop import AsyncLoop
+from core.errors import BotError, MisconfiguredError
+from core.settings import Settings, shared_hash
+from core.stage import Context
+from dashboard.access import refusal
+from dashboard.feed import Feed, topics_of
+from dashboard.history import History, HistoryError
+from dashboard.listen import open_socket
+from dashboard.page import Page
+from dashboard.routes import create_app
+from dashboard.state import LOGS, STAGES, Config, PageState
+from dashboard.stream import TICK_SECONDS
+from storage.queries import History as Database
+
+GRACE_S = 1  # for answers under way when told to stop; open streams end at once
+FILE_THREADS = 2  # for reading static files
+HISTORY_SECONDS = 5.0
+DATABASE = "bot_data.db"
+
+
+class Server(uvicorn.Server):
+    """uvicorn whose signals are the stage's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def page_config(settings: Settings, book: str) -> Config:
+    """What the settings say that the page shows."""
+    return Config(
+        bot=settings.bot_name,
+        venue=settings.venue,
+        book=book,
+        live=not settings.simulation_mode,
+        pairs=settings.pairs,
+        timeframe=settings.timeframe,
+        timeframe_ms=settings.timeframe_ms,
+        stale_seconds=settings.stale_seconds,
+        rsi_kind=settings.rsi_smoothing,
+        rsi_period=settings.rsi_period,
+        rsi_buy=settings.rsi_buy,
+        rsi_sell=settings.rsi_sell,
+        rsi_crash=settings.rsi_crash,
+        bb_period=settings.bb_period,
+        bb_stddev=settings.bb_stddev,
+        trailing_stop_pct=settings.trailing_stop_pct,
+        settings_hash=shared_hash(settings),
+        layout_hash=layout_hash(),
+    )
+
+
+async def main(context: Context) -> None:
+    """Runs until told to stop."""
+    settings = context.settings
+    problem = refusal(settings)
+    if problem:
+        raise MisconfiguredError(problem)
+    sock = open_socket(settings.host, settings.port)
+    context.on_stop(sock.close)
+    database = Database(context.book_dir / DATABASE)
+    history = History(database)
+    context.on_stop(history.close)
+    page = Page(PageState(page_config(settings, context.book_dir.name)), history, context.clock)
+    publisher = open_publisher(
+        context, page.state.config.layout_hash, lambda: {"clients": page.broadcaster.clients, "port": settings.port}
+    )
+    await _recall(context, page)
+    _follow(context, page, publisher, await _trader_cursor(database))
+    context.loop.every(TICK_SECONDS, lambda: page.show(publisher.latency.record))
+    await _serve(context, page, sock)
+
+
+async def _recall(context: Context, page: Page) -> None:
+    """Events and sums from before this start; a database that cannot be read is told, and the page goes on."""
+    try:
+        await page.history.refresh_totals()
+        rows = await page.history.events(LOGS)
+        page.state.fold_old_events(Event(r["stage"], r["level"], r["message"], r["time"]) for r in rows)
+        for row in await page.history.gaps(LOGS):
+            page.state.fold_stored_gap(row)
+    except HistoryError as error:
+        context.event("warn", str(error))
+
+
+async def _trader_cursor(database: Database) -> tuple[int, int] | None:
+    try:
+        return await asyncio.to_thread(database.cursor)
+    except Exception:  # noqa: BLE001 - without a cursor the whole journal is replayed, which is right as well
+        return None
+
+
+def _follow(context: Context, page: Page, publisher: Publisher, trader_cursor: tuple[int, int] | None) -> None:
+    feed = Feed(page.state, context.clock, lambda text: context.log.warning("%s", text))
+    for stage in STAGES:
+        topics = topics_of(stage, trader_cursor)
+        open_subscriber(context, stage, topics, feed.handler(stage), page.state.config.layout_hash)
+
+
+async def _serve(context: Context, page: Page, sock: socket.socket) -> None:
+    """HTTP until the stage is told to stop; then streams end first, so that nothing is waited for."""
+    settings = context.settings
+    anyio.to_thread.current_default_thread_limiter().total_tokens = FILE_THREADS
+    app = create_app(page, socket.gethostname(), settings.allowed_hosts)
+    server = Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=GRACE_S,
+            timeout_keep_alive=15,
+            limit_concurrency=200,
+        )
+    )
+    totals = asyncio.ensure_future(page.keep_totals_fresh(HISTORY_SECONDS, lambda e: context.log.warning("%s", e)))
+    serving = asyncio.ensure_future(server.serve(sockets=[sock]))
+    context.event("start", f"page at http://{_shown(settings.host)}:{settings.port}, book {page.state.config.book}")
+    assert isinstance(context.loop, AsyncLoop)
+    stopped = asyncio.ensure_future(context.loop.wait_stopped())
+    try:
+        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        totals.cancel()
+        page.broadcaster.close()
+        server.should_exit = True
+        await serving
+    if not stopped.done():
+        stopped.cancel()
+        raise BotError("the web server ended by itself")
+    stopped.result()
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
