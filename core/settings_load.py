@@ -7,7 +7,7 @@ nearest name.
 import difflib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from dotenv.parser import parse_stream
 
 from core import pairs
 from core.errors import MisconfiguredError
-from core.paths import ENV_FILE, settings_file, var_dir
+from core.paths import ENV_FILE, absolute, settings_file, var_dir
 from core.settings import Settings, as_texts
 from core.settings_check import across
 from core.settings_parse import Secret
@@ -25,6 +25,7 @@ from core.settings_table import SETTINGS, Setting
 
 ALIAS = {"PAIR": "PAIRS"}
 KNOWN = (*SETTINGS, *ALIAS)
+SECRET_NAMES = tuple(setting.name for setting in SETTINGS.values() if setting.secret)
 SUPERVISED = "SUPERVISOR_ENABLED"
 
 # In the environment, which is full of other programs' names, only a close misspelling of ours is suspicious.
@@ -32,11 +33,12 @@ ENVIRONMENT_LIKENESS = 0.86
 ENVIRONMENT_SHORTEST = 6
 
 
-def load(environ: Mapping[str, str], env_file: Path) -> Settings:
-    """The settings from the environment over the file.
+def load(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> Settings:
+    """The settings from the environment (this process's, unless another is given) over the file.
 
     Raises MisconfiguredError that lists every problem at once.
     """
+    environ = os.environ if environ is None else environ
     problems: list[str] = []
     texts = _from_file(env_file, problems)
     texts.update(_from_environment(environ, problems))
@@ -58,9 +60,12 @@ def from_texts(texts: Mapping[str, str]) -> Settings:
     return settings
 
 
-def current() -> Settings:
-    """The settings as a person's command sees them now: this process's environment over the project's `.env`."""
-    return load(os.environ, ENV_FILE)
+def var_dir_only(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> Path:
+    """VAR_DIR alone, environment over `.env`: for commands that must work whatever else is wrong there."""
+    environ = os.environ if environ is None else environ
+    ignored: list[str] = []
+    found = _from_file(env_file, ignored) | _from_environment(environ, ignored)
+    return absolute(found.get("VAR_DIR") or SETTINGS["VAR_DIR"].default)
 
 
 def apply(settings: Settings) -> Path:
@@ -78,25 +83,35 @@ def apply(settings: Settings) -> Path:
     return file
 
 
-def applied(var: Path) -> dict[str, str]:
-    """The settings last applied as texts by name; empty where there are none.
+def applied(var: Path, secret_texts: Mapping[str, str] | None = None) -> Settings | None:
+    """The settings last applied, secrets empty unless given by name; None where none were applied.
 
-    Raises MisconfiguredError on a damaged file.
+    Raises MisconfiguredError on a file that is damaged or of another version.
     """
     file = settings_file(var)
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, str])
+        texts = msgspec.json.decode(file.read_bytes(), type=dict[str, str])
     except FileNotFoundError:
-        return {}
+        return None
     except (OSError, msgspec.MsgspecError) as error:
         raise MisconfiguredError(f"cannot read {file}: {error}. `make restart` writes it anew.") from error
+    texts = {name: text for name, text in texts.items() if name in SETTINGS}
+    texts["VAR_DIR"] = str(var)
+    problems: list[str] = []
+    # HOST beyond this machine needs a password, which is not written down: without secrets that is no problem here.
+    unknown = () if secret_texts is not None else SECRET_NAMES
+    settings = _build(texts | dict(secret_texts or {}), problems, unknown)
+    if problems or settings is None:
+        raise MisconfiguredError(_message(problems, f"in {file}; `make restart` applies .env anew"))
+    return settings
 
 
-def changed(settings: Settings) -> list[Setting]:
-    """The settings that differ from those last applied, in the table's order; secrets are not compared."""
-    before = applied(var_dir(settings))
-    now = as_texts(settings)
-    return [SETTINGS[name] for name, text in now.items() if name in before and before[name] != text]
+def changed(old: Settings, new: Settings) -> list[Setting]:
+    """The settings that differ, in the table's order, each with the stages it concerns; secrets are not compared."""
+    before, now = as_texts(old), as_texts(new)
+    # VAR_DIR is applied as an absolute path and may be written as a relative one.
+    before["VAR_DIR"], now["VAR_DIR"] = str(var_dir(old)), str(var_dir(new))
+    return [SETTINGS[name] for name in now if before[name] != now[name]]
 
 
 def for_stage(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> Settings:
@@ -110,18 +125,9 @@ def for_stage(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FIL
     ignored: list[str] = []
     now = _from_file(env_file, ignored)
     now.update(_from_environment(environ, ignored))
-    var = var_dir(_Var(now.get("VAR_DIR") or SETTINGS["VAR_DIR"].default))  # type: ignore[arg-type]
-    texts = applied(var)
-    if not texts:
-        return load(environ, env_file)
-    texts = {name: text for name, text in texts.items() if name in SETTINGS}
-    texts["VAR_DIR"] = str(var)
-    texts.update({name: now[name] for name, setting in SETTINGS.items() if setting.secret and name in now})
-    problems: list[str] = []
-    settings = _build(texts, problems)
-    if problems or settings is None:
-        raise MisconfiguredError(_message(problems, f"in {settings_file(var)}; `make restart` applies .env anew"))
-    return settings
+    var = absolute(now.get("VAR_DIR") or SETTINGS["VAR_DIR"].default)
+    settings = applied(var, {name: now[name] for name in SECRET_NAMES if name in now})
+    return settings if settings is not None else load(environ, env_file)
 
 
 def environment(name: str) -> str | None:
@@ -132,10 +138,6 @@ def environment(name: str) -> str | None:
 def full_environment() -> dict[str, str]:
     """A copy of this process's environment, to start another program with."""
     return dict(os.environ)
-
-
-class _Var(msgspec.Struct):
-    var_dir: str
 
 
 def _from_file(env_file: Path, problems: list[str]) -> dict[str, str]:
@@ -198,8 +200,11 @@ def _unknown(name: str, where: str, shown: str) -> str:
     return f"{shown} ({where}) is no setting: {hint}"
 
 
-def _build(texts: Mapping[str, str], problems: list[str]) -> Settings | None:
-    """Every text parsed, then the checks across settings; None where a value could not be read."""
+def _build(texts: Mapping[str, str], problems: list[str], unknown: Iterable[str] = ()) -> Settings | None:
+    """Every text parsed, then the checks across settings, but for those that depend on an unknown one.
+
+    None where a value could not be read.
+    """
     values: dict[str, Any] = {}
     bad: set[str] = set()
     for name, setting in SETTINGS.items():
@@ -219,7 +224,7 @@ def _build(texts: Mapping[str, str], problems: list[str]) -> Settings | None:
     settings = Settings(**values)
     own = tuple(pairs.own_name(name, settings.protocol) for name in settings.pairs)
     settings = msgspec.structs.replace(settings, pairs=own)
-    problems += [text for names, text in across(settings) if not bad.intersection(names)]
+    problems += [text for names, text in across(settings) if not bad.union(unknown).intersection(names)]
     return None if bad else settings
 
 

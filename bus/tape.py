@@ -1,0 +1,414 @@
+"""The tape: every record of the market in order, on disk, numbered from 0 for the whole epoch.
+
+Folder: `tape/EPOCH/NNNNNNNNNNNNNNNNNNNN.tape`, one file a segment, named for the number of its first record. A segment is
+a header (`bus.segment`) and then 64-byte records. The writer appends with plain writes: what it wrote is in the page
+cache, so it survives the death of the process, not that of the machine. Hence the epoch goes on only while the machine
+stays up and the last segment is whole; a half record at its end is cut off.
+
+Readers open the files by themselves, also in other processes, while the writer appends: they count whole records only.
+"""
+
+import contextlib
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bus.frames import TRADE, Frame
+from bus.layouts import MAX_BATCH, RECORD_SIZE
+from bus.messages import Start
+from bus.publisher import REPLAY_FRAMES
+from bus.records import HOLE, RECORD, START
+from bus.segment import (
+    SegmentDamaged,
+    SegmentHeader,
+    check_layout,
+    pack_header,
+    read_header,
+    record_count,
+    segment_name,
+    segment_number,
+    segments_of,
+)
+from core.clock import NS_PER_S, Clock
+from core.errors import BotError
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+SEGMENT_NS = 3600 * NS_PER_S  # so that TAPE_KEEP_HOURS has whole segments to drop in a quiet market
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+Records = np.ndarray[Any, np.dtype[Any]]
+
+
+class TapeError(BotError):
+    """The tape cannot be written or read: the text names the file and the reason."""
+
+
+def boot_id() -> str:
+    """Which run of this machine it is; empty where the system does not say."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+def epochs(folder: Path) -> list[int]:
+    """The epochs that have a folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit() and entry.is_dir())
+
+
+class TapeWriter:
+    """Appends records; one writer at a time, which the feeder's lock sees to."""
+
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        boot_id: str,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        segment_ns: int = SEGMENT_NS,
+    ) -> None:
+        self.folder = folder
+        self.epoch = 0
+        self.next_number = 0
+        self.start_body: Start | None = None  # of the current segment
+        self.cut_bytes = 0  # of a half record that `open` cut off
+        self.new_epoch_because = ""  # why `open` began anew; empty where it went on
+        self._clock = clock
+        self._boot_id = boot_id
+        self._segment_bytes = segment_bytes
+        self._segment_ns = segment_ns
+        self._fd = -1
+        self._path = folder
+        self._size = 0
+        self._header_size = 0
+        self._created_ns = 0
+
+    def open(self) -> tuple[int, int]:
+        """Goes on after the tape's tail, or begins a new epoch where the tail may be lost; (epoch, next number)."""
+        known = epochs(self.folder)
+        try:
+            self.new_epoch_because = self._continue(known[-1]) if known else "there was no tape"
+        except SegmentDamaged as error:
+            self.new_epoch_because = str(error)
+        except OSError as error:
+            raise TapeError(f"cannot open the tape in {self.folder}: {error.strerror} ({error.filename})") from error
+        if self.new_epoch_because:
+            self.close()
+            # Never below an epoch that was: a clock that was set back must not give two tapes one name.
+            self.epoch = max([self._clock.wall_ms(), *(epoch + 1 for epoch in known[-1:])])
+            self.next_number = 0
+            self.start_body = None
+        return self.epoch, self.next_number
+
+    def start(self, body: Start) -> int:
+        """Appends the START record of a feeder that (re)started and returns its number.
+
+        A new segment begins where what the records are about changed (markets, their rules, fees, venue).
+        """
+        if self._fd < 0 or self.start_body is None or not _same_start(self.start_body, body):
+            self._begin_segment(body)
+        record = np.zeros(1, RECORD)
+        record["kind"] = START
+        record["exchange_ns"] = body.time_ns
+        record["received_ns"] = self._clock.wall_ns()
+        return self.append(record)
+
+    def append(self, records: Records) -> int:
+        """Appends whole records and returns the number of the first.
+
+        Raises TapeError where the disk does not take them: then none of them is on the tape.
+        """
+        if self.start_body is None or self._fd < 0:
+            raise TapeError("a tape begins with its START record")
+        size = len(records) * RECORD_SIZE
+        age_ns = self._clock.wall_ns() - self._created_ns
+        used = self._size > self._header_size
+        if used and (self._size + size > self._segment_bytes or age_ns > self._segment_ns):
+            self._begin_segment(self.start_body)
+        self._write(np.ascontiguousarray(records).tobytes())
+        first = self.next_number
+        self.next_number += len(records)
+        return first
+
+    def prune(self, keep_ns: int, max_bytes: int) -> int:
+        """Removes whole segments, oldest first, that are older than `keep_ns` or beyond `max_bytes`; bytes freed.
+
+        The current segment always stays.
+        """
+        now_ns = self._clock.wall_ns()
+        files = [(epoch, path) for epoch in epochs(self.folder) for path in segments_of(self._of(epoch))]
+        sizes = {path: path.stat().st_size for _, path in files}
+        total = sum(sizes.values())
+        freed = 0
+        for (epoch, path), following in zip(files, [*files[1:], None], strict=True):
+            if following is None or path == self._path:
+                break
+            # A segment's records end where the next one begins.
+            ended_ns = _created_ns(following[1])
+            if total - freed <= max_bytes and now_ns - ended_ns <= keep_ns:
+                break
+            path.unlink()
+            freed += sizes[path]
+            with contextlib.suppress(OSError):  # not empty yet
+                self._of(epoch).rmdir()
+        return freed
+
+    def size_bytes(self) -> int:
+        """Bytes of all segments of all epochs."""
+        return sum(path.stat().st_size for epoch in epochs(self.folder) for path in segments_of(self._of(epoch)))
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _of(self, epoch: int) -> Path:
+        return self.folder / str(epoch)
+
+    def _continue(self, epoch: int) -> str:
+        """Takes up the tail of an epoch; returns why that cannot be, or nothing.
+
+        Raises SegmentDamaged.
+        """
+        files = segments_of(self._of(epoch))
+        if not files:
+            return f"the tape of epoch {epoch} has no segment"
+        expected = segment_number(files[0])
+        for path in files[:-1]:
+            if segment_number(path) != expected:
+                return f"a segment of the tape is missing before {path.name}"
+            expected += record_count(path)
+        last = files[-1]
+        header = read_header(last)
+        if segment_number(last) != expected or header.first != expected or header.epoch != epoch:
+            return f"a segment of the tape is missing before {last.name}"
+        check_layout(header, last)
+        if header.boot_id != self._boot_id or not self._boot_id:
+            return "the machine was restarted: what was written last may not have reached the disk"
+        self._fd = os.open(last, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        size = os.fstat(self._fd).st_size
+        whole = size - (size - header.size) % RECORD_SIZE
+        if whole < size:
+            os.ftruncate(self._fd, whole)
+            self.cut_bytes = size - whole
+        if whole > header.size:
+            kind = os.pread(self._fd, 1, whole - RECORD_SIZE)[0]
+            if not START <= kind <= HOLE:
+                return f"the end of {last.name} is no record"
+        self._take_segment(last, header, whole)
+        self.epoch = epoch
+        self.next_number = header.first + (whole - header.size) // RECORD_SIZE
+        return ""
+
+    def _begin_segment(self, body: Start) -> None:
+        header = SegmentHeader.new(self.epoch, self.next_number, self._clock.wall_ns(), self._boot_id, body)
+        packed = pack_header(header)
+        path = self._of(self.epoch) / segment_name(self.next_number)
+        aside = path.with_suffix(".new")
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            aside.write_bytes(packed)
+            # In one step: a reader, or we after a kill, find a whole header or no file.
+            aside.replace(path)
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        except OSError as error:
+            raise TapeError(f"cannot begin {path}: {error.strerror}") from error
+        self.close()
+        self._fd = fd
+        self._take_segment(path, header, len(packed))
+
+    def _take_segment(self, path: Path, header: SegmentHeader, size: int) -> None:
+        self._path = path
+        self._size = size
+        self._header_size = header.size
+        self._created_ns = header.created_ns
+        self.start_body = header.start()
+
+    def _write(self, data: bytes) -> None:
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(self._fd, data[written:] if written else data)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+            raise TapeError(f"cannot write the tape {self._path}: {error.strerror}") from error
+        self._size += len(data)
+
+
+class _Segment:
+    """One open segment file."""
+
+    __slots__ = ("fd", "header", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.header = read_header(path)
+        check_layout(self.header, path)
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def count(self) -> int:
+        """Whole records on disk now."""
+        return max(0, os.fstat(self.fd).st_size - self.header.size) // RECORD_SIZE
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class TapeReader:
+    """Reads the tape by number: of one epoch, by default the newest there is at the first `refresh`."""
+
+    def __init__(self, folder: Path, epoch: int | None = None) -> None:
+        self.folder = folder
+        self.epoch = epoch
+        self._open: dict[int, _Segment] = {}  # by first number; few at a time
+        self._firsts: list[int] = []
+        self.refresh()
+
+    @property
+    def first(self) -> int:
+        """The first number kept; `last` + 1 where there is none."""
+        self.refresh()
+        return self._firsts[0] if self._firsts else 0
+
+    @property
+    def last(self) -> int:
+        """The last whole record's number; -1 before the first."""
+        self.refresh()
+        if not self._firsts:
+            return -1
+        segment = self._segment(self._firsts[-1])
+        return segment.header.first + segment.count() - 1
+
+    def refresh(self) -> None:
+        """Notices segments that came or went since."""
+        if self.epoch is None:
+            known = epochs(self.folder)
+            if not known:
+                return
+            self.epoch = known[-1]
+        self._firsts = [segment_number(path) for path in segments_of(self.folder / str(self.epoch))]
+        for first in [first for first in self._open if first not in self._firsts]:
+            self._open.pop(first).close()
+
+    def read(self, first: int, limit: int = MAX_BATCH) -> tuple[Records, bytes | None]:
+        """Up to `limit` records from number `first` on, all of one segment; a START record comes alone, with its body.
+
+        No records where `first` is not there yet, or not any more: compare it with `self.first`.
+        """
+        at = _at_or_before(self._firsts, first)
+        if at is None or (at == self._firsts[-1] and first >= at + self._segment(at).count()):
+            self.refresh()
+            at = _at_or_before(self._firsts, first)
+        if at is None:
+            return np.zeros(0, RECORD), None
+        segment = self._segment(at)
+        count = min(limit, at + segment.count() - first)
+        if count <= 0:
+            return np.zeros(0, RECORD), None
+        data = os.pread(segment.fd, count * RECORD_SIZE, segment.header.size + (first - at) * RECORD_SIZE)
+        records = np.frombuffer(data, RECORD, len(data) // RECORD_SIZE)
+        starts = np.flatnonzero(records["kind"] == START)
+        if len(starts) == 0:
+            return records, None
+        if starts[0] == 0:
+            return records[:1], segment.header.body
+        return records[: starts[0]], None
+
+    def read_back(self, count: int) -> tuple[int, Records]:
+        """The last `count` records, START records included, and the number of the first of them."""
+        last = self.last
+        first = max(self.first, last + 1 - count)
+        parts: list[Records] = []
+        number = first
+        while number <= last:
+            records, _ = self.read(number, last + 1 - number)
+            if len(records) == 0:
+                break
+            parts.append(records)
+            number += len(records)
+        return first, np.concatenate(parts) if parts else np.zeros(0, RECORD)
+
+    def bodies(self) -> Iterator[tuple[int, Start]]:
+        """For each segment its first number and what its records are about."""
+        self.refresh()
+        for first in list(self._firsts):
+            yield first, self._segment(first).header.start()
+
+    def segments(self) -> Iterator[tuple[int, Start, Records]]:
+        """Each segment's first number, what it is about and its whole records, mapped from the file without a copy."""
+        self.refresh()
+        for first in list(self._firsts):
+            segment = self._segment(first)
+            count = segment.count()
+            shape = (count,)
+            records: Records = (
+                np.memmap(segment.path, RECORD, "r", segment.header.size, shape) if count else np.zeros(0, RECORD)
+            )
+            yield first, segment.header.start(), records
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _segment(self, first: int) -> _Segment:
+        segment = self._open.get(first)
+        if segment is None:
+            path = self.folder / str(self.epoch) / segment_name(first)
+            try:
+                segment = _Segment(path)
+            except (OSError, SegmentDamaged) as error:
+                raise TapeError(f"cannot read the tape {path}: {error}") from error
+            if len(self._open) >= 4:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[first] = segment
+        return segment
+
+
+def tape_replay(reader: TapeReader) -> Callable[[int], list[Frame]]:
+    """What the feeder's publisher answers a replay of `trade/` with: frames from a number on, or the first kept."""
+
+    def replay(first: int) -> list[Frame]:
+        frames: list[Frame] = []
+        number = max(first, reader.first)
+        while len(frames) < REPLAY_FRAMES:
+            records, body = reader.read(number)
+            if len(records) == 0:
+                break
+            frames.append(Frame(TRADE, reader.epoch or 0, number, len(records), 0, records.tobytes(), body))
+            number += len(records)
+        return frames
+
+    return replay
+
+
+def _same_start(one: Start, other: Start) -> bool:
+    """Whether two Starts say the same of the records; their times may differ."""
+    return (one.venue, one.book, one.markets, one.taker_fee_bps, one.maker_fee_bps, one.tape_clock) == (
+        other.venue,
+        other.book,
+        other.markets,
+        other.taker_fee_bps,
+        other.maker_fee_bps,
+        other.tape_clock,
+    )
+
+
+def _created_ns(path: Path) -> int:
+    try:
+        return read_header(path).created_ns
+    except SegmentDamaged:
+        return path.stat().st_mtime_ns
+
+
+def _at_or_before(firsts: list[int], number: int) -> int | None:
+    """The greatest of ascending `firsts` that does not exceed `number`."""
+    at = bisect_right(firsts, number)
+    return firsts[at - 1] if at else None
