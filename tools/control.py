@@ -5,8 +5,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from bus import control
+from bus.messages import Status
 from core import paths
+from core.clock import NS_PER_S, Clock, sleep
 from core.errors import BotError
 from tools.where import var_in_force
 
@@ -16,6 +20,7 @@ ACTIONS = {
     "flatten": "sell what is held, at the market; no new entries until resume",
 }
 ANSWER_SECONDS = 5.0
+FLATTEN_SECONDS = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("action", choices=ACTIONS, help="; ".join(f"{name}: {text}" for name, text in ACTIONS.items()))
     action = parser.parse_args(arguments).action
     try:
-        reply = control.ask(paths.run_dir(var_in_force()), "trader", action, {}, timeout_s=ANSWER_SECONDS)
+        reply = control.ask(paths.run_dir(var_in_force()), "trader", action, timeout_s=ANSWER_SECONDS)
     except BotError as error:
         print(error, file=sys.stderr)
         return 1
@@ -32,14 +37,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if reply.ok else 1
 
 
-def flatten_before_stop(run_dir: Path, say: Callable[[str], None]) -> None:
-    """ON_SHUTDOWN=flatten."""
-    say("ON_SHUTDOWN=flatten: sells what is held")
+def flatten_before_stop(run_dir: Path, say: Callable[[str], None], clock: Clock) -> None:
+    """ON_SHUTDOWN=flatten: asks for it and waits until nothing is held, FLATTEN_SECONDS at most.
+
+    What could not be sold stays a position of the book, is said here, and named again at the next start.
+    """
     try:
-        reply = control.ask(run_dir, "trader", "flatten", {}, timeout_s=ANSWER_SECONDS)
-        say(reply.text)
+        reply = control.ask(run_dir, "trader", "flatten", timeout_s=ANSWER_SECONDS)
+        say(f"ON_SHUTDOWN=flatten: {reply.text}")
+        deadline = clock.monotonic_ns() + FLATTEN_SECONDS * NS_PER_S
+        while held := _held(run_dir):
+            if clock.monotonic_ns() > deadline:
+                say(f"still held after {FLATTEN_SECONDS} s, and kept: {', '.join(held)}")
+                return
+            sleep(0.1)
     except BotError as error:
         say(f"could not flatten: {error}")
+
+
+def _held(run_dir: Path) -> list[str]:
+    """The pairs in which the trader holds something or waits for an order."""
+    _, snapshot = control.ask_snapshot(run_dir, "trader", "status/0/", timeout_s=ANSWER_SECONDS)
+    rows = msgspec.msgpack.decode(snapshot or b"\x90", type=list[Status])
+    return [row.pair for row in rows if row.status in ("entering", "in_position", "exiting")]
 
 
 if __name__ == "__main__":

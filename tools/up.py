@@ -96,7 +96,7 @@ def bring_up(bot: Bot, settings: Settings, ending: Callable[[], bool], *, patien
 def take_down(bot: Bot, *, flatten: bool) -> int:
     """Stops everything in order; `flatten`: where ON_SHUTDOWN says so, what is held is sold first."""
     if flatten and bot.running() is not None and settings_load.applied(bot.var).get("ON_SHUTDOWN") == "flatten":
-        control.flatten_before_stop(bot.run_dir, say)
+        control.flatten_before_stop(bot.run_dir, say, bot.clock)
     for remark in bot.stop():
         say(remark)
     say("stopped")

@@ -37,6 +37,8 @@ def warm(cache_dir: Path) -> bool:
     print("set-up: compiles the indicators (once; some seconds, longer on a small board)", flush=True)
     from indicators import jit  # loads numba
 
+    if not hasattr(jit, "warm"):
+        return False
     jit.warm(cache_dir)
     stamp.write_text(f"{key} {jit.folder_name()}\n")
     return True

@@ -1,0 +1,39 @@
+"""Fixtures of the tests with real processes; they run one after the other, on one worker of pytest-xdist."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.pipeline import Pipeline, make_template, running_from
+
+HERE = Path(__file__).parent
+BROWSER = HERE.parent / "browser"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.pipeline)
+        if HERE in item.path.parents or BROWSER in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("processes"))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with compiled kernels."""
+    return make_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def make_pipeline(template: Path) -> Iterator[Callable[..., Pipeline]]:
+    """`make_pipeline(RSI_BUY=40, …)`: a bot with these settings, not started yet. Stopped with nothing left over."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(running_from(template, settings))
+
+
+@pytest.fixture
+def pipeline(make_pipeline: Callable[..., Pipeline]) -> Pipeline:
+    """A bot with default settings on free ports, not started yet."""
+    return make_pipeline()
