@@ -91,7 +91,7 @@ class AsyncLoop:
         """Calls `callback`; what it raises stops the stage in place of vanishing in asyncio's own handler."""
         try:
             return callback()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is raised again by until_stopped
             if self.failed is None:
                 self.failed = error
             self.stop()

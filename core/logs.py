@@ -1,8 +1,8 @@
 """Log lines on stdout, which supervisord writes to a file and rotates.
 
 One line: `2026-11-22T13:38:40.123Z INFO  trader  text`. Secrets are masked, control characters shown as escapes,
-further lines of one text indented. A line that comes again within 10 s is counted instead of written, and the count is written
-when the time is over.
+further lines of one text indented. A line that comes again within 10 s is counted instead of written, and the count is
+written when the time is over.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """The loop of a blocking stage: readers, timers and signals on one thread.
 
 A reader's callback takes what is there without blocking and returns True when it stopped at its bound with more
-waiting: then it is called again before the loop blocks. That is what zmq needs, whose descriptors tell of a change only once.
-An exception in a callback ends `run` with it: a stage that cannot handle something crashes and is started again.
+waiting: then it is called again before the loop blocks. That is what zmq needs, whose descriptors tell of a change only
+once. An exception in a callback ends `run` with it: a stage that cannot go on crashes and is started again.
 """
 
 import contextlib
