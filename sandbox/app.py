@@ -56,7 +56,7 @@ def check(settings: Settings) -> None:
         raise NotCalledFor(f"VENUE={settings.venue}: the local exchange is not called for")
     if settings.sandbox_protocol not in PROTOCOLS:
         raise MisconfiguredError(
-            f"SANDBOX_PROTOCOL={settings.sandbox_protocol}: in this release the sandbox speaks {', '.join(PROTOCOLS)} alone"
+            f"SANDBOX_PROTOCOL={settings.sandbox_protocol}: in this release the sandbox speaks {', '.join(PROTOCOLS)}"
         )
 
 
@@ -75,7 +75,7 @@ def open_world(settings: Settings, folder: Path, clock: Clock, log: logging.Logg
     pair = settings.pairs[0]
     recording = read_recording(path, pair)
     if recording.unsorted:
-        log.warning("%s: %d trades stood after a younger one and were put in their place", path.name, recording.unsorted)
+        log.warning("%s: %d trades stood after a younger one and were sorted", path.name, recording.unsorted)
     market = TapeMarket(recording, pair)
     tape = TapeWorld(folder, path.name, len(market), (market.first_ms, market.last_ms), settings.sandbox_speed, clock)
     log.info(
@@ -137,7 +137,7 @@ def listen(port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise MisconfiguredError(
-            f"SANDBOX_PORT={port} cannot be had on {HOST}: {error.strerror}. Stop what uses it or set another SANDBOX_PORT."
+            f"SANDBOX_PORT={port} cannot be had on {HOST}: {error.strerror}. Stop what uses it or set another."
         ) from error
     listener.setblocking(False)
     return listener

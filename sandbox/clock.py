@@ -1,7 +1,7 @@
 """The sandbox's market clock: real time, or recorded time at a speed.
 
-Market time is ms since 1970 UTC and never goes back. A real clock cannot be held; a recorded one can, and then the whole
-market waits, so that no trade is lost to a client that is slow at 1000x.
+Market time is ms since 1970 UTC and never goes back. A real clock cannot be held; a recorded one can, and then the
+whole market waits, so that no trade is lost to a client that is slow at 1000x.
 """
 
 from typing import Protocol
@@ -52,7 +52,7 @@ class RealClock:
 
 
 class TapeClock:
-    """Recorded time: stands at `at_ms` until the first join, then runs at `speed` up to `end_ms` and stands there for ever.
+    """Recorded time: stands at `at_ms` until the first join, runs at `speed` to `end_ms` and stands there for ever.
 
     `ran_ns` is how long (wall time) it has been running already, for a market that went on while the sandbox was down.
     """

@@ -1,7 +1,8 @@
 """Hands trades to the clients that joined their market, each at its time and in order.
 
-One timer drives all markets. A client has a bounded queue; while one is half full the market's clock is held, which slows
-recorded time down to what the client takes and has no effect on real time. A client whose queue is full is cut off.
+One timer drives all markets. A client has a bounded queue; while one is half full the market's clock is held, which
+slows recorded time down to what the client takes and has no effect on real time. A client whose queue is full is cut
+off.
 """
 
 import asyncio
@@ -79,7 +80,10 @@ class _Channel:
 
 
 class Hub:
-    """The channels of one market source. `on_start` is called when a join starts the market, `on_held` after it went on."""
+    """The channels of one market source.
+
+    `on_start` is called when a join starts the market, `on_held` when it goes on after it was held.
+    """
 
     def __init__(
         self,
@@ -102,7 +106,7 @@ class Hub:
         self.told = 0  # trades told so far
 
     def join(self, pair: str, client: Client) -> None:
-        """Every trade from now on goes to the client; a second join changes nothing. Unknown pairs are the caller's to refuse."""
+        """Every trade from now on goes to the client; a second join changes nothing. The market must have the pair."""
         if self._clock.join() and self._on_start is not None:
             self._on_start()
         channel = self._channels.get(pair)

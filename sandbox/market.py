@@ -1,4 +1,4 @@
-"""The synthetic market: trades as a pure function of (seed, pair, birth, time), so that a kill is an outage, not a new world.
+"""The synthetic market: trades as a pure function of (seed, pair, birth, time): a kill is an outage, not a new world.
 
 Any span of time can be made again, at any moment and in any pieces, with the same trades. The unit of making is the
 second: how many trades it has, when, at what price and size depends on hashes of that second alone.
@@ -66,7 +66,7 @@ class Synthetic:
 
     def bars(self, pair: str, interval_ms: int, from_ms: int, until_ms: int, limit: int) -> Bars:
         from_ms = max(from_ms, until_ms // interval_ms * interval_ms - (limit - 1) * interval_ms)
-        from_ms = max(-(-from_ms // interval_ms) * interval_ms, self._first_s * 1000)
+        from_ms = -(-max(from_ms, self._first_s * 1000) // interval_ms) * interval_ms
         parts = [self._hour(pair, hour, until_ms) for hour in range(from_ms // HOUR_MS, until_ms // HOUR_MS + 1)]
         minutes = joined_bars(parts)
         minutes = Bars(*(column[minutes.open_ms >= from_ms] for column in minutes))
@@ -74,7 +74,7 @@ class Synthetic:
 
     def first_ticks(self, pair: str) -> int:
         listing = self._listings[pair]
-        return max(1, round(listing.price * 10**listing.rules.price_digits))
+        return max(1, round(listing.price * float(10**listing.rules.price_digits)))
 
     def reach(self, pair: str, until_ms: int) -> tuple[int, int] | None:
         until = until_ms // MINUTE_MS - self._origin_s // 60

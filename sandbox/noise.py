@@ -65,7 +65,8 @@ def wave(key: int, octave: int, period: int, places: NDArray[np.int64]) -> Float
     grid = unit(words(key ^ octave * 0x51ED2701A5B3C947 & _MASK, np.arange(low, high + 2))) * 2.0 - 1.0
     at = cell - low
     ease = part * part * (3.0 - 2.0 * part)
-    return grid[at] + (grid[at + 1] - grid[at]) * ease
+    values: Floats = grid[at] + (grid[at + 1] - grid[at]) * ease
+    return values
 
 
 class Dice:

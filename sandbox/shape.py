@@ -1,9 +1,9 @@
 """The course of the synthetic price, minute by minute: a slow bounded drift with a sharp move every minute or two.
 
-A move begins and ends inside one clock minute, so the closes of the one-minute candles stay calm and a fall of less than
-one per cent is enough to bring RSI(14) below 30 and the price below its band. (Were the falls to stay in the closes, a market
-that does not sink for ever could offer such an entry every 17 minutes at most: Wilder's RSI forgets 1/14 a minute, and the fall
-would have to be 17 times the usual rise of a minute.) The kinds of minute:
+A move begins and ends inside one clock minute, so the closes of the one-minute candles stay calm and a fall of less
+than one per cent is enough to bring RSI(14) below 30 and the price below its band. (Were the falls to stay in the
+closes, a market that does not sink for ever could offer such an entry every 17 minutes at most: Wilder's RSI forgets
+1/14 a minute, and the fall would have to be 17 times the usual rise of a minute.) The kinds of minute:
 
 * sell-off: a hard fall and back; the entry that it brings is held into the next moves;
 * whipsaw: a hard fall, then above where it came from, and back: entry and take-profit in one minute;
@@ -12,7 +12,7 @@ would have to be 17 times the usual rise of a minute.) The kinds of minute:
 * squeeze: a sharp rise and back, which takes the profit of what is held;
 * calm: nothing but drift.
 
-Minutes are counted from the minute of birth, which is 0; history has negative ones. Moves are in parts of the price (0.01 = 1 %).
+Minutes are counted from the minute of birth, which is 0; history has negative ones. Moves are in parts of the price.
 """
 
 import numpy as np
@@ -23,8 +23,11 @@ from sandbox.trades import Ints
 CALM, SELL_OFF, WHIPSAW, KNIFE, SLUMP, SQUEEZE = range(6)
 
 BLOCK = 8  # minutes; each block has the same number of falls, so that waits stay short
-FALLS = 5 * (SELL_OFF,) + (WHIPSAW,) + 4 * (KNIFE,) + (SLUMP,)  # as often as they stand here
-EARLY, LATE = 8.0, 35.0  # born in these seconds of the minute: a first fall fits into it; the next minute comes very soon
+# As often as they stand here. In this mixture the strategy, fees paid, neither wins nor loses much: a market that only
+# rewarded it would mislead, and whipsaws and slumps do reward it.
+FALLS = 5 * (SELL_OFF,) + (WHIPSAW,) + 4 * (KNIFE,) + (SLUMP,)
+# Born before the first of these seconds of a minute: a fall still fits into it; after the second: the next is near.
+EARLY, LATE = 8.0, 35.0
 FIRST = (WHIPSAW, SELL_OFF, WHIPSAW, KNIFE, CALM, SELL_OFF, CALM)  # minutes 1 to 7
 FIRST_LATE = (SELL_OFF, WHIPSAW, SELL_OFF, WHIPSAW, KNIFE, CALM, SELL_OFF)
 LULL = 14  # minutes before birth without remains of a move: the first entry must not depend on luck
@@ -34,6 +37,7 @@ LONGEST_SLUMP = 10  # minutes until nothing of a slump is left
 DRIFT = ((4, 0.0002), (13, 0.0006), (41, 0.0010), (180, 0.004), (780, 0.012), (4320, 0.03), (15840, 0.06))
 
 Knots = list[tuple[float, float]]
+Piece = tuple[float, float, float, float]  # least and most seconds, lowest and highest level at the end
 
 
 def kind_of(key: int, minute: int, birth_second: float) -> int:
@@ -68,8 +72,8 @@ def _slump(key: int, minute: int) -> tuple[float, int]:
     return dice.between(0.0020, 0.0032), 5 + dice.below(LONGEST_SLUMP - 4)
 
 
-def _pieces(dice: Dice, start: float, pieces: tuple[tuple[float, float, float, float], ...]) -> Knots:
-    """Knots (second, move) of a path through pieces (least seconds, most seconds, lowest, highest level)."""
+def _pieces(dice: Dice, start: float, pieces: tuple[Piece, ...]) -> Knots:
+    """Knots (second, move) of a path through pieces, from 0 at second `start`."""
     knots: Knots = [(start, 0.0)]
     second = start
     for least, most, low, high in pieces:
@@ -82,25 +86,21 @@ def knots_of(key: int, minute: int, kind: int, start: float | None = None) -> Kn
     """The path inside the minute, 0 at its beginning and end, as (second, move) with rising seconds within 1 to 59."""
     dice = Dice(key ^ 0x3C3C, minute)
     calm = 0.0003
-    if kind == SELL_OFF or kind == SLUMP:
+    if kind in (SELL_OFF, SLUMP):
         deep = dice.between(0.0075, 0.0100)
         begin = dice.between(4, 18) if start is None else start
-        fall = ((6, 10, -deep, -deep), (1, 3, -deep * 0.94, -deep * 0.9), (12, 20, -calm, calm), (3, 6, 0.0, 0.0))
-        return _pieces(dice, begin, fall)
+        fall = ((6, 10, -deep, -deep), (1, 3, -deep * 0.94, -deep * 0.9))
+        return _pieces(dice, begin, (*fall, (12, 20, -calm, calm), (3, 6, 0.0, 0.0)))
     if kind == WHIPSAW:
         deep, high = dice.between(0.0078, 0.0094), dice.between(0.0056, 0.0070)
         begin = dice.between(3, 7) if start is None else start
-        return _pieces(
-            dice, begin, ((6, 9, -deep, -deep), (1, 2, -deep, -deep), (12, 17, high, high), (1, 2, high, high), (9, 14, 0, 0))
-        )
+        fall = ((6, 9, -deep, -deep), (1, 2, -deep, -deep))
+        return _pieces(dice, begin, (*fall, (12, 17, high, high), (1, 2, high, high), (9, 14, 0, 0)))
     if kind == KNIFE:
         deep = dice.between(0.0125, 0.0145)
         begin = dice.between(4, 12) if start is None else start
-        return _pieces(
-            dice,
-            begin,
-            ((5, 7, -0.0075, -0.007), (2, 4, -0.0068, -0.006), (4, 6, -deep, -deep), (1, 2, -deep, -deep * 0.95), (14, 20, 0, 0)),
-        )
+        first_fall = ((5, 7, -0.0075, -0.007), (2, 4, -0.0068, -0.006))
+        return _pieces(dice, begin, (*first_fall, (4, 6, -deep, -deep), (1, 2, -deep, -deep * 0.95), (14, 20, 0, 0)))
     if kind == SQUEEZE:
         high = dice.between(0.0050, 0.0075)
         begin = dice.between(4, 20) if start is None else start

@@ -1,8 +1,8 @@
 """Recorded trades as a market: a file, one pair, played once from its beginning to its end at its own times.
 
-`.csv` or `.csv.gz` with a header naming a time (`ts_ms` or `ts_ns`), `price`, `qty` and perhaps `side`; the order of the
-file counts, also inside one millisecond. The tick is the smallest decimal of any price of the file, the step that of any
-quantity. Or a tape of ours (`tape_file`). The file says nothing of the time before its first trade: there is no history.
+`.csv` or `.csv.gz` with a header naming a time (`ts_ms` or `ts_ns`), `price`, `qty` and perhaps `side`; the order of
+the file counts, also inside one millisecond. The tick is the smallest decimal of any price of the file, the step that
+of any quantity. Or a tape of ours (`tape_file`). Of the time before the first trade there is no history.
 """
 
 import csv
@@ -16,7 +16,7 @@ import numpy as np
 
 from core.errors import MisconfiguredError
 from sandbox.tape_file import read_tape
-from sandbox.trades import Bars, Ints, Rules, Trades, bars_of
+from sandbox.trades import Bars, Bools, Ints, Rules, Trades, bars_of
 
 TIMES = {"ts_ms": 1, "ts_ns": 1_000_000}  # how many of the unit are one ms
 DIGITS_MOST = 12
@@ -117,7 +117,7 @@ def _columns(path: Path, file: IO[str]) -> tuple[list[int], list[str], list[str]
     missing = [name for name in ("price", "qty") if name not in header]
     if time is None or missing:
         raise MisconfiguredError(
-            f"SANDBOX_TAPE={path} begins with {','.join(header)[:80]!r}: its first line must name ts_ms or ts_ns, price and qty"
+            f"SANDBOX_TAPE={path} begins {','.join(header)[:80]!r}: the first line must name ts_ms or ts_ns, price, qty"
         )
     per_ms, side_at = TIMES[time], header.index("side") if "side" in header else None
     time_at, price_at, quantity_at = header.index(time), header.index("price"), header.index("qty")
@@ -155,7 +155,7 @@ def _whole(path: Path, name: str, texts: list[str]) -> tuple[Ints, int]:
         except (ValueError, OverflowError):
             value = 0
         if value <= 0 or value >= 1 << 63:
-            raise MisconfiguredError(f"SANDBOX_TAPE={path}, trade {index + 1}: {name} {texts[index]!r} is no positive number")
+            raise MisconfiguredError(f"SANDBOX_TAPE={path}, trade {index + 1}: {name} {texts[index]!r} is not positive")
         values[index] = value
     return values, digits
 
@@ -168,8 +168,8 @@ def _plain(text: str) -> str:
         return text
 
 
-def _sellers(sides: list[str], ticks: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Who took: as the file says; where it does not, a price below the one before is a sale, an equal one goes on as it was."""
+def _sellers(sides: list[str], ticks: Ints) -> Bools:
+    """Who took: as the file says; where it does not, a lower price than before is a sale, an equal one is as before."""
     sell = np.empty(len(sides), np.bool_)
     before, selling = int(ticks[0]), False
     for index, side in enumerate(sides):

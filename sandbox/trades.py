@@ -1,4 +1,4 @@
-"""What both market sources hand to the faces: trades as integer arrays, the rules of a market, and candles made of trades."""
+"""What both market sources hand to the faces: trades as integer arrays, a market's rules, candles made of trades."""
 
 from typing import NamedTuple, Protocol
 
@@ -10,7 +10,7 @@ Bools = NDArray[np.bool_]
 
 
 class Trades(NamedTuple):
-    """Trades of one market, oldest first: time (ms), price in ticks, quantity in units of 10^-quantity_digits, taker sold."""
+    """Trades of one market, oldest first: ms, price in ticks, quantity in 10^-quantity_digits, who took."""
 
     ts_ms: Ints
     ticks: Ints
@@ -56,7 +56,7 @@ class Rules(NamedTuple):
 
 
 class Market(Protocol):
-    """A source of trades: everything is a function of time (ms of market time), nothing newer than asked for is told."""
+    """A source of trades: everything is a function of market time (ms), nothing newer than asked for is told."""
 
     @property
     def rules(self) -> dict[str, Rules]:

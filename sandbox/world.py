@@ -1,9 +1,9 @@
-"""Which world this sandbox is, kept in `sandbox.json` of the book's folder, so that a restart goes on with the same one.
+"""Which world this sandbox is, kept in `sandbox.json` of the book's folder: a restart goes on with the same one.
 
-Synthetic: when it was born. A tape: from where and since when it plays. A sandbox that was killed was out of order while the
-market went on: the clock runs on from its start by wall time, and what was traded meanwhile is to be had over REST as far
-as 500 trades reach. A sandbox that was stopped in order stopped the recording: it goes on from there at the next join. A
-tape that has ended stays ended for its book.
+Synthetic: when it was born. A tape: from where and since when it plays. A sandbox that was killed was out of order
+while the market went on: the clock runs on by wall time, and what was traded meanwhile is to be had over REST as far
+as 500 trades reach. A sandbox that was stopped in order stopped the recording: it goes on from there at the next
+join. A tape that has ended stays ended for its book.
 """
 
 import os
@@ -57,10 +57,12 @@ def born_ms(folder: Path, seed: int, clock: Clock) -> int:
 class TapeWorld:
     """The clock of a tape, and its place on disk."""
 
-    def __init__(self, folder: Path, tape: str, trades: int, span_ms: tuple[int, int], speed: float, clock: Clock) -> None:
+    def __init__(
+        self, folder: Path, tape: str, trades: int, ends_ms: tuple[int, int], speed: float, clock: Clock
+    ) -> None:
         self._path = folder / FILE
         self._wall = clock
-        first_ms, last_ms = span_ms
+        first_ms, last_ms = ends_ms
         fresh = Playing(tape, trades, first_ms, first_ms - int(LEAD_MS * speed), None, speed)
         known = _read(self._path, Playing)
         if known is not None and (known.tape, known.trades, known.first_ms) != (tape, trades, first_ms):

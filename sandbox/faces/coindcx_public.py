@@ -1,7 +1,7 @@
 """CoinDCX's public REST face, written from the fact sheet: names, shapes, order, units and refusals, quirks included.
 
-Newest first in trade_history and candles, no trade ids, never more than 500 trades; four intervals alone; INR markets tell
-whole seconds; the ticker counts in seconds, is text, and is rebuilt once a second at most.
+Newest first in trade_history and candles, no trade ids, never more than 500 trades; four intervals alone; INR markets
+tell whole seconds; the ticker counts in seconds, is text, and is rebuilt once a second at most.
 """
 
 import asyncio
@@ -34,7 +34,9 @@ class Refused(Exception):
     def __init__(self, status: int, message: str, error_code: str = "") -> None:
         super().__init__(message)
         self.status = status
-        self.body = {"code": status, **({"errorCode": error_code} if error_code else {}), "message": message, "status": "error"}
+        self.body = {"code": status, "errorCode": error_code, "message": message, "status": "error"}
+        if not error_code:
+            del self.body["errorCode"]
 
 
 def invalid_pair(name: str) -> Refused:

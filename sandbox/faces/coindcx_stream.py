@@ -1,6 +1,6 @@
 """CoinDCX's public stream: Socket.IO over a websocket, JSON inside JSON, joins that nobody answers.
 
-Only `{pair}@trades` is played; every other channel, known to the venue or not, is silent for ever, as an unknown one is.
+Only `{pair}@trades` is played; every other channel is silent for ever, as an unknown one is at the venue.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from sandbox.trades import Market, Rules, Trades, text_of
 
 CONNECT_DELAY_S = 0.3  # between the client's `40` and our answer
 EIO3_GOODBYE_S = 0.5  # an EIO=3 client that sends `40` is cut so much later
-PRICE_DIGITS = 8  # prices and quantities are told with at least so many decimals
+DECIMALS = 8  # prices and quantities are told with at least so many decimals
 CHANNELS_MOST = 2_000  # on one socket
 
 _FRAME = (
@@ -37,9 +37,9 @@ _FRAME = (
 
 def trade_frames(rules: Rules, trades: Trades) -> list[str]:
     """One frame a trade; `m` says that the buyer was the maker, so 1 for a sale by the taker."""
-    pair, price_digits, quantity_digits = rules.pair, rules.price_digits, rules.quantity_digits
+    pair, p_digits, q_digits = rules.pair, rules.price_digits, rules.quantity_digits
     return [
-        _FRAME % (ts_ms, text_of(ticks, price_digits, PRICE_DIGITS), text_of(units, quantity_digits, PRICE_DIGITS), sell, pair)
+        _FRAME % (ts_ms, text_of(ticks, p_digits, DECIMALS), text_of(units, q_digits, DECIMALS), sell, pair)
         for ts_ms, ticks, units, sell in zip(
             trades.ts_ms.tolist(), trades.ticks.tolist(), trades.units.tolist(), trades.sell.tolist(), strict=True
         )

@@ -1,7 +1,7 @@
 """The server's side of one Engine.IO / Socket.IO session, without any I/O: text in, actions out.
 
-Version 4 as CoinDCX speaks it, version 3 for old clients: who pings whom, whether the client asks for the connection (`40`)
-or is given it, and what closes the socket. Only the default namespace exists, events are never acknowledged.
+Version 4 as CoinDCX speaks it, version 3 for old clients: who pings whom, whether the client asks for the connection
+(`40`) or is given it, and what closes the socket. Only the default namespace exists, events are never acknowledged.
 """
 
 import json
