@@ -433,6 +433,7 @@ class Engine:
     def _began(self, item: inputs.Began) -> None:
         state, ledger = self.state, self.ledger
         state.settings = item.settings
+        state.stopped = False
         self._span_end()
         ledger.out.append(
             StartedEvent(ledger.at(), state.journal_id, item.book, item.settings, item.found, item.report)

@@ -118,8 +118,6 @@ class Ledger:
         quantity = event.lots * pair.step
         if order.purpose == ENTRY:
             if pair.lots == 0:
-                pair.lots, pair.cost = pair.dust_lots, pair.dust_cost  # what was too small to sell goes with it
-                pair.dust_lots = pair.dust_cost = 0
                 pair.entry_gross = pair.entry_quantity = Decimal(0)
                 pair.highest = tick.price
                 pair.opened_ms = tick.ms
@@ -181,7 +179,7 @@ class Ledger:
         return below_minimum(tick.ticks, pair.lots, market.num, market.den, market.min_lots, market.min_notional)
 
     def to_dust(self, pair: PairState) -> None:
-        """Closes the position; what is left of it waits, with its cost, for the next one."""
+        """Closes the position; what is left of it is kept apart with its share of the cost, and not sold."""
         pair.dust_lots += pair.lots
         pair.dust_cost += pair.cost
         pair.lots = pair.cost = 0

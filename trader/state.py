@@ -116,6 +116,7 @@ class State(msgspec.Struct):
     commands: list[str] = []  # ids of the latest, each carried out once
     risk: RiskState = msgspec.field(default_factory=RiskState)
     start: Start | None = None
+    stopped: bool = False  # the process said good-bye
     pairs: dict[str, PairState] = {}
 
 

@@ -1,0 +1,104 @@
+"""The one rounding: whole-number arithmetic against exact decimals, and what it refuses."""
+
+from collections.abc import Callable
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import money
+from core.errors import MisconfiguredError
+
+AMOUNT = st.integers(0, 1 << 60)
+SCALE = st.integers(1, money.MAX_SCALE)
+
+
+@given(st.integers(0, 1 << 40), st.integers(0, 1 << 52), SCALE)
+def test_mul_div_rounds_as_exact_fractions_do(a: int, b: int, d: int) -> None:
+    assert money.mul_div_floor(a, b, d) == a * b // d
+    assert money.mul_div_ceil(a, b, d) == -((-a * b) // d)
+
+
+@given(AMOUNT, st.integers(1, 1 << 60), st.data())
+def test_share_ceil_is_exact(amount: int, whole: int, data: st.DataObject) -> None:
+    part = data.draw(st.integers(0, whole))
+    assert money.share_ceil(amount, part, whole) == -((-amount * part) // whole)
+
+
+@given(st.integers(1, 10**9), st.integers(1, 10**12), st.sampled_from(["0.01", "0.5", "1e-8", "5", "0.00025"]))
+def test_notional_brackets_price_times_quantity(ticks: int, lots: int, tick: str) -> None:
+    scale = money.scale_of(tick, "0.00001", "X")
+    exact = Fraction(scale.tick * ticks) * Fraction(scale.step * lots) * money.UNIT
+    low = money.notional_floor(ticks, lots, scale.num, scale.den)
+    high = money.notional_ceil(ticks, lots, scale.num, scale.den)
+    assert low <= exact <= high
+    assert high - low <= 1
+
+
+def test_notional_fits_64_bits_on_the_finest_grid() -> None:
+    """Tick and step of 1e-8, ten thousand of an expensive quote currency: the products stay within int64."""
+    scale = money.scale_of("0.00000001", "0.00000001", "X")
+    ticks, lots = 141_342, 10_000 * 10**16 // 141_342
+    qa, ra = divmod(ticks * scale.num, scale.den)
+    qb, rb = divmod(lots, scale.den)
+    for product in (qa * lots, ra * qb, ra * rb, ticks * scale.num):
+        assert product < 1 << 63
+    assert money.notional_floor(ticks, lots, scale.num, scale.den) == ticks * lots // 10**8
+
+
+@pytest.mark.parametrize(
+    ("ticks", "slippage", "buying", "expected"),
+    [(10_000, 0, True, 10_000), (10_000, 100, True, 10_001), (10_001, 100, True, 10_003), (10_001, 100, False, 9_999)],
+)
+def test_worsened_is_rounded_against_us(ticks: int, slippage: int, buying: bool, expected: int) -> None:
+    assert money.worsened(ticks, slippage, buying) == expected
+
+
+@given(AMOUNT, st.integers(-money.PARTS, money.PARTS))
+def test_fees_are_rounded_up_and_rebates_down(amount: int, parts: int) -> None:
+    exact = Fraction(amount * parts, money.PARTS)
+    fee = money.parts_ceil(amount, parts)
+    assert exact <= fee < exact + 1
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda: money.to_units("99999999999999", "TRADE_CAPITAL"), "TRADE_CAPITAL is 99999999999999"),
+        (lambda: money.to_units("-1", "PAPER_BALANCE"), "PAPER_BALANCE is -1"),
+        (lambda: money.to_parts("0.001", "SLIPPAGE_BPS"), "SLIPPAGE_BPS is 0.001"),
+        (lambda: money.scale_of("1e-12", "1e-12", "B-X_Y"), "B-X_Y"),
+        (lambda: money.scale_of("0", "1", "B-X_Y"), "B-X_Y"),
+        (lambda: money.decimal_of("abc", "tick of X"), "tick of X is 'abc'"),
+        (lambda: money.decimal_of("NaN", "tick of X"), "tick of X"),
+        (lambda: money.fraction_to_parts("1.5", "PAPER_PARTICIPATION"), "PAPER_PARTICIPATION is 1.5"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_numbers(call: Callable[[], object], names: str) -> None:
+    with pytest.raises(MisconfiguredError) as refused:
+        call()
+    assert names in str(refused.value)
+
+
+@given(st.integers(-(1 << 60), 1 << 60))
+def test_unit_text_is_exact(units: int) -> None:
+    text = money.units_text(units)
+    assert Decimal(text) * money.UNIT == units
+    assert "E" not in text.upper()
+
+
+@given(st.integers(0, 10**15), st.sampled_from(["0.001", "1", "100", "0.00000001", "0.25"]))
+def test_steps_there_and_back(count: int, step: str) -> None:
+    value = money.steps_text(count, Decimal(step))
+    assert money.steps_down(value, Decimal(step)) == count
+    assert money.steps_up(value, Decimal(step)) == count
+    assert money.steps_nearest(value, Decimal(step)) == count
+
+
+@given(st.decimals(0, 10**6, places=6), st.sampled_from(["0.001", "0.5", "7"]))
+def test_steps_round_down_and_up(value: Decimal, step: str) -> None:
+    exact = value / Decimal(step)
+    assert money.steps_down(value, Decimal(step)) == int(exact.to_integral_value(ROUND_FLOOR))
+    assert money.steps_up(value, Decimal(step)) == int(exact.to_integral_value(ROUND_CEILING))

@@ -1,0 +1,263 @@
+"""The journal: the truth of the money, an append-only SQLite file of its own.
+
+    entries(number, epoch, record, kind, body)   what happened; body = msgpack of `bus.messages.Entry`
+    state(id=1, number, body)                    the whole fold after entry `number`, replaced in the same transaction
+    meta(name, value)                            journal_id, created_wall_ms
+
+WAL with synchronous=FULL; commits run on a thread of their own, and whatever waits goes into one transaction. A crash
+loses only a suffix of what was not yet committed, and nothing is shown to anyone before its commit. The schema itself
+refuses to change or delete entries. Where a commit fails (disk full, locked) everything is kept and tried again;
+`failing` then says why, entries of the trader are blocked, and exits are still decided.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from bus.messages import Entry, TraderEvent
+from core.errors import BotError, MisconfiguredError
+
+SCHEMA = 1
+MAX_WAITING = 200_000  # entries kept in memory while the disk refuses them
+RETRY_SECONDS = 1.0
+BUSY_MS = 2_000
+REPLAY_ROWS = 8_000
+_CACHE_KB = 512
+
+_TABLES = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE entries(
+    number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, record INTEGER NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE state(id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TRIGGER entries_stay BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'journal entries are kept for ever'); END;
+CREATE TRIGGER entries_hold BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'journal entries never change'); END;
+"""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Entry).decode
+
+
+class Found(NamedTuple):
+    """What `open` found: state is None in a new journal; number is of the last entry, 0 before the first."""
+
+    journal_id: str
+    number: int
+    state: bytes | None
+
+
+class Committed(NamedTuple):
+    """Entries that are on the disk now, oldest first."""
+
+    entries: list[Entry]
+
+
+class _Waiting(NamedTuple):
+    entries: list[Entry]
+    rows: list[tuple[int, int, int, str, bytes]]
+    state: bytes
+
+
+def epoch_of(journal_id: str) -> int:
+    """The first 62 bits of a journal id: the epoch of `trader/0/`."""
+    return int(journal_id, 16) >> (len(journal_id) * 4 - 62)
+
+
+class Journal:
+    """One book's journal. All methods belong to the stage's thread; `on_commit` is called on the writer's."""
+
+    def __init__(self, path: Path, on_commit: Callable[[Committed], object], on_trouble: Callable[[str], object]) -> None:
+        """`on_trouble` gets why commits fail, and '' when they work again; both callbacks must be thread-safe."""
+        self.path = path
+        self.number = 0  # of the last entry appended
+        self._on_commit = on_commit
+        self._on_trouble = on_trouble
+        self._ready = threading.Condition()
+        self._waiting: list[_Waiting] = []
+        self._waiting_entries = 0
+        self._closing = False
+        self._done = True  # nothing waits
+        self._crash: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        self._reader: sqlite3.Connection | None = None
+
+    def open(self, wall_ms: int) -> Found:
+        """Opens or makes the journal and starts the writer. Raises MisconfiguredError where the file is no use."""
+        try:
+            connection = _connect(self.path)
+            try:
+                found = _prepare(connection, wall_ms)
+            finally:
+                connection.close()
+        except sqlite3.OperationalError as error:
+            raise MisconfiguredError(
+                f"the journal {self.path} cannot be opened: {error}. Free the disk, or mend the rights of its folder."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise MisconfiguredError(
+                f"the journal {self.path} is damaged: {error}. Move it and its -wal file aside (the book starts anew),"
+                " or put a backup in its place."
+            ) from error
+        self.number = found.number
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._thread.start()
+        return found
+
+    def append(self, events: list[TraderEvent], state: bytes) -> None:
+        """Queues events with the state after them; they get the next numbers. Raises BotError where too many wait."""
+        if self._crash is not None:
+            raise BotError(f"the journal's writer died: {self._crash!r}") from self._crash
+        entries: list[Entry] = []
+        rows: list[tuple[int, int, int, str, bytes]] = []
+        for event in events:
+            self.number += 1
+            entry = Entry(self.number, event)
+            entries.append(entry)
+            rows.append((self.number, event.at.epoch, event.at.record, type(event).__name__, _encode(entry)))
+        with self._ready:
+            if self._waiting_entries + len(entries) > MAX_WAITING:
+                raise BotError(f"the journal {self.path} has not taken {MAX_WAITING} entries: free the disk")
+            self._waiting.append(_Waiting(entries, rows, state))
+            self._waiting_entries += len(entries)
+            self._done = False
+            self._ready.notify()
+
+    def read(self, first: int, limit: int = REPLAY_ROWS) -> list[tuple[int, bytes]]:
+        """Committed entries from number `first` on, encoded as `Entry`."""
+        if self._reader is None:
+            self._reader = _connect(self.path)
+            self._reader.execute("PRAGMA query_only=ON")
+        rows = self._reader.execute(
+            "SELECT number, body FROM entries WHERE number >= ? ORDER BY number LIMIT ?", (first, limit)
+        )
+        return [(int(number), bytes(body)) for number, body in rows]
+
+    def entries(self, first: int = 1) -> list[Entry]:
+        """All committed entries from number `first` on."""
+        found: list[Entry] = []
+        while True:
+            rows = self.read(first)
+            if not rows:
+                return found
+            found += [_decode(body) for _, body in rows]
+            first = rows[-1][0] + 1
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Commits what waits and ends the writer; False where it could not within the time."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        return self._done
+
+    # --- the writer's thread ------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        try:
+            self._write_until_closed()
+        except BaseException as error:
+            self._crash = error
+            self._on_trouble(f"the journal's writer died: {error!r}")
+
+    def _write_until_closed(self) -> None:
+        connection: sqlite3.Connection | None = None
+        failing = ""
+        batch: list[_Waiting] = []
+        while True:
+            with self._ready:
+                while not self._waiting and not batch and not self._closing:
+                    self._ready.wait()
+                batch += self._waiting
+                self._waiting = []
+                closing = self._closing
+            if not batch:
+                break
+            try:
+                if connection is None:
+                    connection = _connect(self.path)
+                _commit(connection, batch)
+            except sqlite3.Error as error:
+                connection = _drop(connection)
+                if str(error) != failing:
+                    failing = str(error)
+                    self._on_trouble(failing)
+                if closing:
+                    return
+                with self._ready:
+                    self._ready.wait(RETRY_SECONDS)
+                continue
+            entries = [entry for one in batch for entry in one.entries]
+            batch = []
+            with self._ready:
+                self._waiting_entries -= len(entries)
+                self._done = not self._waiting
+            if failing:
+                failing = ""
+                self._on_trouble("")
+            if entries:
+                self._on_commit(Committed(entries))
+        if connection is not None:
+            connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_KB}")
+    return connection
+
+
+def _drop(connection: sqlite3.Connection | None) -> None:
+    """Closes a connection whose state is not known any more; closing rolls back."""
+    if connection is not None:
+        try:
+            connection.close()
+        except sqlite3.Error:
+            return  # it was of no use any more: the next try opens a new one
+
+
+def _prepare(connection: sqlite3.Connection, wall_ms: int) -> Found:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA:
+        raise MisconfiguredError(
+            f"the journal is of schema {version}, this program knows {SCHEMA}: use the newer program again"
+        )
+    if version == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _TABLES.split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.executemany(
+            "INSERT INTO meta VALUES (?, ?)",
+            [("journal_id", os.urandom(16).hex()), ("created_wall_ms", str(wall_ms))],
+        )
+        connection.execute(f"PRAGMA user_version={SCHEMA}")
+        connection.execute("COMMIT")
+    journal_id = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()[0]
+    number = connection.execute("SELECT coalesce(max(number), 0) FROM entries").fetchone()[0]
+    row = connection.execute("SELECT number, body FROM state WHERE id = 1").fetchone()
+    if row is None and number:
+        raise sqlite3.DatabaseError(f"it has {number} entries but no state")
+    if row is not None and int(row[0]) != int(number):
+        raise sqlite3.DatabaseError(f"its state is of entry {row[0]}, its last entry is {number}")
+    return Found(str(journal_id), int(number), None if row is None else bytes(row[1]))
+
+
+def _commit(connection: sqlite3.Connection, batch: list[_Waiting]) -> None:
+    """One transaction: all entries of the batch and the state after the last of them."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", [row for one in batch for row in one.rows])
+    connection.execute(
+        "INSERT OR REPLACE INTO state VALUES (1, (SELECT coalesce(max(number), 0) FROM entries), ?)", (batch[-1].state,)
+    )
+    connection.execute("COMMIT")
