@@ -17,15 +17,13 @@ from typing import NamedTuple
 from bus.records import LATE, SIDE_BUY, SIDE_SELL, SIDE_UNKNOWN, STALE, TRADE
 from core.clock import NS_PER_S
 from feeder.merge import Row
+from feeder.packing import TradeRecord
 from venues.venue import Rules, Trade
 
 AHEAD_NS = 2 * NS_PER_S
 ANCIENT_NS = 86_400 * NS_PER_S
 PRINTS_FOR_A_LEVEL = 3
 LARGEST = 2**53  # above it a float64 no longer tells neighbours apart
-
-# A TRADE as the fields of bus.records.RECORD, in their order.
-Record = tuple[int, int, int, int, int, int, float, float, int, int, int]
 
 
 class Print(NamedTuple):
@@ -40,11 +38,11 @@ class Print(NamedTuple):
 class Counts:
     """What happened to trades, for the heartbeat."""
 
-    __slots__ = ("ancient", "future", "held", "held_dropped", "late", "off_grid", "stale", "unreadable")
+    __slots__ = ("ancient", "future", "held", "held_dropped", "late", "off_grid", "stale", "trades", "unreadable")
 
     def __init__(self) -> None:
         self.unreadable = self.future = self.ancient = self.held = self.held_dropped = 0
-        self.late = self.stale = self.off_grid = 0
+        self.late = self.stale = self.off_grid = self.trades = 0
 
     @property
     def dropped(self) -> int:
@@ -95,12 +93,13 @@ class Guard:
         side = trade.side if trade.side in (SIDE_BUY, SIDE_SELL) else SIDE_UNKNOWN
         return Print((trade.time_ns, ticks, lots, side, trade.trade_id), price, quantity, trade.received_ns)
 
-    def judge(self, item: Print, flags: int, venue_ns: int, stream: bool) -> list[Record]:
+    def judge(self, item: Print, flags: int, offset_ns: int, stream: bool) -> list[TradeRecord]:
         """Records for the tape: none (dropped or held back), one, or several where held ones are let through.
 
-        `venue_ns` is the venue's clock on arrival; `stream`: it came live, so a very old time is nonsense.
+        `offset_ns`: venue's clock less ours; `stream`: it came live, so a very old time is nonsense.
         """
         time_ns = item.row[0]
+        venue_ns = item.received_ns + offset_ns
         if self._wall_clock:
             if time_ns > venue_ns + AHEAD_NS:
                 self.counts.future += 1
@@ -116,7 +115,7 @@ class Guard:
         self._forget_held()
         return [self._accept(item, flags)]
 
-    def _hold(self, item: Print, flags: int) -> list[Record]:
+    def _hold(self, item: Print, flags: int) -> list[TradeRecord]:
         if self._held and not _close(self._held[-1][0].price, item.price):
             self._forget_held()
         self._held.append((item, flags))
@@ -130,7 +129,7 @@ class Guard:
         """What is held back now."""
         return [item for item, _ in self._held]
 
-    def release(self) -> list[Record]:
+    def release(self) -> list[TradeRecord]:
         """The held prints are confirmed: their level is the new one."""
         held, self._held = self._held, []
         return [self._accept(item, flags) for item, flags in held]
@@ -148,7 +147,8 @@ class Guard:
         self.counts.held_dropped += len(self._held)
         self._held.clear()
 
-    def _accept(self, item: Print, flags: int) -> Record:
+    def _accept(self, item: Print, flags: int) -> TradeRecord:
+        self.counts.trades += 1
         time_ns, ticks, lots, side, trade_id = item.row
         bucket = time_ns - time_ns % self._timeframe_ns
         if bucket < self.bucket_ns:
@@ -170,6 +170,26 @@ class Guard:
             lots,
             trade_id,
         )
+
+    def seen(self, time_ns: int, price: float) -> None:
+        """A trade that is on the tape already."""
+        bucket = time_ns - time_ns % self._timeframe_ns
+        if bucket >= self.bucket_ns:
+            self.bucket_ns = bucket
+            self.level = price
+
+    def with_rules(self, rules: Rules) -> "Guard":
+        """The same guard for a market that moves in other steps from now on; what was held back is dropped."""
+        self._forget_held()
+        guard = Guard(self._number, rules, self._timeframe_ns, self._stale_ns, not self._wall_clock, self.counts)
+        guard.level, guard.bucket_ns = self.level, self.bucket_ns
+        return guard
+
+    def forget(self) -> None:
+        """A history follows: level and forming bucket begin anew."""
+        self._forget_held()
+        self.level = 0.0
+        self.bucket_ns = 0
 
     def candle(self, open_ns: int, close: float, forming: bool) -> None:
         """A candle of the venue went on the tape: its close is the level, and trades go on in or after its bucket."""

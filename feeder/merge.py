@@ -25,7 +25,7 @@ def unit_of(time_ns: int) -> int:
 
 
 def same(a: Row, b: Row) -> bool:
-    """Can these two be the same trade? Price, quantity, side, id where both have one, time to the coarser one's unit."""
+    """Can these two be the same trade? Price, quantity, side, id where both have one, time to the coarser unit."""
     if a[1] != b[1] or a[2] != b[2]:
         return False
     if a[3] != b[3] and a[3] and b[3]:

@@ -8,6 +8,7 @@ shutdown.
 
 import asyncio
 import contextlib
+import logging
 import queue
 import re
 import threading
@@ -30,6 +31,9 @@ CHUNK = 65_536
 WORKERS = 4
 RETRY_AFTER_MAX_S = 3600.0
 AGENT = "scalp-bot"
+
+# Its warnings of every broken connection repeat what our own errors say.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 _JSON = re.compile(r"^(application|text)/([\w.+-]*\+)?(json|javascript)\b", re.IGNORECASE)
 _TITLE = re.compile(rb"<title[^>]*>\s*(.{1,80}?)\s*</title>", re.IGNORECASE | re.DOTALL)

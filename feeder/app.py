@@ -1,0 +1,221 @@
+"""The feeder: the venue's trades onto the tape and to everybody, in order, each exactly once."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+from bus.frames import TRADE
+from bus.messages import Start
+from bus.publisher import Facts, Publisher
+from bus.records import HOLE_TAIL_LOST, layout_hash
+from bus.tape import TapeReader, TapeWriter, boot_id, tape_replay
+from core.clock import NS_PER_MS, NS_PER_S
+from core.settings import Settings, shared_hash
+from core.stage import Context
+from feeder import tail
+from feeder.desk import Desk, pair_table, plain
+from feeder.guard import Counts
+from feeder.packing import hole
+from feeder.pair import PairFeed
+from feeder.source import Source, backoff_s
+from venues.choose import market_data
+from venues.errors import RateLimited, Retry, VenueError
+from venues.venue import MarketData, Rules
+
+RULES_EVERY_S = 300.0
+PRUNE_EVERY_S = 60.0
+SILENCE_MAX_S = 10.0
+MB = 1024 * 1024
+
+
+class Feeder:
+    """The stage: its parts and what runs beside the source."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.settings: Settings = context.settings
+        self.counts = Counts()
+        self.source: Source | None = None
+        self.venue: MarketData = market_data(self.settings, context.clock)
+        context.on_stop(self.venue.close)
+        self.tape = TapeWriter(context.book_dir / "tape", context.clock, boot_id())
+        context.on_stop(self.tape.close)
+        epoch, next_number = self.tape.open()
+        self.reader = TapeReader(self.tape.folder, epoch)
+        context.on_stop(self.reader.close)
+        self.tape_mb = self.tape.size_bytes() / MB
+        self.publisher = Publisher(
+            "feeder",
+            context.run_dir,
+            context.clock,
+            layout_hash=layout_hash(),
+            settings_hash=shared_hash(self.settings),
+            started_ms=context.started_ms,
+            restarts=context.restarts,
+            facts=self.facts,
+        )
+        context.on_stop(self.publisher.close)
+        context.publish_event = self.publisher.event
+        self.publisher.topic(TRADE, epoch, next_number - 1, replay=tape_replay(self.reader))
+        self.desk = Desk(context, self.tape, self.reader, self.publisher)
+        self.publisher.attach(context.loop)
+        context.loop.every(1.0, self.desk.retry)
+        context.loop.every(PRUNE_EVERY_S, self.prune)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._tell_tape()
+        rules = self.venue.resolve(self.settings.pairs, await self._markets())
+        self._warn_inactive(rules)
+        self.desk.start(self._start_body(rules))
+        pairs = self._pairs(rules)
+        settings = self.settings
+        self.source = Source(
+            self.venue,
+            pairs,
+            self.context.clock,
+            stream=settings.feed == "stream",
+            poll_s=settings.poll_seconds,
+            silence_s=min(SILENCE_MAX_S, settings.stale_seconds / 3),
+            random=random.random,
+            write=self.desk.write,
+            say=self.say,
+        )
+        work = [asyncio.create_task(self.source.run()), asyncio.create_task(self._refresh_rules(pairs))]
+        try:
+            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+    def say(self, level: str, text: str, pair: str = "") -> None:
+        """Tells people; what is only for a close look goes to the log alone."""
+        if level == "debug":
+            self.context.log.debug("%s", f"{pair}: {text}" if pair else text)
+        else:
+            self.context.event(level, text, pair)
+
+    def facts(self) -> Facts:
+        """For the heartbeat."""
+        source, counts = self.source, self.counts
+        now_ns = self.context.clock.monotonic_ns()
+        proof_ns = source.proof_ns if source is not None else 0
+        return {
+            "venue": self.settings.venue,
+            "market_age_ms": (now_ns - proof_ns) // NS_PER_MS if proof_ns else None,
+            "last_number": self.tape.next_number - 1,
+            "tape_mb": round(self.tape_mb, 1),
+            "feed": source.feed if source is not None else "down",
+            "trades": counts.trades,
+            "late": counts.late,
+            "stale": counts.stale,
+            "dropped": counts.dropped,
+            "held": counts.held,
+            "off_grid": counts.off_grid,
+            "unknown_frames": sum(source.notices.values()) if source is not None else 0,
+            "reconnects": max(0, source.reconnects - 1) if source is not None else 0,
+            "lost": self.desk.lost,
+        }
+
+    def prune(self) -> None:
+        """Drops what is older or more than the settings keep."""
+        keep_ns = int(self.settings.tape_keep_hours * 3600 * NS_PER_S)
+        try:
+            freed = self.tape.prune(keep_ns, self.settings.tape_max_mb * MB)
+            self.tape_mb = self.tape.size_bytes() / MB
+        except OSError as error:
+            self.say("warn", f"the tape cannot be pruned: {error.strerror} ({error.filename})")
+            return
+        if freed:
+            self.say("info", f"{freed / MB:.1f} MB of old tape removed")
+
+    def _tell_tape(self) -> None:
+        because, cut = self.tape.new_epoch_because, self.tape.cut_bytes
+        if not because:
+            self.say("start", f"goes on with the tape at record {self.tape.next_number}")
+        elif because == "there was no tape":
+            self.say("start", "begins a tape")
+        else:
+            self.say("warn", f"begins a new tape: {because}")
+        if cut:
+            self.say("warn", f"half a record ({cut} bytes) was cut off the tape's end")
+
+    async def _markets(self) -> list[Rules]:
+        attempt = 0
+        while True:
+            try:
+                return await self.venue.markets()
+            except Retry as error:
+                delay_s = error.retry_after_s if isinstance(error, RateLimited) else backoff_s(attempt, random.random())
+                self.say("warn", f"{error}; the market list is asked for again in {delay_s:.1f} s")
+                attempt += 1
+                await asyncio.sleep(delay_s)
+
+    def _warn_inactive(self, rules: Sequence[Rules]) -> None:
+        for item in rules:
+            if not item.active:
+                self.say("warn", "the venue does not trade this market now", item.pair)
+
+    def _start_body(self, rules: Sequence[Rules]) -> Start:
+        settings = self.settings
+        taker, maker = self.venue.fees_bps(rules[0].quote)
+        before = self.tape.start_body.markets if self.tape.start_body is not None else []
+        return Start(
+            venue=settings.venue,
+            book=self.context.book_dir.name,
+            markets=pair_table(before, rules),
+            taker_fee_bps=plain(taker if settings.taker_fee_bps is None else settings.taker_fee_bps),
+            maker_fee_bps=plain(maker if settings.maker_fee_bps is None else settings.maker_fee_bps),
+            tape_clock=self.venue.tape_clock,
+            time_ns=self.context.clock.wall_ns() + self.venue.clock_offset_ns(),
+        )
+
+    def _pairs(self, rules: Sequence[Rules]) -> list[PairFeed]:
+        settings = self.settings
+        assert self.tape.start_body is not None
+        numbers = {item.pair: place for place, item in enumerate(self.tape.start_body.markets)}
+        stale_ns = int(settings.stale_seconds * NS_PER_S)
+        timeframe_ns = settings.timeframe_ms * NS_PER_MS
+        pairs = [
+            PairFeed(numbers[item.pair], item, timeframe_ns, stale_ns, self.venue.tape_clock, self.counts)
+            for item in rules
+        ]
+        if self.tape.new_epoch_because:
+            if self.tape.new_epoch_because != "there was no tape":
+                now_ns = self.context.clock.wall_ns()
+                self.desk.write([hole(pair.number, HOLE_TAIL_LOST, now_ns, now_ns) for pair in pairs])
+        else:
+            tail.restore(self.reader, pairs)
+        return pairs
+
+    async def _refresh_rules(self, pairs: Sequence[PairFeed]) -> None:
+        """Asks for the market rules now and then; what changed goes out as a new START."""
+        while True:
+            await asyncio.sleep(RULES_EVERY_S)
+            try:
+                known = {item.pair: item for item in await self.venue.markets()}
+            except VenueError as error:
+                self.say("debug", str(error))
+                continue
+            changed = [pair for pair in pairs if known.get(pair.rules.pair, pair.rules) != pair.rules]
+            for pair in changed:
+                rules = known[pair.rules.pair]
+                if rules.active != pair.rules.active:
+                    self.say(
+                        "warn",
+                        f"the venue {'trades' if rules.active else 'does not trade'} this market now",
+                        rules.pair,
+                    )
+                pair.change_rules(rules)
+            body = self._start_body([pair.rules for pair in pairs])
+            if changed and self.tape.start_body is not None and body.markets != self.tape.start_body.markets:
+                self.say("info", f"market rules changed: {', '.join(pair.rules.pair for pair in changed)}")
+                self.desk.start(body)
+
+
+async def main(context: Context) -> None:
+    """The stage's main coroutine."""
+    await Feeder(context).run()

@@ -1,0 +1,249 @@
+"""One pair between venue and tape: what is on the tape, what the stream brings, what an answer adds. Acts on nothing
+itself.
+
+Life of a pair: `join` (the stream was asked for it; its trades are buffered) → `settle` with a REST answer (and
+candles where a history is due) → live: `stream` hands out records at once. `part` when the stream is gone; `settle`
+then serves polling too.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from bus.records import BACKFILL, FORMING, HOLE_NO_OVERLAP, HOLE_TOO_LONG
+from feeder import history, merge
+from feeder.guard import Counts, Guard, Print
+from feeder.packing import Record, candle, hole
+from venues.venue import Bar, Rules, Trade, TradesAnswer
+
+TAIL = 600  # trades remembered for finding the overlap: an answer of 500 and some
+REPEATED = 200  # of these, how many a new stream may repeat
+BUFFER_MAX = 5000  # trades held while REST does not answer
+
+
+class Answer:
+    """A REST answer in ticks and lots."""
+
+    __slots__ = ("complete", "prints", "rows")
+
+    def __init__(self, prints: list[Print], complete: bool) -> None:
+        self.prints = prints
+        self.rows = [item.row for item in prints]
+        self.complete = complete
+
+
+class PairFeed:
+    """State of one pair. Times are nanoseconds of the venue's clock unless they say monotonic."""
+
+    def __init__(
+        self, number: int, rules: Rules, timeframe_ns: int, stale_ns: int, tape_clock: bool, counts: Counts
+    ) -> None:
+        self.number = number
+        self.rules = rules
+        self.timeframe_ns = timeframe_ns
+        self._stale_ns = stale_ns
+        self.tape_clock = tape_clock
+        self._counts = counts
+        self.guard = Guard(number, rules, timeframe_ns, stale_ns, tape_clock, counts)
+        self.tail: deque[merge.Row] = deque(maxlen=TAIL)
+        self.on_tape = False  # candles or trades of it were taped before
+        self._forming_row = False  # the running candle came from the venue: its trades are not all known
+        self.needs_history = False
+        self.streaming = False  # asked for on the stream
+        self.live = False  # settled: trades go out as they come
+        self.buffer: list[Print] = []
+        self._repeats: merge.Repeats | None = None
+        self.heard_ns = 0  # monotonic: last trade, or REST saying that there is none newer
+        self.proven_ns = 0  # monotonic: last time that nothing was missing between tape and venue
+        self.deaf = 0  # how often the stream brought nothing although there were trades
+
+    # --- from the tape -------------------------------------------------------------------------------
+
+    def restore(self, trades: Sequence[Any], last_candles: Sequence[Any]) -> None:
+        """Takes up the tape's end: its last trades and candles as tuples of their fields, both oldest first."""
+        self.on_tape = bool(trades or last_candles)
+        for record in last_candles:
+            forming = bool(record[2] & FORMING)
+            self.guard.candle(int(record[4]), float(record[8]), forming)
+            self._forming_row = forming
+        for record in trades:
+            row = (int(record[4]), int(record[8]), int(record[9]), int(record[1]), int(record[10]))
+            self.tail.append(row)
+            self.guard.seen(row[0], float(record[6]))
+        opens = [int(record[4]) for record in last_candles]
+        steps = {b - a for a, b in pairwise(opens) if b > a}
+        if steps and min(steps) != self.timeframe_ns:
+            self.needs_history = True  # TIMEFRAME was changed: the tape's candles are of another size
+
+    def change_rules(self, rules: Rules) -> None:
+        """The market moves in other steps from now on; what is known is counted anew in these."""
+        old, self.rules = self.rules, rules
+        price, quantity = old.tick / rules.tick, old.step / rules.step
+        rows = [(t, round(ticks * price), round(lots * quantity), side, n) for t, ticks, lots, side, n in self.tail]
+        self.tail = deque(rows, maxlen=TAIL)
+        self.guard = self.guard.with_rules(rules)
+
+    # --- from the stream -----------------------------------------------------------------------------
+
+    def join(self) -> None:
+        """The stream was asked for this pair: buffer what it brings until the seam is settled."""
+        self.streaming, self.live = True, False
+        self.buffer = []
+        self._repeats = None
+
+    def part(self) -> None:
+        """The stream is gone; what was buffered comes again over REST."""
+        self.streaming = self.live = False
+        self.buffer = []
+        self._repeats = None
+
+    def stream(self, trade: Trade, offset_ns: int) -> list[Record]:
+        """A trade from the stream: records for the tape, none while it is buffered or where it is a repeat."""
+        item = self.guard.convert(trade)
+        if item is None:
+            return []
+        if not self.live:
+            self.buffer.append(item)
+            return self.abandon(offset_ns) if len(self.buffer) >= BUFFER_MAX else []
+        if self._repeats is None:
+            return self._take(item, 0, offset_ns, True)
+        records: list[Record] = []
+        for new in self._repeats.feed([(item.row, item)]):
+            records += self._take(new, 0, offset_ns, True)
+        if self._repeats.done:
+            self._repeats = None
+        return records
+
+    def abandon(self, offset_ns: int) -> list[Record]:
+        """REST does not answer: what happened before the buffer stays unknown; a history follows when it can be had."""
+        records: list[Record] = []
+        if self.on_tape:
+            to_ns = self.buffer[0].row[0] if self.buffer else self.guard.bucket_ns
+            records.append(hole(self.number, HOLE_NO_OVERLAP, self._end_ns(), to_ns))
+            self.guard.forget()
+        self.needs_history = True
+        records += self._go_live(self.buffer, offset_ns)
+        return records
+
+    def _take(self, item: Print, flags: int, offset_ns: int, stream: bool) -> list[Record]:
+        before_ns, end_ns = self.guard.bucket_ns, self._end_ns()
+        records: list[Record] = list(self.guard.judge(item, flags, offset_ns, stream))
+        self.tail.append(item.row)
+        if records:
+            self.on_tape = True
+            if self._too_long(before_ns, self.guard.bucket_ns):
+                self.needs_history = True
+                records.insert(0, hole(self.number, HOLE_TOO_LONG, end_ns, item.row[0]))
+        return records
+
+    def _go_live(self, items: Sequence[Print], offset_ns: int) -> list[Record]:
+        records: list[Record] = []
+        self.live = self.streaming
+        self.buffer = []
+        for item in items:
+            records += self._take(item, 0, offset_ns, True)
+        return records
+
+    # --- from REST -----------------------------------------------------------------------------------
+
+    def read(self, answer: TradesAnswer) -> Answer:
+        """An answer in this market's steps; what is no trade is counted and left out."""
+        prints = [item for item in map(self.guard.convert, answer.trades) if item is not None]
+        return Answer(prints, answer.complete)
+
+    def plan(self, answer: Answer) -> merge.Plan:
+        """What the answer brings between tape and stream."""
+        stream = [item.row for item in self.buffer]
+        plan = merge.plan(self.tail, answer.rows, stream)
+        if plan.kind != "fresh" or not self.on_tape:
+            return plan
+        # Candles on the tape, but no trade: what is new began with the running bucket.
+        since_ns = self.guard.bucket_ns
+        first = min(history.place_of(answer.prints, since_ns), plan.last)
+        if first == plan.last:
+            return plan._replace(kind="joined", first=plan.last)
+        reaches = history.whole_bucket(answer.prints, answer.complete, self.timeframe_ns) <= since_ns
+        return plan._replace(kind="joined" if reaches and not self._forming_row else "hole", first=first)
+
+    def wants_history(self, answer: Answer, plan: merge.Plan) -> bool:
+        """Must candles be had before this answer can be settled?"""
+        if self.needs_history or plan.kind in ("fresh", "hole"):
+            return True
+        if plan.first < plan.last:
+            first_ns = history.bucket(answer.rows[plan.first][0], self.timeframe_ns)
+            return self._too_long(self.guard.bucket_ns, first_ns)
+        return False
+
+    def settle(
+        self,
+        answer: Answer,
+        plan: merge.Plan,
+        bars: Sequence[Bar] | None,
+        flags: int,
+        venue_ns: int | None,
+        offset_ns: int,
+    ) -> list[Record]:
+        """Records for the tape: what the answer adds, then the buffered stream; the pair is live afterwards.
+
+        `bars`: the venue's candles where a history is due, else None; `flags` of trades that the answer adds;
+        `venue_ns`: the venue's clock now, None for a player's.
+        """
+        records: list[Record] = []
+        if bars is None:
+            for item in answer.prints[plan.first : plan.last]:
+                records += self._take(item, flags, offset_ns, False)
+        else:
+            records += self._history(answer, plan, bars, venue_ns, offset_ns)
+        if self.live:  # a history put in beside the stream, which goes on by itself
+            return records
+        stream = self.buffer[plan.skip :]
+        if self.streaming and not self.buffer:
+            self._repeats = merge.Repeats(list(self.tail)[-REPEATED:])
+        return records + self._go_live(stream, offset_ns)
+
+    def _history(
+        self, answer: Answer, plan: merge.Plan, bars: Sequence[Bar], venue_ns: int | None, offset_ns: int
+    ) -> list[Record]:
+        records: list[Record] = []
+        stream_ns = self.buffer[plan.skip].row[0] if len(self.buffer) > plan.skip else None
+        trades = [] if self.live else answer.prints[: plan.last]
+        running_ns = history.running_bucket(self.timeframe_ns, stream_ns, trades, bars, venue_ns)
+        if self.live:
+            running_ns = max(running_ns, self.guard.bucket_ns)
+        level = self.guard.level
+        made = history.compose(
+            self.timeframe_ns, running_ns, bars, trades, answer.complete and not self.live, self.buffer
+        )
+        if self.on_tape:
+            reason = HOLE_TOO_LONG if self.needs_history or plan.kind == "joined" else HOLE_NO_OVERLAP
+            to_ns = stream_ns or (trades[made.first].row[0] if made.first < len(trades) else running_ns)
+            records.append(hole(self.number, reason, self._end_ns(), max(to_ns, self._end_ns())))
+        self.guard.forget()
+        for bar in made.closed:
+            records.append(candle(self.number, bar))
+            self.guard.candle(bar.open_ns, bar.close, forming=False)
+        forming = made.forming
+        if forming is None and self.live and level:
+            forming = Bar(running_ns, level, level, level, level, 0.0)
+        if forming is not None:
+            records.append(candle(self.number, forming, forming=True))
+            self.guard.candle(forming.open_ns, forming.close, forming=True)
+        self._forming_row = forming is not None
+        self.on_tape = self.on_tape or bool(records)
+        self.needs_history = False
+        if not self.live:
+            self.tail.clear()
+            self.tail.extend(answer.rows[: plan.last][: made.first])
+        for item in trades[made.first :]:
+            records += self._take(item, BACKFILL, offset_ns, False)
+        return records
+
+    def _too_long(self, from_ns: int, to_ns: int) -> bool:
+        if self.tape_clock or not from_ns:
+            return False
+        return to_ns - from_ns > (history.CANDLES + 1) * self.timeframe_ns
+
+    def _end_ns(self) -> int:
+        """Time of the last trade known, else the start of the forming bucket."""
+        return self.tail[-1][0] if self.tail else self.guard.bucket_ns

@@ -1,0 +1,400 @@
+"""Where trades come from: the stream, joined first and then sewn to the tape over REST; polling while there is none.
+
+The connection is judged by data, not by pings: when a pair was silent for a while, REST says whether the market was
+(then nothing happens, and that is a proof of the market) or the stream was deaf (then it is opened anew). Decisions
+that are a matter of state are `feeder.pair`'s; here is only the order of work. Times are monotonic nanoseconds unless
+they say otherwise.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from bus.records import BACKFILL
+from core.clock import NS_PER_S, Clock
+from feeder import history
+from feeder.packing import Record
+from feeder.pair import Answer, PairFeed
+from venues.errors import RateLimited, Rejected, Retry, VenueError
+from venues.venue import Bar, MarketData, Notice, Stream, Trade
+
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
+STEADY_NS = 30 * NS_PER_S  # a connection that held this long begins the back-off anew
+SETTLE_NS = NS_PER_S  # joins are never acknowledged: an answer asked for this long after one is sure to reach it
+GIVE_UP_NS = 10 * NS_PER_S  # how long trades are held back for a REST answer
+STREAM_LAG_S = 3.0  # the stream may bring a trade this much later than REST
+LAGGING_TRIES = 4
+REQUESTS_AT_ONCE = 4
+DEAF_BEFORE_POLLING = 3
+WATCH_S = 1.0
+
+Write = Callable[[Sequence[Record], int], None]
+Say = Callable[[str, str, str], None]
+
+
+def backoff_s(attempt: int, random: float) -> float:
+    """Seconds before attempt number `attempt` (from 0): doubling, capped, and spread by `random` in [0, 1)."""
+    return min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(attempt, 16)) * (0.5 + random / 2)
+
+
+class Source:
+    """Feeds pairs from one venue. `write(records, received_ns)` tapes and publishes; `say(level, text, pair)` tells."""
+
+    def __init__(
+        self,
+        venue: MarketData,
+        pairs: Sequence[PairFeed],
+        clock: Clock,
+        *,
+        stream: bool,
+        poll_s: float,
+        silence_s: float,
+        random: Callable[[], float],
+        write: Write,
+        say: Say,
+    ) -> None:
+        self._venue = venue
+        self._pairs = list(pairs)
+        self._by_name = {pair.rules.pair: pair for pair in pairs}
+        self._clock = clock
+        self._with_stream = stream
+        self._poll_s = poll_s
+        self._silence_ns = int(silence_s * NS_PER_S)
+        self._random = random
+        self._write = write
+        self._say = say
+        self._slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._reader: asyncio.Task[None] | None = None
+        self._deaf_reason = ""
+        self._polled_ns = 0
+        self._side: set[asyncio.Task[None]] = set()
+        self._busy: set[int] = set()  # pairs with a task of their own
+        self._failing: set[str] = set()  # pairs (or "stream") whose failure was told
+        self.proof_ns = 0  # last proof of the market; 0: none yet
+        self.notices: dict[str, int] = {}
+        self.reconnects = 0
+
+    @property
+    def feed(self) -> str:
+        """Where trades come from now: stream, poll or down."""
+        if self._reader is not None:
+            return "stream"
+        fresh = self._polled_ns and self._clock.monotonic_ns() - self._polled_ns < (2 * self._poll_s + 5) * NS_PER_S
+        return "poll" if fresh else "down"
+
+    async def run(self) -> None:
+        """Runs until cancelled; raises what only a person can mend."""
+        work: list[Coroutine[Any, Any, None]] = [self._poll_forever(), self._watch_forever()]
+        if self._with_stream:
+            work.append(self._stream_forever())
+        tasks = [asyncio.create_task(item) for item in work]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            tasks += self._side
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- the stream ----------------------------------------------------------------------------------
+
+    async def _stream_forever(self) -> None:
+        attempt = 0
+        while True:
+            begun_ns = self._clock.monotonic_ns()
+            try:
+                await self._connection()
+            except Retry as error:
+                wait_s = error.retry_after_s if isinstance(error, RateLimited) else 0.0
+                if self._clock.monotonic_ns() - begun_ns > STEADY_NS:
+                    attempt = 0
+                delay_s = max(wait_s, backoff_s(attempt, self._random()))
+                self._tell("stream", error, f"polling meanwhile; next try in {delay_s:.1f} s")
+                attempt += 1
+                await asyncio.sleep(delay_s)
+
+    async def _connection(self) -> None:
+        """One connection from the first frame to the last; always ends with an error."""
+        pairs = [pair for pair in self._pairs if pair.deaf < DEAF_BEFORE_POLLING]
+        if not pairs:
+            await asyncio.sleep(BACKOFF_MAX_S)
+            raise Retry(self._venue.name, "every pair's stream is deaf")
+        stream: Stream | None = None
+        seams: list[asyncio.Task[None]] = []
+        try:
+            stream = await self._venue.open_stream([pair.rules for pair in pairs])
+            joined_ns = self._clock.monotonic_ns()
+            for pair in pairs:
+                pair.join()  # what arrived already waits in the stream
+            self._deaf_reason = ""
+            seams = [asyncio.create_task(self._sew(pair, joined_ns)) for pair in pairs]
+            self._reader = asyncio.create_task(self._read(stream))
+            self._connected(len(pairs))
+            await self._until_broken(self._reader, seams)
+        finally:
+            self._reader = None
+            for task in seams:
+                task.cancel()
+            await asyncio.gather(*seams, return_exceptions=True)
+            for pair in pairs:
+                pair.part()
+            if stream is not None:
+                await stream.close()
+
+    async def _until_broken(self, reader: "asyncio.Task[None]", seams: "list[asyncio.Task[None]]") -> None:
+        try:
+            waiting = {reader, *seams}
+            while not reader.done():
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {reader}:
+                    task.result()  # a seam never fails silently
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+        if reader.cancelled():
+            raise Retry(self._venue.name, self._deaf_reason or "the stream was given up")
+        reader.result()
+
+    def _connected(self, count: int) -> None:
+        self.reconnects += 1
+        self._failing.discard("stream")
+        again = "" if self.reconnects == 1 else f" (connection {self.reconnects})"
+        self._say("info", f"connected to {self._venue.name}: stream of {count} pair{'s' * (count > 1)}{again}", "")
+
+    async def _read(self, stream: Stream) -> None:
+        while True:
+            self._take(await stream.read())
+
+    def _take(self, items: Sequence[Trade | Notice]) -> None:
+        now_ns = self._clock.monotonic_ns()
+        offset_ns = self._venue.clock_offset_ns()
+        records: list[Record] = []
+        received_ns = 0
+        for item in items:
+            if isinstance(item, Notice):
+                self._notice(item)
+                continue
+            pair = self._by_name.get(item.pair)
+            if pair is None:
+                continue
+            received_ns = received_ns or item.received_ns
+            pair.heard_ns = now_ns
+            pair.deaf = 0
+            records += pair.stream(item, offset_ns)
+        if received_ns:
+            self.proof_ns = now_ns
+        if records:
+            self._write(records, received_ns)
+
+    def _notice(self, notice: Notice) -> None:
+        count = self.notices.get(notice.kind, 0) + 1
+        self.notices[notice.kind] = count
+        if count in (1, 10, 100) or count % 1000 == 0:
+            self._say("warn", f"{notice.kind} on the stream, {count} so far: {notice.text}", "")
+
+    # --- the seam between tape, REST and stream ------------------------------------------------------
+
+    async def _sew(self, pair: PairFeed, joined_ns: int | None) -> None:
+        """Asks until the pair is settled; holds trades back no longer than GIVE_UP_NS."""
+        attempt = 0
+        begun_ns = self._clock.monotonic_ns()
+        while True:
+            delay_s = 0.3
+            try:
+                async with self._slots:
+                    if await self._settle(pair, joined_ns, attempt):
+                        return
+            except RateLimited as error:
+                self._tell(pair.rules.pair, error)
+                delay_s = error.retry_after_s
+            except Retry as error:
+                self._tell(pair.rules.pair, error)
+                delay_s = backoff_s(attempt, self._random())
+            except VenueError as error:
+                self._tell(pair.rules.pair, error)
+                delay_s = BACKOFF_MAX_S
+            waited_ns = self._clock.monotonic_ns() - begun_ns + int(delay_s * NS_PER_S)
+            if not pair.live and pair.streaming and waited_ns > GIVE_UP_NS:
+                self._say(
+                    "warn",
+                    "REST does not answer: going on with the stream, what came before is a hole",
+                    pair.rules.pair,
+                )
+                self._write(pair.abandon(self._venue.clock_offset_ns()), 0)
+            attempt += 1
+            await asyncio.sleep(delay_s)
+
+    async def _settle(self, pair: PairFeed, joined_ns: int | None, attempt: int) -> bool:
+        """Asks once; False where it must be asked again. `joined_ns` is None where there is no stream."""
+        streaming = pair.streaming
+        asked_ns, asked_wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
+        answer = await self._ask(pair)
+        plan = pair.plan(answer)
+        bars = None
+        if pair.wants_history(answer, plan):
+            bars = await self._bars(pair, answer)
+            plan = pair.plan(answer)  # the stream may have begun meanwhile
+        if pair.streaming != streaming:
+            return True  # connected or cut while we asked: another answer decides
+        if pair.live and bars is None:
+            return True
+        if joined_ns is not None and not pair.live and not plan.sealed and not pair.tape_clock:
+            if asked_ns - joined_ns < SETTLE_NS:
+                return False
+            lagging = pair.buffer and pair.buffer[0].received_ns < asked_wall_ns
+            if lagging and attempt < LAGGING_TRIES:
+                return False
+        self._commit(pair, answer, plan, bars, asked_ns)
+        return True
+
+    def _commit(self, pair: PairFeed, answer: Answer, plan: Any, bars: Sequence[Bar] | None, asked_ns: int) -> None:
+        # Polling without a break is a feed like any other; what an interruption left to REST decides nothing.
+        unbroken = (
+            not pair.streaming and pair.proven_ns and asked_ns - pair.proven_ns < (2 * self._poll_s + 3) * NS_PER_S
+        )
+        flags = 0 if unbroken else BACKFILL
+        if plan.kind == "hole" and pair.on_tape and not pair.live:
+            self._say(
+                "warn",
+                "the venue's recent trades do not reach back to the tape's end: a hole, history anew",
+                pair.rules.pair,
+            )
+        offset_ns = self._venue.clock_offset_ns()
+        records = pair.settle(answer, plan, bars, flags, self._venue_ns(pair), offset_ns)
+        now_ns = self._clock.monotonic_ns()
+        pair.heard_ns = pair.proven_ns = self.proof_ns = now_ns
+        if pair.rules.pair in self._failing:
+            self._failing.discard(pair.rules.pair)
+            self._say("info", "REST answers again", pair.rules.pair)
+        if records:
+            self._write(records, 0)
+
+    async def _ask(self, pair: PairFeed) -> Answer:
+        answer = pair.read(await self._venue.recent_trades(pair.rules))
+        if not answer.rows and pair.tail:
+            raise Retry(self._venue.name, f"{pair.rules.pair}: an empty list of trades, though there were some before")
+        return answer
+
+    async def _bars(self, pair: PairFeed, answer: Answer) -> list[Bar]:
+        newest_ns = self._venue_ns(pair)
+        if newest_ns is None:
+            known = [item.row[0] for item in (*answer.prints[-1:], *pair.buffer[-1:])]
+            newest_ns = max(known, default=0)
+        if not newest_ns:
+            return []
+        try:
+            return await history.fetch_bars(
+                self._venue, pair.rules, pair.timeframe_ns, newest_ns, answer.prints, answer.complete
+            )
+        except Rejected as error:
+            self._tell(pair.rules.pair, error, "going on without candles")
+            return []
+
+    def _venue_ns(self, pair: PairFeed) -> int | None:
+        """The venue's clock now; None where it is a player's."""
+        return None if pair.tape_clock else self._clock.wall_ns() + self._venue.clock_offset_ns()
+
+    # --- polling -------------------------------------------------------------------------------------
+
+    async def _poll_forever(self) -> None:
+        while True:
+            begun_ns = self._clock.monotonic_ns()
+            pairs = [pair for pair in self._pairs if not pair.streaming]
+            if pairs and not (self._with_stream and self.reconnects == 0 and not self._failing):
+                await asyncio.gather(*(self._poll(pair) for pair in pairs))
+            spent_s = (self._clock.monotonic_ns() - begun_ns) / NS_PER_S
+            await asyncio.sleep(max(0.1, self._poll_s - spent_s))
+
+    async def _poll(self, pair: PairFeed) -> None:
+        try:
+            async with self._slots:
+                if not pair.streaming:
+                    await self._settle(pair, None, 0)
+            self._polled_ns = self._clock.monotonic_ns()
+        except VenueError as error:
+            self._tell(pair.rules.pair, error)
+
+    # --- watching ------------------------------------------------------------------------------------
+
+    async def _watch_forever(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            now_ns = self._clock.monotonic_ns()
+            live = [pair for pair in self._pairs if pair.live and pair.number not in self._busy]
+            for pair in live:
+                if pair.needs_history:
+                    self._aside(pair, self._sew(pair, None))
+                elif pair.guard.held():
+                    self._aside(pair, self._confirm(pair))
+            silent = [
+                pair for pair in live if now_ns - pair.heard_ns > self._silence_ns and pair.number not in self._busy
+            ]
+            silent.sort(key=lambda pair: pair.heard_ns)
+            for pair in silent[: max(1, REQUESTS_AT_ONCE // 2)]:
+                self._aside(pair, self._check(pair))
+
+    def _aside(self, pair: PairFeed, work: Coroutine[Any, Any, None]) -> None:
+        """Runs something for one pair beside everything else, one thing at a time."""
+        self._busy.add(pair.number)
+
+        async def run() -> None:
+            try:
+                await work
+            except VenueError as error:
+                self._tell(pair.rules.pair, error)
+                await asyncio.sleep(self._poll_s)
+            finally:
+                self._busy.discard(pair.number)
+
+        task = asyncio.create_task(run())
+        self._side.add(task)
+        task.add_done_callback(self._side.discard)
+
+    async def _check(self, pair: PairFeed) -> None:
+        """A silent pair: quiet market, or deaf stream?"""
+        answer = await self._ask(pair)
+        if pair.live and _brings(pair, answer):
+            await asyncio.sleep(STREAM_LAG_S)  # the stream may just be a little later
+        if not pair.live:
+            return
+        now_ns = self._clock.monotonic_ns()
+        if not _brings(pair, answer):
+            pair.heard_ns = self.proof_ns = max(now_ns - self._silence_ns // 2, pair.heard_ns)
+            self.proof_ns = now_ns
+            pair.deaf = 0
+            self._failing.discard(pair.rules.pair)
+            return
+        pair.deaf += 1
+        if pair.deaf >= DEAF_BEFORE_POLLING:
+            self._say("error", "the stream stays deaf for this pair: it is polled from now on", pair.rules.pair)
+            pair.part()
+        self._deaf_reason = f"{pair.rules.pair}: the stream is deaf, REST has trades that it did not bring"
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def _confirm(self, pair: PairFeed) -> None:
+        """Prints are held back as impossible: does REST go on at their level?"""
+        answer = await self._ask(pair)
+        if pair.guard.confirmed_by(answer.prints):
+            records = list(pair.guard.release())
+            self._say(
+                "warn", f"{len(records)} prints far from the last price were confirmed over REST", pair.rules.pair
+            )
+            self._write(records, 0)
+        else:
+            await asyncio.sleep(self._poll_s)
+
+    def _tell(self, what: str, error: VenueError, then: str = "") -> None:
+        """Tells a failure once until it is over; the others are for who looks closely."""
+        text = f"{error}; {then}" if then else str(error)
+        level = "warn" if what not in self._failing else "debug"
+        self._failing.add(what)
+        self._say(level, text, "" if what == "stream" else what)
+
+
+def _brings(pair: PairFeed, answer: Answer) -> bool:
+    """Has the answer trades that are not on the tape?"""
+    plan = pair.plan(answer)
+    return plan.first < plan.last if plan.kind != "hole" else True
