@@ -1,4 +1,4 @@
-"""The markets that the synthetic exchange lists: rules, where the price starts and how busy each one is.
+"""The markets that the synthetic exchange lists: rules, around which price it moves and how busy each one is.
 
 Prices are of late 2026 in size, no more; digits, steps and minima differ from market to market as they do at the venue
 (a step that is not 10^-digits, markets that trade in whole units, one INR book).
@@ -10,7 +10,7 @@ from sandbox.trades import Rules
 
 
 class Listing(NamedTuple):
-    """A market, its price at birth, its usual trades a second and the median worth of a trade in quote currency."""
+    """A market, the price around which it moves, its trades a second and the median worth of one in quote currency."""
 
     rules: Rules
     price: float

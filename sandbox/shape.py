@@ -109,7 +109,7 @@ def knots_of(key: int, minute: int, kind: int, start: float | None = None) -> Kn
 
 
 class Course:
-    """The price of one market, relative to its price at birth, as a function of time.
+    """The price of one market, as the logarithm of its ratio to the listed price, as a function of time.
 
     `birth_ms` is the ms of birth inside its minute (0 to 59,999); seconds and minutes count from that minute's start.
     """
