@@ -152,9 +152,11 @@ def _from_file(env_file: Path, problems: list[str]) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for binding in parse_stream(StringIO(text)):
-        line = binding.original.line
+        text_here = binding.original.string
+        # The parser counts blank lines before a setting as part of it.
+        line = binding.original.line + text_here[: len(text_here) - len(text_here.lstrip())].count("\n")
         if binding.error or (binding.key is not None and binding.value is None):
-            shown = binding.original.string.strip().split("=")[0][:40]
+            shown = text_here.strip().split("=")[0][:40]
             problems.append(f"{env_file.name} line {line}: {shown!r} is no setting: write NAME=value")
         elif binding.key is None:
             continue

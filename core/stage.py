@@ -128,9 +128,6 @@ def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: S
 
 def _waited(context: Context, lock: StageLock, wait_s: float) -> bool:
     """Waits after quick deaths while still answering TERM; False where it was told to stop."""
-    context.log.warning(
-        "died %d times within 10 s of its start: waits %g s before it tries again", lock.record.quick_deaths, wait_s
-    )
     loop = PollLoop(context.clock)
     over: list[bool] = []
 
@@ -141,6 +138,10 @@ def _waited(context: Context, lock: StageLock, wait_s: float) -> bool:
     loop.call_later(wait_s, done)
     try:
         with _signals(loop.stop):
+            deaths = lock.record.quick_deaths
+            context.log.warning(
+                "died %d times within 10 s of its start: waits %g s before it tries again", deaths, wait_s
+            )
             loop.run()
     finally:
         loop.close()

@@ -1,0 +1,103 @@
+"""One copy of a stage, its restarts and its waits after quick deaths."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.clock import ManualClock
+from core.errors import MisconfiguredError
+from core.lock import StageLock, holder, read_record
+from core.paths import ROOT
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from core.lock import StageLock
+lock = StageLock(Path(sys.argv[1]), "trader")
+lock.acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_copy(tmp_path: Path) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout is not None and process.stdin is not None
+    assert process.stdout.readline() == b"held\n"
+    yield process  # type: ignore[misc]
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def test_a_second_copy_is_refused_naming_the_holder(tmp_path: Path, other_copy: "subprocess.Popen[bytes]") -> None:
+    with pytest.raises(MisconfiguredError, match=f"another copy of trader runs already .process {other_copy.pid}"):
+        StageLock(tmp_path, "trader", wait_s=0.0).acquire()
+    assert holder(tmp_path, "trader") == other_copy.pid
+    StageLock(tmp_path, "feeder", wait_s=0.0).acquire()
+
+
+def test_the_lock_dies_with_its_holder_and_a_successor_waits_for_it(
+    tmp_path: Path, other_copy: "subprocess.Popen[bytes]"
+) -> None:
+    other_copy.kill()
+    lock = StageLock(tmp_path, "trader", wait_s=5.0)
+    lock.acquire()
+    assert holder(tmp_path, "trader") == os.getpid()
+    lock.release()
+    assert holder(tmp_path, "trader") is None
+    assert holder(tmp_path, "nobody") is None
+
+
+def lives(folder: Path, clock: ManualClock, seconds: float, clean: bool = False) -> float:
+    """One life of the stage; returns how long it had to wait first."""
+    lock = StageLock(folder, "trader", clock)
+    wait_s = lock.acquire()
+    clock.advance(int(wait_s * 1e9))
+    lock.began()
+    clock.advance(int(seconds * 1e9))
+    if clean:
+        lock.ended_clean()
+    lock.release()
+    return wait_s
+
+
+def test_quick_deaths_wait_longer_and_longer(tmp_path: Path) -> None:
+    clock = ManualClock()
+    assert [lives(tmp_path, clock, 1) for _ in range(8)] == [0, 1, 2, 4, 8, 16, 30, 30]
+    record = read_record(tmp_path / "trader.json")
+    assert record is not None and record.restarts == 7
+
+
+def test_a_long_life_or_a_clean_end_forgives(tmp_path: Path) -> None:
+    clock = ManualClock()
+    assert [lives(tmp_path, clock, seconds) for seconds in (1, 1, 11, 1)] == [0, 1, 2, 0]
+    lives(tmp_path, clock, 1, clean=True)
+    assert lives(tmp_path, clock, 1) == 0
+
+
+def test_a_clock_that_was_set_back_is_no_quick_death(tmp_path: Path) -> None:
+    clock = ManualClock()
+    lives(tmp_path, clock, 1)
+    clock.set_wall_ns(clock.wall_ns() - 10**15)
+    assert lives(tmp_path, clock, 1) == 0
+
+
+def test_restarts_are_counted_until_the_record_is_removed(tmp_path: Path) -> None:
+    clock = ManualClock()
+    for expected in (0, 1, 2):
+        lock = StageLock(tmp_path, "trader", clock)
+        lock.acquire()
+        assert lock.restarts == expected
+        lock.release()
+    (tmp_path / "trader.json").write_text("{torn")
+    lock = StageLock(tmp_path, "trader", clock)
+    assert lock.acquire() == 0.0 and lock.restarts == 0
+    lock.release()

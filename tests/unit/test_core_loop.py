@@ -1,0 +1,189 @@
+"""Both loop drivers: readers, timers, threads, signals, failures."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from core.aloop import AsyncLoop
+from core.loop import Loop, PollLoop
+
+Body = Callable[[Loop], None]
+
+
+def poll_driver(body: Body) -> None:
+    loop = PollLoop()
+    try:
+        body(loop)
+        loop.run()
+    finally:
+        loop.close()
+
+
+def asyncio_driver(body: Body) -> None:
+    async def main() -> None:
+        loop = AsyncLoop()
+        body(loop)
+        await loop.wait_stopped()
+
+    asyncio.run(main())
+
+
+@pytest.fixture(params=[poll_driver, asyncio_driver], ids=["poll", "asyncio"])
+def drive(request: pytest.FixtureRequest) -> Callable[[Body], None]:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    read, write = os.pipe2(os.O_NONBLOCK)
+    yield read, write
+    os.close(read)
+    os.close(write)
+
+
+def test_timers_run_in_order_and_again(drive: Callable[[Body], None]) -> None:
+    seen: list[str] = []
+
+    def body(loop: Loop) -> None:
+        def tick() -> None:
+            seen.append("tick")
+            if seen.count("tick") == 3:
+                loop.stop()
+
+        loop.call_later(0.002, lambda: seen.append("later"))
+        loop.call_later(0, lambda: seen.append("now"))
+        cancelled = loop.call_later(0.001, lambda: seen.append("never"))
+        cancelled.cancel()
+        loop.every(0.005, tick)
+
+    drive(body)
+    assert seen == ["now", "later", "tick", "tick", "tick"]
+
+
+def test_a_cancelled_period_ends(drive: Callable[[Body], None]) -> None:
+    seen: list[int] = []
+
+    def body(loop: Loop) -> None:
+        def tick() -> None:
+            seen.append(1)
+            timer.cancel()
+
+        timer = loop.every(0.001, tick)
+        loop.call_later(0.02, loop.stop)
+
+    drive(body)
+    assert seen == [1]
+
+
+def test_a_reader_is_called_at_once_and_again_while_it_says_so(
+    drive: Callable[[Body], None], pipe: tuple[int, int]
+) -> None:
+    calls: list[bytes] = []
+
+    def body(loop: Loop) -> None:
+        def read() -> bool:
+            # Like a zmq descriptor: after the first call the descriptor tells nothing any more.
+            try:
+                calls.append(os.read(pipe[0], 10))
+            except BlockingIOError:
+                calls.append(b"")
+            if len(calls) == 5:
+                loop.stop()
+            return True
+
+        loop.add_reader(pipe[0], read)
+
+    drive(body)
+    assert len(calls) == 5
+
+
+def test_a_reader_is_woken_and_can_be_removed(drive: Callable[[Body], None], pipe: tuple[int, int]) -> None:
+    seen: list[bytes] = []
+
+    def body(loop: Loop) -> None:
+        def read() -> None:
+            try:
+                data = os.read(pipe[0], 100)
+            except BlockingIOError:
+                return
+            seen.append(data)
+            loop.remove_reader(pipe[0])
+            os.write(pipe[1], b"unseen")
+            loop.call_later(0.01, loop.stop)
+
+        loop.add_reader(pipe[0], read)
+        loop.call_later(0.005, lambda: os.write(pipe[1], b"seen"))
+
+    drive(body)
+    assert seen == [b"seen"]
+
+
+def test_threads_reach_the_loop(drive: Callable[[Body], None]) -> None:
+    seen: list[int] = []
+
+    def body(loop: Loop) -> None:
+        def work() -> None:
+            for number in range(100):
+                loop.call_threadsafe(lambda number=number: seen.append(number))  # type: ignore[misc]
+            loop.call_threadsafe(loop.stop)
+
+        threading.Thread(target=work).start()
+
+    drive(body)
+    assert seen == list(range(100))
+
+
+@pytest.mark.parametrize("place", ["timer", "period", "reader", "thread"])
+def test_what_a_callback_raises_ends_the_stage(
+    drive: Callable[[Body], None], pipe: tuple[int, int], place: str
+) -> None:
+    def fail() -> bool:
+        raise LookupError("no such order")
+
+    def body(loop: Loop) -> None:
+        if place == "timer":
+            loop.call_later(0, fail)
+        elif place == "period":
+            loop.every(0.001, fail)
+        elif place == "reader":
+            loop.add_reader(pipe[0], fail)
+        else:
+            loop.call_threadsafe(fail)
+
+    with pytest.raises(LookupError, match="no such order"):
+        drive(body)
+
+
+def test_a_signal_stops_a_loop_that_has_nothing_to_do() -> None:
+    loop = PollLoop()
+    before = signal.signal(signal.SIGUSR1, lambda *_: loop.stop())
+    try:
+        sender = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        sender.start()
+        loop.run()  # has neither reader nor timer: only the signal ends it
+        sender.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        loop.close()
+    assert loop.stopped
+
+
+def test_a_slow_callback_is_not_made_up_for() -> None:
+    seen: list[int] = []
+    loop = PollLoop()
+
+    def slow() -> None:
+        seen.append(1)
+        if len(seen) == 1:
+            threading.Event().wait(0.05)
+        else:
+            loop.stop()
+
+    loop.every(0.01, slow)
+    loop.run()
+    loop.close()
+    assert len(seen) == 2

@@ -1,0 +1,152 @@
+"""The small parts of core: clock, histogram, pairs, paths, books."""
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import pairs, paths
+from core.books import book_name, open_book, tape_stem
+from core.clock import LiveClock, ManualClock, iso_utc
+from core.errors import MisconfiguredError
+from core.histogram import BUCKETS, Histogram, bucket_middle, bucket_of
+from core.settings_load import from_texts
+
+
+def test_iso_utc_has_milliseconds() -> None:
+    assert iso_utc(1_795_355_920_123) == "2026-11-22T13:58:40.123Z"
+    assert iso_utc(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_a_manual_clock_stands_until_it_is_moved() -> None:
+    clock = ManualClock(wall_ns=5_000_000, monotonic_ns=7)
+    assert (clock.wall_ms(), clock.monotonic_ns()) == (5, 7)
+    clock.advance(1_000_000)
+    assert (clock.wall_ns(), clock.monotonic_ns()) == (6_000_000, 1_000_007)
+    with pytest.raises(ValueError, match="does not go back"):
+        clock.advance(-1)
+    assert LiveClock().wall_ms() > 1_700_000_000_000
+
+
+# --- histogram ---
+
+
+@given(st.integers(0, 2**40))
+def test_a_bucket_is_off_by_at_most_one_part_in_64(us: int) -> None:
+    index = bucket_of(us)
+    assert 0 <= index < BUCKETS
+    if us < 2**36:
+        assert abs(bucket_middle(index) - us) <= us / 64
+
+
+@given(st.integers(0, 2**36 - 2))
+def test_buckets_ascend(us: int) -> None:
+    assert bucket_of(us) <= bucket_of(us + 1) <= bucket_of(us) + 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_percentiles_are_those_of_the_sorted_values(seed: int) -> None:
+    random_ = random.Random(seed)
+    values = sorted(int(random_.lognormvariate(5, 2)) for _ in range(3000))
+    histogram = Histogram(ManualClock())
+    for value in values:
+        histogram.record(value)
+    for p in (0, 1, 50, 90, 99, 99.9, 100):
+        exact = values[max(0, -int(-p * len(values) // 100) - 1)]
+        assert abs(histogram.percentile(p) - exact) <= exact / 64
+    assert histogram.percentiles((50, 99)) == (histogram.percentile(50), histogram.percentile(99))
+    assert histogram.count() == 3000
+
+
+def test_the_window_is_the_last_minute() -> None:
+    clock = ManualClock()
+    histogram = Histogram(clock)
+    assert histogram.percentile(99) == 0.0
+    histogram.record(100)
+    clock.advance(31 * 10**9)
+    assert histogram.count() == 1  # heartbeats ask once a second: then the halves take turns
+    histogram.record(-5)
+    assert (histogram.count(), histogram.percentile(99)) == (2, 100)
+    clock.advance(31 * 10**9)
+    assert (histogram.count(), histogram.percentile(99)) == (1, 0)
+    clock.advance(300 * 10**9)
+    assert histogram.count() == 0
+
+
+# --- pairs ---
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical", "coindcx", "binance", "kraken"),
+    [
+        ("B-BTC_USDT", "BTC/USDT", "B-BTC_USDT", "BTCUSDT", "BTC/USDT"),
+        ("btc/usdt", "BTC/USDT", "B-BTC_USDT", "BTCUSDT", "BTC/USDT"),
+        ("BTCUSDT", "BTC/USDT", "B-BTC_USDT", "BTCUSDT", "BTC/USDT"),
+        ("BTC/INR", "BTC/INR", "I-BTC_INR", "BTCINR", "BTC/INR"),
+        ("KC-XYZ_USDT", "XYZ/USDT", "KC-XYZ_USDT", "XYZUSDT", "XYZ/USDT"),
+        ("ETHFDUSD", "ETH/FDUSD", "B-ETH_FDUSD", "ETHFDUSD", "ETH/FDUSD"),
+    ],
+)
+def test_names_of_one_market(name: str, canonical: str, coindcx: str, binance: str, kraken: str) -> None:
+    assert pairs.canonical(name) == canonical
+    assert [pairs.own_name(name, venue) for venue in ("coindcx", "binance", "kraken")] == [coindcx, binance, kraken]
+
+
+@pytest.mark.parametrize("name", ["", "BTC", "B-BTC", "BTC-USDT", "BTC//USDT", "B BTC_USDT"])
+def test_what_is_no_pair_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is no pair"):
+        pairs.split(name)
+
+
+# --- paths and books ---
+
+
+def test_relative_paths_are_the_repositorys() -> None:
+    assert paths.absolute("var") == paths.ROOT / "var"
+    assert paths.absolute("/x/y") == Path("/x/y")
+
+
+def test_the_run_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o755)
+    assert paths.run_dir(tmp_path).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MisconfiguredError, match="too long for a socket.*VAR_DIR"):
+        paths.run_dir(tmp_path / ("x" * 100))
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("")
+    with pytest.raises(MisconfiguredError, match="cannot make the folder"):
+        paths.run_dir(tmp_path / "var")
+
+
+@pytest.mark.parametrize(
+    ("texts", "name"),
+    [
+        ({}, "sim-sandbox-coindcx-seed1"),
+        ({"SANDBOX_SEED": "42"}, "sim-sandbox-coindcx-seed42"),
+        ({"SANDBOX_TAPE": "/data/day 1.csv.gz"}, "sim-sandbox-coindcx-day_1"),
+        ({"VENUE": "coindcx"}, "sim-coindcx"),
+    ],
+)
+def test_book_names(texts: dict[str, str], name: str) -> None:
+    assert book_name(from_texts(texts)) == name
+
+
+def test_the_stem_of_a_tape_is_fit_for_a_folder() -> None:
+    assert tape_stem("../..") == "tape"
+    assert tape_stem("a/b.tape") == "b"
+
+
+def test_opening_a_book_points_current_to_it(tmp_path: Path) -> None:
+    for seed in ("1", "2", "2"):
+        settings = from_texts({"VAR_DIR": str(tmp_path), "SANDBOX_SEED": seed})
+        folder = open_book(settings)
+        assert (folder / "tape").is_dir()
+        assert (tmp_path / "current").resolve() == folder == paths.book_dir(settings)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["books", "current"]
