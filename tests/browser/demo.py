@@ -58,6 +58,7 @@ class Market:
         self.random = random.Random(seed)
         self.price = 67_800.0
         self.pull = 0.0
+        self.hold = False  # never exits
         self.closes: list[float] = []
         self.gain = self.loss = 20.0
         self.candles: list[dict[str, Any]] = []
@@ -125,6 +126,8 @@ class Market:
                 return True
             return False
         self.highest = max(self.highest, self.price)
+        if self.hold:
+            return False
         reason = "trailing_stop" if self.price <= self.highest * 0.995 else "take_profit" if b["rsi"] > 66 else ""
         if not reason:
             return False
@@ -209,6 +212,7 @@ class Demo:
         self.number = 1000
         if state in ("position", "many"):
             m = self.market
+            m.hold = True
             m.entry, m.highest, m.opened_ms = m.price - 160.4, m.price + 20.5, self.started_ms - 272_000
             m._row(m.opened_ms, "buy", "mean_reversion", None)
         self.ms = self.started_ms

@@ -10,6 +10,9 @@ export function showStages({ health }) {
   text("health-tag", failing.length ? `${failing.length} failing` : "healthy");
   data("health-tag", "tone", failing.length ? "bad" : "good");
   text("data-quality", quality(health));
+  const silent = (name) => (stages.find((stage) => stage.name === name)?.alive ? null : "silent");
+  data(document.body, "trader", silent("trader"));
+  data(document.body, "market", silent("indicators"));
 }
 
 function makeRow(stage) {

@@ -45,11 +45,11 @@ function makeRow({ pair, buy, sell }, decimals) {
   const cost = buy ? buy.price * buy.quantity : null;
   const result = sell
     ? [make("b", { "data-side": side(net) }, signed(net, 2)), make("small", {}, cost ? percent((100 * net) / cost) : quote)]
-    : [make("b", { class: "open" }, "open"), make("small", {}, quote)];
+    : [make("b", { class: "open" }, "open")];
   return make(
     "tr",
     {},
-    make("td", { class: "num" }, make("time", { datetime: last.timestamp }, clock(Date.parse(last.timestamp)))),
+    make("td", { class: "num" }, make("time", { datetime: last.timestamp }, clock(Date.parse(last.timestamp))), make("small", { class: "pair-small" }, split(pair)[0])),
     make("td", { class: "col-pair" }, pairLabel(pair)),
     leg(buy, decimals),
     leg(sell, decimals),
