@@ -7,13 +7,14 @@ Candles
  1. A trade belongs to the bucket `exchange time // TIMEFRAME`. The forming candle's close is the last trade.
  2. A candle closes when the first trade of a later bucket arrives; buckets in between become flat candles at its close.
  3. LATE trades (before the forming bucket) are no trades. Trades out of order inside the bucket are ordinary ones.
- 4. CANDLE records are history: closed candles before the trades, and at most one FORMING one that trades go on with.
+ 4. A CANDLE record is the venue's word for its bucket: it takes the place of a forming candle and closes at once, or
+    with FORMING is what trades go on with. Of a bucket that is closed it changes nothing.
  5. A HOLE forgets everything and the warm-up starts again.
 Indicators, at each trade, with the forming close as the newest close
  6. Bollinger: mean and population deviation of the last BB_PERIOD closes; lower = mean - BB_STDDEV * deviation.
  7. RSI wilder: mean of the first RSI_PERIOD gains and losses of the segment, then (avg * (n - 1) + x) / n.
  8. RSI ema: gains and losses start at 0.1 with the first close, then x * k + avg * (1 - k), k = 2 / (n + 1).
- 9. RSI = 100 * gain / (gain + loss); without losses 100; without any movement 50.
+ 9. RSI = 100 * gain / (gain + loss), which is 100 without losses; without any movement 50.
 10. No decision before max(WARMUP_CANDLES, BB_PERIOD - 1, RSI_PERIOD) closed candles. The trailing stop asks no
     indicator and decides whenever there is a position.
 Each trade, in this order
@@ -47,7 +48,7 @@ import gzip
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, setcontext
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ FORMING = 32  # flag of a candle
 TIMEFRAMES = {"1s": 1, "5s": 5, "15s": 15, "1m": 60, "3m": 180, "5m": 300, "15m": 900, "1h": 3600}
 CENT_OF_CENT = Decimal("0.00000001")
 BASIS_POINT = Decimal("0.0001")
+BILLIONTH = Decimal("0.000000001")
 EXACT = Context(prec=60)
 NAN = math.nan
 
@@ -87,6 +89,7 @@ class Candle:
     low: float
     close: float
     volume: float
+    trades: int = 0
     flags: int = 0
 
 
@@ -147,37 +150,40 @@ class Result:
     dust: dict[str, Decimal] = field(default_factory=dict)
     highest: dict[str, float | None] = field(default_factory=dict)
     closed_candles: dict[str, list[list[Any]]] = field(default_factory=dict)  # start_ns, o, h, l, c, volume, trades
+    near: set[int] = field(default_factory=set)  # trades where an indicator missed its threshold by a billionth
 
 
 # --- candles and indicators -----------------------------------------------------------------------
 
 
 class Chart:
-    """The candles of one pair since the last HOLE and what is computed of them."""
+    """The candles of one pair since the last HOLE and what is computed of them, in Decimals of 60 digits."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.frame_ns = TIMEFRAMES[settings["TIMEFRAME"]] * 1_000_000_000
         self.rsi_period = int(settings["RSI_PERIOD"])
         self.wilder = settings["RSI_SMOOTHING"] == "wilder"
         self.bb_period = int(settings["BB_PERIOD"])
-        self.bb_stddev = float(settings["BB_STDDEV"])
+        self.bb_stddev = Decimal(str(settings["BB_STDDEV"]))
         self.needed = max(int(settings["WARMUP_CANDLES"]), self.bb_period - 1, self.rsi_period)
         self.everything: list[list[Any]] = []
         self.forget()
 
     def forget(self) -> None:
-        self.closes: list[float] = []
+        self.opens_ns: int | None = None  # the first bucket that trades may still go into
+        self.closes: list[Decimal] = []
         self.forming: list[Any] | None = None  # start_ns, open, high, low, close, volume, trades
-        self.averages = (NAN, NAN)  # of the changes between closed candles
+        self.averages = (Decimal(0), Decimal(0))  # of the gains and losses between closed candles
 
     def is_late(self, ts_ns: int) -> bool:
-        return self.forming is not None and ts_ns // self.frame_ns * self.frame_ns < self.forming[0]
+        return self.opens_ns is not None and ts_ns < self.opens_ns
 
-    def trade(self, ts_ns: int, price: float, quantity: float) -> None:
+    def trade(self, ts_ns: int, price: Decimal, quantity: Decimal) -> None:
         start = ts_ns // self.frame_ns * self.frame_ns
         self.advance_to(start)
         if self.forming is None:
-            self.forming = [start, price, price, price, price, 0.0, 0]
+            self.forming = [start, price, price, price, price, Decimal(0), 0]
+            self.opens_ns = start
         candle = self.forming
         candle[2] = max(candle[2], price)
         candle[3] = min(candle[3], price)
@@ -186,8 +192,12 @@ class Chart:
         candle[6] += 1
 
     def history(self, record: Candle) -> None:
+        if self.is_late(record.open_ns):
+            return
         self.advance_to(record.open_ns)
-        self.forming = [record.open_ns, record.open, record.high, record.low, record.close, record.volume, 0]
+        self.opens_ns = record.open_ns
+        values = (record.open, record.high, record.low, record.close, record.volume)
+        self.forming = [record.open_ns, *(Decimal(repr(value)) for value in values), record.trades]
         if not record.flags & FORMING:
             self.close()
 
@@ -195,64 +205,59 @@ class Chart:
         """Closes the forming candle, and flat ones after it, as far as `start` is later."""
         if self.forming is not None and start > self.forming[0]:
             self.close()
-        if self.everything and self.closes:
-            while (after := self.everything[-1][0] + self.frame_ns) < start:
+        if self.forming is None and self.closes:
+            while self.opens_ns is not None and self.opens_ns < start:
                 last = self.closes[-1]
-                self.forming = [after, last, last, last, last, 0.0, 0]
+                self.forming = [self.opens_ns, last, last, last, last, Decimal(0), 0]
                 self.close()
 
     def close(self) -> None:
         assert self.forming is not None
         self.everything.append(self.forming)
         self.closes.append(self.forming[4])
-        self.averages = self.averages_after(self.closes)
+        self.averages = self.averages_with(self.closes)
+        self.opens_ns = self.forming[0] + self.frame_ns
         self.forming = None
 
-    def averages_after(self, closes: list[float]) -> tuple[float, float]:
+    def averages_with(self, closes: list[Decimal]) -> tuple[Decimal, Decimal]:
         """Average gain and loss with the last of `closes` in; self.averages are those without it."""
         n = self.rsi_period
-        count = len(closes)
+        gain, loss = gain_and_loss(closes[-2], closes[-1]) if len(closes) > 1 else (Decimal(0), Decimal(0))
         if not self.wilder:
-            if count == 1:
-                return 0.1, 0.1
-            gain, loss = gain_and_loss(closes[-2], closes[-1])
-            k = 2.0 / (n + 1)
+            if len(closes) == 1:
+                return Decimal("0.1"), Decimal("0.1")
+            k = Decimal(2) / (n + 1)
             return k * gain + (1 - k) * self.averages[0], k * loss + (1 - k) * self.averages[1]
-        if count <= n:
-            return NAN, NAN
-        if count == n + 1:
-            both = [gain_and_loss(closes[i - 1], closes[i]) for i in range(1, count)]
-            return sum(gain for gain, _ in both) / n, sum(loss for _, loss in both) / n
-        gain, loss = gain_and_loss(closes[-2], closes[-1])
+        if len(closes) <= n:
+            return Decimal(0), Decimal(0)
+        if len(closes) == n + 1:
+            both = [gain_and_loss(closes[i - 1], closes[i]) for i in range(1, len(closes))]
+            return sum((gain for gain, _ in both), Decimal(0)) / n, sum((loss for _, loss in both), Decimal(0)) / n
         return (self.averages[0] * (n - 1) + gain) / n, (self.averages[1] * (n - 1) + loss) / n
 
-    def rsi(self) -> float:
+    def rsi(self) -> Decimal | None:
         if self.forming is None or len(self.closes) < self.rsi_period:
-            return NAN
-        gain, loss = self.averages_after([*self.closes, self.forming[4]])
+            return None
+        gain, loss = self.averages_with([*self.closes, self.forming[4]])
         if gain + loss == 0:
-            return 50.0
-        if loss == 0:
-            return 100.0
+            return Decimal(50)
         return 100 * gain / (gain + loss)
 
-    def lower_band(self) -> float:
+    def lower_band(self) -> Decimal | None:
         if self.forming is None or len(self.closes) < self.bb_period - 1:
-            return NAN
-        window = [*self.closes, self.forming[4]][-self.bb_period :]
+            return None
+        window = [*self.closes[len(self.closes) - self.bb_period + 1 :], self.forming[4]]
         mean = sum(window) / self.bb_period
-        squares = 0.0
-        for close in window:
-            squares += (close - mean) * (close - mean)
-        return mean - self.bb_stddev * math.sqrt(squares / self.bb_period)
+        variance = sum((close - mean) ** 2 for close in window) / self.bb_period
+        return mean - self.bb_stddev * variance.sqrt()
 
     def warm(self) -> bool:
         return len(self.closes) >= self.needed
 
 
-def gain_and_loss(before: float, after: float) -> tuple[float, float]:
+def gain_and_loss(before: Decimal, after: Decimal) -> tuple[Decimal, Decimal]:
     change = after - before
-    return (change, 0.0) if change > 0 else (0.0, -change)
+    return (change, Decimal(0)) if change > 0 else (Decimal(0), -change)
 
 
 # --- orders and money -----------------------------------------------------------------------------
@@ -313,14 +318,14 @@ class Strategy:
         self.result = Result()
 
     def run(self, records: Iterable[Trade | Candle | Hole]) -> Result:
-        setcontext(EXACT)
-        for record in records:
-            if isinstance(record, Trade):
-                self.trade(record)
-            elif isinstance(record, Candle):
-                self.charts[record.pair].history(record)
-            else:
-                self.charts[record.pair].forget()
+        with localcontext(EXACT):
+            for record in records:
+                if isinstance(record, Trade):
+                    self.trade(record)
+                elif isinstance(record, Candle):
+                    self.charts[record.pair].history(record)
+                else:
+                    self.charts[record.pair].forget()
         self.result.wallet = self.wallet
         for pair, position in self.positions.items():
             self.result.held[pair] = position.held
@@ -335,7 +340,7 @@ class Strategy:
             return
         self.newest_ns = max(self.newest_ns, trade.ts_ns)
         price = float(trade.price)
-        chart.trade(trade.ts_ns, price, float(trade.quantity))
+        chart.trade(trade.ts_ns, trade.price, trade.quantity)
         held_before = position.held > 0
         filled = self.match(trade, position)
         if held_before and position.held > 0:
@@ -354,23 +359,33 @@ class Strategy:
         if position.held > 0:
             if stopped:
                 self.sell(trade, position, "trailing_stop", chart)
-            elif self.may_ask_indicators(trade, chart) and chart.rsi() > float(self.settings["RSI_SELL"]):
+            elif self.may_ask_indicators(trade, chart) and self.less(trade, self.number("RSI_SELL"), chart.rsi()):
                 self.sell(trade, position, "take_profit", chart)
         elif self.may_ask_indicators(trade, chart) and not trade.flags & (STALE | UNTAPED):
-            reason = self.entry_reason(price, chart)
+            reason = self.entry_reason(trade, chart)
             if reason:
                 self.buy(trade, position, reason, chart)
 
     def may_ask_indicators(self, trade: Trade, chart: Chart) -> bool:
         return chart.warm() and not within(trade.number, self.degraded)
 
-    def entry_reason(self, price: float, chart: Chart) -> str:
+    def entry_reason(self, trade: Trade, chart: Chart) -> str:
         rsi = chart.rsi()
-        if rsi < float(self.settings["RSI_CRASH"]):
+        if self.less(trade, rsi, self.number("RSI_CRASH")):
             return "crash_catch"
-        if rsi < float(self.settings["RSI_BUY"]) and price < chart.lower_band():
+        if self.less(trade, rsi, self.number("RSI_BUY")) and self.less(trade, trade.price, chart.lower_band()):
             return "mean_reversion"
         return ""
+
+    def less(self, trade: Trade, a: Decimal | None, b: Decimal | None) -> bool:
+        """a < b, exactly; where float64 could see it otherwise, the trade is noted as near."""
+        assert a is not None and b is not None
+        if abs(a - b) <= BILLIONTH * max(abs(a), abs(b)):
+            self.result.near.add(trade.number)
+        return a < b
+
+    def number(self, name: str) -> Decimal:
+        return Decimal(str(self.settings[name]))
 
     # orders
 
@@ -466,7 +481,8 @@ class Strategy:
         position.highest = None
 
     def decided(self, trade: Trade, action: str, reason: str, chart: Chart) -> None:
-        price, rsi, lower = float(trade.price), chart.rsi(), chart.lower_band()
+        rsi, lower = (NAN if value is None else float(value) for value in (chart.rsi(), chart.lower_band()))
+        price = float(trade.price)
         self.result.decisions.append(Decision(trade.ts_ns, action, reason, price, rsi, lower, trade.pair))
 
     # money
