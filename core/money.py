@@ -1,8 +1,8 @@
 """Money in whole numbers, and the one place where it is rounded.
 
 Amounts of the quote currency are integers of 1e-8 of it ("units"); prices are integers of the market's tick, quantities
-integers of its step ("lots"); fees, taxes and slippage are integers of a millionth ("parts"; 1 basis point = 100 parts).
-Decimal text comes in and goes out at the edges only.
+integers of its step ("lots"); fees, taxes and slippage are integers of a millionth ("parts"; 100 of them are a basis
+point). Decimal text comes in and goes out at the edges only.
 
 The functions of the first half take and give plain integers and call only each other, so that the same source runs as
 Python and compiled. Compiled they have 64 bits: `notional_*` and `parts_*` never form a product beyond that as long as
@@ -69,7 +69,7 @@ def parts_floor(amount: int, parts: int) -> int:
 
 
 def parts_ceil(amount: int, parts: int) -> int:
-    """`parts` millionths of amount, rounded up: fees, taxes. Negative parts are a rebate, rounded against us as well."""
+    """`parts` millionths of amount, rounded up: fees, taxes. Negative parts are a rebate, against us as well."""
     if parts < 0:
         return -mul_div_floor(amount, -parts, PARTS)
     return mul_div_ceil(amount, parts, PARTS)

@@ -30,13 +30,14 @@ from bus.records import (
 from core.errors import BotError
 from indicators.rules import trailing_stop
 from trader import inputs, risk, scan
+from trader.board import Board
 from trader.broker import Broker, Tick
 from trader.ids import client_order_id
 from trader.ledger import Ledger
 from trader.orders import OrderNews, OrderState, advance
 from trader.sizing import entry_size
 from trader.state import ACTIVE, BLIND, DEGRADED, ENTRY, EXIT, HALTED, NO_SPAN, REDUCING, Order, PairState, State
-from trader.terms import NS_PER_MINUTE, MarketTerms, Terms, market_terms, rescaled, start_fee
+from trader.terms import NS_PER_MINUTE, MarketTerms, Terms, start_fee
 
 MAX_COMMANDS = 64  # ids remembered, so that none is carried out twice
 SHUTDOWN = "shutdown"  # reason of a flatten that a stop asked for: the next start is active again
@@ -51,13 +52,7 @@ class Engine:
         self.broker = broker
         self.ledger = Ledger(terms, state)
         self.unknown_pairs = 0  # records of pairs that no START has named
-        self._pairs: list[PairState] = []
-        self._markets: list[MarketTerms] = []
-        self._watch = np.zeros(0, np.uint16)
-        self._price = np.zeros(0, np.float64)
-        self._ticks = np.zeros(0, np.int64)
-        self._ns = np.zeros(0, np.int64)
-        self._warm = np.zeros(0, bool)
+        self._board = Board()
         self._changed = True  # what the scan looks for is out of date
         if state.start is not None:
             self._take_start(inputs.NewStart(state.epoch, state.record, state.start))
@@ -88,11 +83,7 @@ class Engine:
 
     def sync(self) -> State:
         """The state with the latest prices written into it; to be packed or shown."""
-        for number, pair in enumerate(self._pairs):
-            pair.price = float(self._price[number])
-            pair.ticks = int(self._ticks[number])
-            pair.ns = int(self._ns[number])
-            pair.warm = bool(self._warm[number])
+        self._board.sync()
         return self.state
 
     def market(self, pair: str) -> MarketTerms | None:
@@ -102,44 +93,17 @@ class Engine:
     # --- the tape -----------------------------------------------------------------------------------
 
     def _take_start(self, item: inputs.NewStart) -> None:
-        self.sync()
-        state = self.state
+        state, ledger = self.state, self.ledger
         state.record = item.record if item.epoch != state.epoch else max(state.record, item.record)
         state.epoch = item.epoch
         state.start = item.body
-        self._markets = [market_terms(market) for market in item.body.markets]
-        self.ledger.markets = {market.pair: market for market in self._markets}
+        changed = self._board.take_start(state, item.body)
+        ledger.markets = {market.pair: market for market in self._board.markets}
         fee = self.terms.taker_fee
-        self.ledger.fee = start_fee(item.body) if fee is None else fee
-        self._pairs = []
-        for market in self._markets:
-            pair = state.pairs.get(market.pair)
-            if pair is None:
-                pair = PairState(market.pair, market.scale.step, market.scale.tick)
-                state.pairs[market.pair] = pair
-            elif pair.step != market.scale.step or pair.tick != market.scale.tick:
-                self._rescale(pair, market)
-            self._pairs.append(pair)
-        self._price = np.array([pair.price for pair in self._pairs], np.float64)
-        self._ticks = np.array([pair.ticks for pair in self._pairs], np.int64)
-        self._ns = np.array([pair.ns for pair in self._pairs], np.int64)
-        self._warm = np.array([pair.warm for pair in self._pairs], bool)
+        ledger.fee = start_fee(item.body) if fee is None else fee
+        for pair in changed:
+            ledger.position_event(pair)
         self._changed = True
-
-    def _rescale(self, pair: PairState, market: MarketTerms) -> None:
-        """The venue changed tick or step: the same quantities in the new steps, rounded down."""
-        step = market.scale.step
-        held = pair.lots
-        pair.lots = rescaled(pair.lots, pair.step, step)
-        pair.dust_lots = rescaled(pair.dust_lots, pair.step, step)
-        if pair.order is not None:
-            pair.order.filled = rescaled(pair.order.filled, pair.step, step)
-            pair.order.lots = max(rescaled(pair.order.lots, pair.step, step), pair.order.filled)
-            pair.order.ticks = rescaled(pair.order.ticks, pair.tick, market.scale.tick)
-        pair.ticks = rescaled(pair.ticks, pair.tick, market.scale.tick)
-        pair.step, pair.tick = step, market.scale.tick
-        if held:
-            self.ledger.position_event(pair)
 
     def _updates(self, item: inputs.Updates) -> None:
         if self.state.span != NO_SPAN:
@@ -148,7 +112,7 @@ class Engine:
             raise BotError(f"updates of tape {item.epoch}, but the fold is at tape {self.state.epoch}")
         records = item.records
         numbers = records["number"].astype(np.int64)
-        known = (records["pair"] < len(self._pairs)) & (numbers > self.state.record)
+        known = self._board.known(records) & (numbers > self.state.record)
         self._walk(records, numbers, known, True)
         self.state.record = max(self.state.record, item.last)
 
@@ -157,14 +121,14 @@ class Engine:
             raise BotError(f"records of tape {item.epoch}, but the fold is at tape {self.state.epoch}")
         records = item.records
         numbers = np.arange(item.first, item.first + len(records), dtype=np.int64)
-        known = (records["kind"] == TRADE) & (records["pair"] < len(self._pairs)) & (numbers > self.state.record)
+        known = (records["kind"] == TRADE) & self._board.known(records) & (numbers > self.state.record)
         self._walk(records, numbers, known, False)
         self.state.record = max(self.state.record, item.first + len(records) - 1)
 
     def _walk(self, records: np.ndarray, numbers: np.ndarray, known: np.ndarray, updates: bool) -> None:
         known &= (records["flags"] & LATE) == 0
         if not known.all():
-            self.unknown_pairs += int(((records["pair"] >= len(self._pairs)) & (records["kind"] == TRADE)).sum())
+            self.unknown_pairs += int((~self._board.known(records) & (records["kind"] == TRADE)).sum())
             records, numbers = records[known], numbers[known]
         if not len(records):
             return
@@ -176,67 +140,27 @@ class Engine:
         self._changed = True
         while index < columns.count:
             if self._changed:
-                tracked = self._refresh()
-                found = scan.interesting(columns, index, self._watch, tracked, self.terms.keep, minutes)
+                tracked = self._board.refresh(self.state.span)
+                found = self._board.interesting(columns, index, tracked, self.terms.keep, minutes)
                 place = 0
                 self._changed = False
             next_index = int(found[place]) if place < len(found) else columns.count
             if next_index > index:
-                self._skip(columns, index, next_index, tracked)
+                newest_ns = self._board.skip(columns, index, next_index, tracked)
+                self.state.market_ns = max(self.state.market_ns, newest_ns)
             if next_index < columns.count:
                 self._tick(columns.tick(next_index), bool(minutes[next_index]))
                 place += 1
             index = next_index + 1
 
-    def _refresh(self) -> list[scan.Tracked]:
-        """What each pair waits for now."""
-        blind = self.state.span == BLIND
-        watch = np.full(len(self._pairs), scan.WATCH_NOTHING if blind else scan.WATCH_ENTRIES, np.uint16)
-        tracked: list[scan.Tracked] = []
-        for number, pair in enumerate(self._pairs):
-            if pair.order is not None or (pair.flatten and not blind):
-                watch[number] = scan.WATCH_ALL
-            elif pair.lots and not blind:
-                watch[number] = scan.WATCH_EXITS
-            if pair.lots or pair.refusal:
-                highest = None if blind or not pair.lots else pair.highest
-                tracked.append(scan.Tracked(number, highest, pair.closed))
-        self._watch = watch
-        return tracked
-
-    def _skip(self, columns: scan.Columns, start: int, stop: int, tracked: list[scan.Tracked]) -> None:
-        """A stretch that decides nothing: prices, highest and market time move. The last of equal indices counts."""
-        part = slice(start, stop)
-        pair = columns.pair[part]
-        self._price[pair] = columns.price[part]
-        self._ticks[pair] = columns.ticks[part]
-        self._ns[pair] = columns.ns[part]
-        if columns.updates:
-            self._warm[pair] = scan.warm_codes(columns, start, stop)
-        self.state.market_ns = max(self.state.market_ns, int(columns.ns[part].max()))
-        for one in tracked:
-            state = self._pairs[one.number]
-            if not state.lots:
-                continue
-            mine = columns.price[part][pair == one.number]
-            if len(mine):
-                state.highest = max(state.highest or 0.0, float(mine.max()))
-                state.price = float(mine[-1])
-                state.ticks = int(self._ticks[one.number])
-
     # --- one trade ------------------------------------------------------------------------------------
 
     def _tick(self, tick: Tick, minute: bool) -> None:
         state, ledger = self.state, self.ledger
-        number = tick.pair
-        pair, market = self._pairs[number], self._markets[number]
+        pair, market = self._board.pairs[tick.pair], self._board.markets[tick.pair]
         state.record = tick.number
         state.market_ns = max(state.market_ns, tick.ns)
-        self._price[number] = pair.price = tick.price
-        self._ticks[number] = pair.ticks = tick.ticks
-        self._ns[number] = tick.ns
-        if tick.closed >= 0:
-            self._warm[number] = bool(tick.codes & WARM)
+        self._board.put(tick)
         held = pair.lots > 0
         if held:  # step 3: it comes out the same before steps 1 and 2, and their events then carry it
             pair.highest = max(pair.highest or 0.0, tick.price)
@@ -413,7 +337,7 @@ class Engine:
             return
         order.state = advance(order.state, OrderNews.CANCEL_SENT)
         order.note = f"{order.note}, {note}" if order.note else note
-        if tick is None or tick.pair < 0 or self._pairs[tick.pair] is not pair:
+        if tick is None or tick.pair < 0 or self._board.pairs[tick.pair] is not pair:
             tick = self._last_tick(pair)
         order.updated_ms = tick.ms
         self.ledger.order_event(order)

@@ -82,7 +82,7 @@ class Follow:
     # --- updates ------------------------------------------------------------------------------------
 
     def updates_joined(self, epoch: int, next_number: int, now_ns: int) -> None:
-        """Updates go on at `next_number` of tape `epoch`: what the fold has missed before that is taken from the tape."""
+        """Updates go on at `next_number` of tape `epoch`: what was missed before that is taken from the tape."""
         state = self._state
         if state.start is None:
             self._begin_book(epoch, next_number)
@@ -165,9 +165,8 @@ class Follow:
             self.mode = LIVE
             self._progress(now_ns)
             return True
-        if last >= state.record - NEARLY:
-            if not self._hold_until:
-                self._hold_until = now_ns + CATCH_UP_NS
+        if last >= state.record - NEARLY and not self._hold_until:
+            self._hold_until = now_ns + CATCH_UP_NS
         return False
 
     def _progress(self, now_ns: int) -> None:

@@ -35,7 +35,7 @@ CREATE TABLE entries(
     number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, record INTEGER NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL
 );
 CREATE TABLE state(id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE TRIGGER entries_stay BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'journal entries are kept for ever'); END;
+CREATE TRIGGER entries_stay BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'journal entries are kept'); END;
 CREATE TRIGGER entries_hold BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'journal entries never change'); END;
 """
 
@@ -71,7 +71,9 @@ def epoch_of(journal_id: str) -> int:
 class Journal:
     """One book's journal. All methods belong to the stage's thread; `on_commit` is called on the writer's."""
 
-    def __init__(self, path: Path, on_commit: Callable[[Committed], object], on_trouble: Callable[[str], object]) -> None:
+    def __init__(
+        self, path: Path, on_commit: Callable[[Committed], object], on_trouble: Callable[[str], object]
+    ) -> None:
         """`on_trouble` gets why commits fail, and '' when they work again; both callbacks must be thread-safe."""
         self.path = path
         self.number = 0  # of the last entry appended
@@ -82,7 +84,7 @@ class Journal:
         self._waiting_entries = 0
         self._closing = False
         self._done = True  # nothing waits
-        self._crash: BaseException | None = None
+        self._crash: Exception | None = None
         self._thread: threading.Thread | None = None
         self._reader: sqlite3.Connection | None = None
 
@@ -164,7 +166,7 @@ class Journal:
     def _write(self) -> None:
         try:
             self._write_until_closed()
-        except BaseException as error:
+        except Exception as error:  # handed to the stage's thread, which raises it
             self._crash = error
             self._on_trouble(f"the journal's writer died: {error!r}")
 
@@ -186,7 +188,8 @@ class Journal:
                     connection = _connect(self.path)
                 _commit(connection, batch)
             except sqlite3.Error as error:
-                connection = _drop(connection)
+                _drop(connection)
+                connection = None
                 if str(error) != failing:
                     failing = str(error)
                     self._on_trouble(failing)

@@ -264,7 +264,9 @@ class Ledger:
             )
         )
 
-    def signal_event(self, tick: Tick, pair: str, action: str, reason: str, outcome: str, order_id: str, count: int) -> None:
+    def signal_event(
+        self, tick: Tick, pair: str, action: str, reason: str, outcome: str, order_id: str, count: int
+    ) -> None:
         """A decision, or the begin or end of a refusal."""
         self.out.append(
             SignalEvent(

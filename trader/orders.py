@@ -1,10 +1,10 @@
 """The life of an order as one table: (state, event) -> state. A pair that is not in it raises.
 
-    SUBMITTING   the intent is journalled; the venue may or may not have it
-    WORKING      the venue has it; it may be partly filled
-    CANCELLING   we asked to cancel; it may still fill
-    UNKNOWN      the venue did not answer the submit: it is looked up by its id, never sent again blindly
-    FILLED, CANCELLED, REJECTED   terminal; what was filled before a cancel counts
+SUBMITTING   the intent is journalled; the venue may or may not have it
+WORKING      the venue has it; it may be partly filled
+CANCELLING   we asked to cancel; it may still fill
+UNKNOWN      the venue did not answer the submit: it is looked up by its id, never sent again blindly
+FILLED, CANCELLED, REJECTED   terminal; what was filled before a cancel counts
 """
 
 from enum import StrEnum

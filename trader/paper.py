@@ -1,4 +1,4 @@
-"""The simulated broker: orders fill on the tape's trades by the rules of `fills`, inside the fold and without a clock."""
+"""The simulated broker: orders fill on the tape's trades by the rules of `fills`, inside the fold, without a clock."""
 
 from decimal import Decimal
 

@@ -57,7 +57,9 @@ def report(state: State, found: str, book: str, settings: dict[str, str]) -> str
         parts.append(f"trading is {state.trading} ({state.trading_reason}): resume lifts it")
     changed = changed_settings(state.settings, settings)
     if changed:
-        shown = ", ".join(f"{name} {state.settings.get(name, '-')} -> {settings.get(name, '-')}" for name in changed[:8])
+        shown = ", ".join(
+            f"{name} {state.settings.get(name, '-')} -> {settings.get(name, '-')}" for name in changed[:8]
+        )
         parts.append(f"changed settings: {shown}" + (f" and {len(changed) - 8} more" if len(changed) > 8 else ""))
     head = "taken up after a clean stop" if found == CLEAN else "recovered after a stop without a good-bye"
     return f"{head}: " + "; ".join(parts)

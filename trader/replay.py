@@ -40,8 +40,8 @@ def run(
 ) -> list[TraderEvent]:
     """All events of a new book over UPDATE records in tape order, in one array or in batches of any size.
 
-    settings: core.settings.Settings, or anything with its attributes. settings_hash: of the indicator settings that made
-    the records; default: whatever the first record carries.
+    settings: core.settings.Settings, or anything with its attributes. settings_hash: of the indicator settings that
+    made the records; default: whatever the first record carries.
     """
     return list(events(records, start, settings, settings_hash=settings_hash, epoch=epoch, journal_id=journal_id))
 
@@ -69,7 +69,9 @@ def events(
         yield from engine.handle(inputs.Updates(epoch, int(batch["number"][-1]), batch))
 
 
-def decisions(found: Iterable[TraderEvent], records: np.ndarray) -> list[tuple[int, str, str, float, float, float, str]]:
+def decisions(
+    found: Iterable[TraderEvent], records: np.ndarray
+) -> list[tuple[int, str, str, float, float, float, str]]:
     """Rows of decisions.csv, one per approved order: ts_ns, action, reason, price, rsi, bb_lower, pair.
 
     records: the UPDATE records the events came from; what an event does not know is nan.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bus.records import ENTER_CRASH_CATCH, ENTER_MEAN_REVERSION, EXIT_TAKE_PROFIT, WARM
+from bus.records import ENTER_CRASH_CATCH, ENTER_MEAN_REVERSION, EXIT_TAKE_PROFIT
 from trader.broker import Tick
 from trader.terms import NS_PER_MINUTE
 
@@ -118,8 +118,3 @@ def interesting(
             before[1:] = closed[:-1]
             mask[mine] |= closed != before
     return np.flatnonzero(mask) + first
-
-
-def warm_codes(columns: Columns, start: int, stop: int) -> np.ndarray:
-    """Whether each record of a stretch says its pair is warm."""
-    return (columns.codes[start:stop] & WARM) != 0

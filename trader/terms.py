@@ -5,7 +5,17 @@ from typing import Any, NamedTuple
 
 from bus.messages import Market, Start
 from core.errors import MisconfiguredError
-from core.money import MAX_UNITS, Scale, decimal_of, fraction_to_parts, scale_of, steps_down, steps_up, to_parts, to_units
+from core.money import (
+    MAX_UNITS,
+    Scale,
+    decimal_of,
+    fraction_to_parts,
+    scale_of,
+    steps_down,
+    steps_up,
+    to_parts,
+    to_units,
+)
 from indicators.rules import keep_factor
 
 NS_PER_MS = 1_000_000
@@ -15,12 +25,40 @@ NS_PER_DAY = 86_400 * NS_PER_S
 
 # Settings whose change is recorded at the next start: everything that decides.
 DECIDING = (
-    "venue pairs timeframe warmup_candles trade_capital rsi_period rsi_smoothing rsi_buy rsi_sell rsi_crash bb_period "
-    "bb_stddev trailing_stop_pct paper_fill paper_latency_ms paper_participation entry_timeout_ms taker_fee_bps "
-    "maker_fee_bps slippage_bps tax_buy_bps tax_sell_bps max_daily_loss max_drawdown_pct max_consecutive_losses "
-    "cooldown_seconds max_orders_per_minute max_open_positions stale_seconds day_offset_minutes bot_name "
-    "simulation_mode paper_balance"
-).split()
+    "venue",
+    "pairs",
+    "timeframe",
+    "warmup_candles",
+    "trade_capital",
+    "rsi_period",
+    "rsi_smoothing",
+    "rsi_buy",
+    "rsi_sell",
+    "rsi_crash",
+    "bb_period",
+    "bb_stddev",
+    "trailing_stop_pct",
+    "paper_fill",
+    "paper_latency_ms",
+    "paper_participation",
+    "entry_timeout_ms",
+    "taker_fee_bps",
+    "maker_fee_bps",
+    "slippage_bps",
+    "tax_buy_bps",
+    "tax_sell_bps",
+    "max_daily_loss",
+    "max_drawdown_pct",
+    "max_consecutive_losses",
+    "cooldown_seconds",
+    "max_orders_per_minute",
+    "max_open_positions",
+    "stale_seconds",
+    "day_offset_minutes",
+    "bot_name",
+    "simulation_mode",
+    "paper_balance",
+)
 
 
 class Terms(NamedTuple):

@@ -32,7 +32,9 @@ def decisions(events: list) -> list[tuple[int, str, str]]:
 # --- rules ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("codes", "reason"), [("mr", "mean_reversion"), ("crash", "crash_catch"), ("both", "crash_catch")])
+@pytest.mark.parametrize(
+    ("codes", "reason"), [("mr", "mean_reversion"), ("crash", "crash_catch"), ("both", "crash_catch")]
+)
 def test_entry_rules_when_flat(codes: str, reason: str) -> None:
     assert decisions(run(Tape().trade(100).trade(100, codes))) == [(2, "enter", reason)]
 
@@ -218,7 +220,8 @@ def test_max_open_positions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "reason"), [({"max_consecutive_losses": "2"}, "max_consecutive_losses"), ({"max_drawdown_pct": "0.002"}, "max_drawdown_pct")]
+    ("limit", "reason"),
+    [({"max_consecutive_losses": "2"}, "max_consecutive_losses"), ({"max_drawdown_pct": "0.002"}, "max_drawdown_pct")],
 )
 def test_some_limits_halt_until_resume(limit: dict[str, str], reason: str) -> None:
     live = Live(losing_trip(losing_trip(Tape())), **limit)
@@ -345,7 +348,15 @@ def test_a_block_is_journalled_and_refuses_entries() -> None:
 
 
 def test_highest_is_journalled_at_each_candle_close_while_long() -> None:
-    tape = Tape().trade(100, closed=51).trade(100, "mr").trade(101).trade(100.9, closed=52).trade(101).trade(101, closed=53)
+    tape = (
+        Tape()
+        .trade(100, closed=51)
+        .trade(100, "mr")
+        .trade(101)
+        .trade(100.9, closed=52)
+        .trade(101)
+        .trade(101, closed=53)
+    )
     found = [(p.at.record, p.highest) for p in of(run(tape), PositionEvent)]
     assert found == [(2, 100.0), (4, 101.0), (6, 101.0)]
 

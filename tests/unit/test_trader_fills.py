@@ -60,7 +60,12 @@ def test_an_entrys_rest_is_cancelled_at_the_first_trade_after_the_timeout_and_do
     events = run(tape, **TAPE)
     assert [(f.at.record, f.quantity) for f in of(events, FillEvent)] == [(3, "3"), (4, "3")]
     last = of(events, OrderEvent)[-1]
-    assert (last.status, last.filled, last.reason, last.at.record) == ("cancelled", "6", "mean_reversion, entry_timeout", 5)
+    assert (last.status, last.filled, last.reason, last.at.record) == (
+        "cancelled",
+        "6",
+        "mean_reversion, entry_timeout",
+        5,
+    )
     assert [(t.action, t.quantity) for t in of(events, TradeEvent)] == [("buy", "6")]
 
 

@@ -1,0 +1,273 @@
+"""The trader stage: the journal is taken up, the market joined, and every input goes through the one fold.
+
+What the fold says is journalled first; only what is on the disk is published and told to people.
+"""
+
+from collections import deque
+
+import msgspec
+
+from bus.frames import STATUS, TRADE, TRADER, UPDATE, Frame, array_of
+from bus.layouts import layout_hash
+from bus.messages import Entry, Request, Status
+from bus.notices import LATEST, BeatSeen, GapFound, Joined, Notice, PeerDiffers, PeerSilent, PeerUp
+from bus.publisher import Facts, open_publisher
+from bus.subscriber import open_subscriber
+from core.errors import MisconfiguredError
+from core.money import units_text
+from core.settings import indicator_hash
+from core.stage import Context
+from trader import inputs
+from trader.follow import Follow
+from trader.journal import Committed, Journal, epoch_of
+from trader.recovery import CLEAN, NEW, RECOVERED, report
+from trader.replay import new_engine, new_state
+from trader.state import State, pack, unpack
+from trader.status import feed_of, mode_of, status_of, status_without_market
+from trader.tape_source import tape_sources
+from trader.terms import deciding_settings, terms_of
+from trader.words import words
+
+TURN_SECONDS = 0.1  # status at most so often
+TURNS_FULL = 10  # every tenth turn all pairs are shown, changed or not
+SAVE_TURNS = 50  # the state is saved so often, where it moved without an entry
+REPLAY_MESSAGES = 500  # in one frame
+JOURNAL_FAILING = "journal_failing"
+COMMANDS = ("pause", "resume", "flatten", "halt")
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def build(context: Context) -> None:
+    """Wires the stage to its loop. Raises MisconfiguredError for settings or a journal that cannot be used."""
+    Trader(context)
+
+
+class Trader:
+    """The stage: one journal, one fold, one publisher, subscribers to indicators and feeder."""
+
+    def __init__(self, context: Context) -> None:
+        settings = context.settings
+        if not settings.simulation_mode:
+            raise MisconfiguredError("SIMULATION_MODE is false: this release trades on paper only, set it to true")
+        self._context = context
+        self._clock = context.clock
+        terms = terms_of(settings, indicator_hash(settings))
+        self._committed: deque[Committed] = deque()
+        self._journal = Journal(context.book_dir / "journal.db", self._on_commit, self._on_trouble)
+        found = self._journal.open(context.clock.wall_ms())
+        state = new_state(terms, found.journal_id) if found.state is None else _restored(found.state, found.journal_id)
+        self._engine = new_engine(terms, state)
+        self._shown: dict[str, Status] = {}
+        self._turns = 0
+        self._saved_record = state.record
+        self._arrived_ns = 0
+        self._unknown_told = 0
+
+        self._follow = Follow(state, self._give, tape_sources(context.book_dir / "tape", self._warn))
+        self._publisher = open_publisher(context, layout_hash(), self._facts)
+        self._publisher.topic(TRADER, epoch_of(found.journal_id), found.number, replay=self._replay)
+        self._publisher.topic(STATUS, context.started_ms, snapshot=self._status_snapshot)
+        for action in COMMANDS:
+            self._publisher.on_control(action, self._command)
+        context.on_stop(self._close)
+
+        self._begin(found.state is not None)
+        open_subscriber(context, "indicators", {UPDATE: None}, self._take, layout_hash())
+        open_subscriber(context, "feeder", {TRADE: LATEST}, self._take, layout_hash())
+        context.loop.every(TURN_SECONDS, self._turn)
+
+    def _begin(self, known: bool) -> None:
+        state = self._engine.state
+        settings = deciding_settings(self._context.settings)
+        book = self._context.book_dir.name
+        found = NEW if not known else CLEAN if state.stopped else RECOVERED
+        self._give(inputs.Began(book, settings, found, report(state, found, book, settings)))
+
+    # --- inputs ---------------------------------------------------------------------------------------
+
+    def _give(self, item: inputs.Input) -> None:
+        """One input through the fold; what it says goes to the journal with the state after it."""
+        events = self._engine.handle(item)
+        if events:
+            self._journal.append(events, pack(self._engine.sync()))
+            self._saved_record = self._engine.state.record
+
+    def _take(self, notices: list[Notice]) -> None:
+        """What the bus brings."""
+        now_ns = self._clock.monotonic_ns()
+        self._arrived_ns = now_ns
+        for notice in notices:
+            match notice:
+                case Frame(topic="update/0/"):
+                    self._follow.update_frame(notice, now_ns)
+                case Frame(topic="trade/0/"):
+                    self._follow.raw_frame(notice, now_ns)
+                case Joined(topic="update/0/"):
+                    self._follow.updates_joined(notice.epoch, notice.next_number, now_ns)
+                case Joined(topic="trade/0/"):
+                    self._follow.raw_joined(notice.epoch, notice.next_number, now_ns)
+                case GapFound():
+                    self._publisher.gap(notice.topic, notice.epoch, notice.first, notice.last)
+                    self._warn(f"{notice.topic} {notice.first} to {notice.last} were lost on the bus")
+                case PeerUp():
+                    self._give(inputs.Block(f"settings_differ_{notice.peer}", False))
+                    self._give(inputs.Block(f"layout_differs_{notice.peer}", False))
+                case PeerDiffers():
+                    self._differs(notice)
+                case PeerSilent():
+                    self._warn(f"nothing is heard of {notice.peer}")
+                case BeatSeen():
+                    pass
+        self._publisher.latency.record((self._clock.monotonic_ns() - now_ns) / 1000)
+        if self._engine.unknown_pairs > self._unknown_told:
+            self._unknown_told = self._engine.unknown_pairs
+            self._warn(f"{self._unknown_told} trades of pairs that no START record names were left out")
+
+    def _differs(self, notice: PeerDiffers) -> None:
+        if notice.what == "layout":
+            self._give(inputs.Block(f"layout_differs_{notice.peer}", True))
+            text = f"{notice.peer} is of another version: its records are not read; `make restart` brings all to one"
+        else:
+            self._give(inputs.Block(f"settings_differ_{notice.peer}", True))
+            text = f"{notice.peer} runs with other settings: no entries; `make restart STAGE={notice.peer}`"
+        self._context.event("warn", text)
+
+    def _command(self, request: Request) -> tuple[bool, str]:
+        """A control request: an input at its place in the fold, answered with what follows from it."""
+        self._give(inputs.Command(request.action, request.id, request.arguments.get("reason", "")))
+        state = self._engine.state
+        held = [pair.pair for pair in state.pairs.values() if pair.lots]
+        text = f"trading is {state.trading}"
+        if request.action == "flatten":
+            text += f"; {', '.join(held)} sold at the next trade" if held else "; nothing is held"
+        elif held:
+            text += f"; holding {', '.join(held)}, exits go on"
+        self._show(everything=True)
+        return True, text
+
+    # --- the journal's answers --------------------------------------------------------------------------
+
+    def _on_commit(self, committed: Committed) -> None:
+        """On the writer's thread."""
+        self._committed.append(committed)
+        self._context.loop.call_threadsafe(self._publish)
+
+    def _on_trouble(self, why: str) -> None:
+        """On the writer's thread."""
+        self._context.loop.call_threadsafe(lambda: self._trouble(why))
+
+    def _trouble(self, why: str) -> None:
+        path = self._context.book_dir / "journal.db"
+        if why:
+            self._context.event(
+                "error", f"the journal {path} cannot be written: {why}. Entries wait, exits go on; free the disk."
+            )
+        else:
+            self._context.event("info", f"the journal {path} is written again")
+        self._give(inputs.Block(JOURNAL_FAILING, bool(why)))
+
+    def _publish(self) -> None:
+        """What is on the disk by now goes out, in order."""
+        while self._committed:
+            entries = self._committed.popleft().entries
+            self._publisher.send_many(TRADER, entries)
+            if self._arrived_ns:
+                self._publisher.latency.record((self._clock.monotonic_ns() - self._arrived_ns) / 1000)
+            for entry in entries:
+                self._tell(entry)
+
+    def _tell(self, entry: Entry) -> None:
+        said = words(entry.event)
+        if said is not None:
+            self._context.event(*said)
+
+    def _replay(self, first: int) -> list[Frame]:
+        """Journal entries from number `first` on, for the publisher."""
+        rows = self._journal.read(first)
+        frames: list[Frame] = []
+        epoch = epoch_of(self._engine.state.journal_id)
+        for at in range(0, len(rows), REPLAY_MESSAGES):
+            part = rows[at : at + REPLAY_MESSAGES]
+            payload, count = array_of(body for _, body in part)
+            frames.append(Frame(TRADER, epoch, part[0][0], count, 0, payload))
+        return frames
+
+    # --- what is shown ------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._follow.check(self._clock.monotonic_ns())
+        self._turns += 1
+        self._show(everything=self._turns % TURNS_FULL == 0)
+        state = self._engine.state
+        if self._turns % SAVE_TURNS == 0 and state.record != self._saved_record:
+            self._journal.append([], pack(self._engine.sync()))
+            self._saved_record = state.record
+
+    def _show(self, *, everything: bool) -> None:
+        for status in self._statuses():
+            before = self._shown.get(status.pair)
+            self._shown[status.pair] = status
+            if everything or before is None or _looks_other(before, status):
+                self._publisher.send(STATUS, status)
+
+    def _statuses(self) -> list[Status]:
+        engine = self._engine
+        feed = feed_of(self._follow.mode)
+        found = [status_of(engine, pair, feed) for pair in engine.sync().pairs.values()]
+        known = {status.pair for status in found}
+        wanted = self._context.settings.pairs if engine.state.start is None else ()
+        return found + [status_without_market(engine, pair, feed) for pair in wanted if pair not in known]
+
+    def _status_snapshot(self) -> bytes:
+        return _encode(self._statuses())
+
+    def _facts(self) -> Facts:
+        state = self._engine.state
+        return {
+            "record": state.record,
+            "mode": mode_of(state.trading),
+            "state": state.trading,
+            "feed": feed_of(self._follow.mode),
+            "open_positions": self._engine.ledger.open_positions(),
+            "realized": units_text(state.realized),
+        }
+
+    def _warn(self, text: str) -> None:
+        self._context.event("warn", text)
+
+    def _close(self) -> None:
+        """Says good-bye in the journal, so that the next start knows; then what waits goes to the disk and out."""
+        state = self._engine.sync()
+        state.stopped = True
+        self._journal.append([], pack(state))
+        if not self._journal.close():
+            self._context.log.error("the journal could not take everything before the stop: the rest is lost")
+        self._publish()
+
+
+def _restored(body: bytes, journal_id: str) -> State:
+    """The state of the journal. Raises MisconfiguredError where it is another program's."""
+    try:
+        state = unpack(body)
+    except msgspec.MsgspecError as error:
+        raise MisconfiguredError(
+            f"the journal's state cannot be read ({error}): it is of another version; use that version, or move"
+            " journal.db aside and begin a new book"
+        ) from error
+    if state.journal_id != journal_id:
+        raise MisconfiguredError("the journal's state belongs to another journal: put a backup in its place")
+    return state
+
+
+def _looks_other(one: Status, other: Status) -> bool:
+    """Whether a person would see a difference, place and time of the last trade aside."""
+    if (one.status, one.mode, one.feed, one.blocked) != (other.status, other.mode, other.feed, other.blocked):
+        return True
+    return (one.unrealized, one.quantity, one.highest, one.wallet_quote, one.realized) != (
+        other.unrealized,
+        other.quantity,
+        other.highest,
+        other.wallet_quote,
+        other.realized,
+    )

@@ -1,0 +1,105 @@
+"""What people see of a pair now: pure, out of the fold's state."""
+
+from bus.messages import Status
+from core.money import steps_text, units_text
+from trader import risk
+from trader.engine import Engine
+from trader.follow import JOINING, LAGGING
+from trader.state import ACTIVE, ENTRY, HALTED, NO_SPAN, PairState
+
+SIM = "sim"
+FEEDS = {JOINING: "blind", LAGGING: "degraded"}
+
+
+def mode_of(trading: str) -> str:
+    """The mode on the page: sim while trading goes on, else what keeps it from entering."""
+    if trading == ACTIVE:
+        return SIM
+    return HALTED if trading == HALTED else "reducing"
+
+
+def feed_of(follow_mode: str) -> str:
+    """normal, degraded or blind."""
+    return FEEDS.get(follow_mode, "normal")
+
+
+def status_of(engine: Engine, pair: PairState, feed: str) -> Status:
+    """The status of one pair; call `engine.sync()` before."""
+    state, ledger = engine.state, engine.ledger
+    market = engine.market(pair.pair)
+    unrealized: str | None = None
+    if pair.lots and market is not None:
+        pending = 0 if pair.order is None or pair.order.purpose == ENTRY else pair.order.cash - pair.order.share
+        unrealized = units_text(ledger.proceeds(pair, market) - pair.cost + pending)
+    highest = pair.highest
+    return Status(
+        pair=pair.pair,
+        record=state.record,
+        time_ms=pair.ns // 1_000_000,
+        status=_word(pair),
+        mode=mode_of(state.trading),
+        entry_price=pair.entry_price,
+        quantity=steps_text(pair.lots, pair.step),
+        highest=highest,
+        stop_price=None if highest is None else highest * engine.terms.keep,
+        unrealized=unrealized,
+        realized=units_text(state.realized),
+        wallet_quote=units_text(state.wallet),
+        wallet_base=steps_text(pair.lots + pair.dust_lots, pair.step),
+        blocked=_blocked(engine, pair, feed),
+        feed=feed,
+    )
+
+
+def status_without_market(engine: Engine, pair: str, feed: str) -> Status:
+    """The status of a pair that no START has named yet."""
+    state = engine.state
+    return Status(
+        pair=pair,
+        record=state.record,
+        time_ms=0,
+        status="warming_up",
+        mode=mode_of(state.trading),
+        entry_price=None,
+        quantity="0",
+        highest=None,
+        stop_price=None,
+        unrealized=None,
+        realized=units_text(state.realized),
+        wallet_quote=units_text(state.wallet),
+        wallet_base="0",
+        blocked=["no_market"],
+        feed=feed,
+    )
+
+
+def _word(pair: PairState) -> str:
+    if pair.order is not None:
+        return "entering" if pair.order.purpose == ENTRY else "exiting"
+    if pair.lots:
+        return "in_position"
+    return "idle" if pair.warm else "warming_up"
+
+
+def _blocked(engine: Engine, pair: PairState, feed: str) -> list[str]:
+    """Why no entry would be taken now: short machine words."""
+    state = engine.state
+    market = engine.market(pair.pair)
+    found: list[str] = []
+    if market is None:
+        found.append("no_market")
+    elif not market.active:
+        found.append("market_inactive")
+    if feed != "normal" or state.span != NO_SPAN:
+        found.append(feed if feed != "normal" else state.span)
+    if not pair.warm:
+        found.append("warming_up")
+    found += state.blocks
+    if state.trading != ACTIVE:
+        found.append(state.trading)
+    limit = risk.limit_reached(state.risk, engine.terms, state.market_ns, engine.ledger.open_positions())
+    if limit:
+        found.append(limit)
+    if pair.refusal and pair.refusal not in found:
+        found.append(pair.refusal)
+    return found
