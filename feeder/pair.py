@@ -48,6 +48,7 @@ class PairFeed:
         self.guard = Guard(number, rules, timeframe_ns, stale_ns, tape_clock, counts)
         self.tail: deque[merge.Row] = deque(maxlen=TAIL)
         self.on_tape = False  # candles or trades of it were taped before
+        self._begun = False  # settled once: a market without any trade so far is known to be one
         self._forming_row = False  # the running candle came from the venue: its trades are not all known
         self.needs_history = False
         self.streaming = False  # asked for on the stream
@@ -156,9 +157,9 @@ class PairFeed:
         """What the answer brings between tape and stream."""
         stream = [item.row for item in self.buffer]
         plan = merge.plan(self.tail, answer.rows, stream)
-        if plan.kind != "fresh" or not self.on_tape:
+        if plan.kind != "fresh" or not (self.on_tape or self._begun):
             return plan
-        # Candles on the tape, but no trade: what is new began with the running bucket.
+        # No trade on the tape, perhaps candles: what is new began with the running bucket.
         since_ns = self.guard.bucket_ns
         first = min(history.place_of(answer.prints, since_ns), plan.last)
         if first == plan.last:
@@ -190,6 +191,7 @@ class PairFeed:
         `venue_ns`: the venue's clock now, None for a player's.
         """
         records: list[Record] = []
+        self._begun = True
         if bars is None:
             for item in answer.prints[plan.first : plan.last]:
                 records += self._take(item, flags, offset_ns, False)

@@ -21,7 +21,7 @@ from venues.venue import Bar, MarketData, Notice, Stream, Trade
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 STEADY_NS = 30 * NS_PER_S  # a connection that held this long begins the back-off anew
 SETTLE_NS = NS_PER_S  # joins are never acknowledged: an answer asked for this long after one is sure to reach it
-GIVE_UP_NS = 10 * NS_PER_S  # how long trades are held back for a REST answer
+GIVE_UP_S = 10.0  # how long trades are held back for a REST answer
 STREAM_LAG_S = 3.0  # the stream may bring a trade this much later than REST
 LAGGING_TRIES = 4
 REQUESTS_AT_ONCE = 4
@@ -49,6 +49,7 @@ class Source:
         stream: bool,
         poll_s: float,
         silence_s: float,
+        give_up_s: float = GIVE_UP_S,
         random: Callable[[], float],
         write: Write,
         say: Say,
@@ -60,6 +61,7 @@ class Source:
         self._with_stream = stream
         self._poll_s = poll_s
         self._silence_ns = int(silence_s * NS_PER_S)
+        self._give_up_ns = int(give_up_s * NS_PER_S)
         self._random = random
         self._write = write
         self._say = say
@@ -197,7 +199,7 @@ class Source:
     # --- the seam between tape, REST and stream ------------------------------------------------------
 
     async def _sew(self, pair: PairFeed, joined_ns: int | None) -> None:
-        """Asks until the pair is settled; holds trades back no longer than GIVE_UP_NS."""
+        """Asks until the pair is settled; holds trades back no longer than `give_up_s`."""
         attempt = 0
         begun_ns = self._clock.monotonic_ns()
         while True:
@@ -216,7 +218,7 @@ class Source:
                 self._tell(pair.rules.pair, error)
                 delay_s = BACKOFF_MAX_S
             waited_ns = self._clock.monotonic_ns() - begun_ns + int(delay_s * NS_PER_S)
-            if not pair.live and pair.streaming and waited_ns > GIVE_UP_NS:
+            if not pair.live and pair.streaming and waited_ns > self._give_up_ns:
                 self._say(
                     "warn",
                     "REST does not answer: going on with the stream, what came before is a hole",

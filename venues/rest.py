@@ -207,7 +207,15 @@ def new_session() -> requests.Session:
     session.trust_env = False
     session.headers.update({"User-Agent": AGENT, "Accept": "application/json"})
     retries = ConnectRetry(
-        total=2, connect=2, read=0, status=0, redirect=0, other=0, allowed_methods={"GET"}, backoff_factor=0.1
+        total=2,
+        connect=2,
+        read=0,
+        status=0,
+        redirect=0,
+        other=0,
+        allowed_methods={"GET"},
+        backoff_factor=0.1,
+        respect_retry_after_header=False,  # waiting is ours to do, and to tell
     )
     adapter = HTTPAdapter(max_retries=retries, pool_connections=4, pool_maxsize=1)
     session.mount("http://", adapter)

@@ -1,0 +1,384 @@
+"""The feeder's source against a hand-written CoinDCX: every trade on the tape exactly once, whatever breaks."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import pytest
+
+from bus.records import BACKFILL, CANDLE, FORMING, HOLE, PARTIAL, TRADE
+from core.clock import NS_PER_MS, NS_PER_S, LiveClock
+from core.settings_load import from_texts
+from feeder.guard import Counts
+from feeder.pair import PairFeed
+from feeder.source import Source
+from tests.protocol import coindcx_peer as fake
+from tests.protocol.coindcx_peer import PAIR, Peer
+from venues.choose import market_data
+from venues.errors import Misconfigured
+
+TRADES_PATH = "/market_data/trade_history"
+MINUTE_MS = 60_000
+
+
+class Bench:
+    """Peer, adapter and source, with the records that would be on the tape."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.clock = LiveClock()
+        self.records: list[tuple] = []
+        self.said: list[tuple[str, str, str]] = []
+        self.venue = None
+        self.pair = None
+        self.source = None
+        self._task = None
+        self.poll_s = 0.3
+        self.silence_s = 30.0
+        self.give_up_s = 10.0
+        self.stream = True
+
+    async def start(self, restored: PairFeed | None = None) -> None:
+        texts = {"VENUE": "coindcx", "VENUE_REST_URL": self.peer.rest_url, "VENUE_STREAM_URL": self.peer.stream_url}
+        self.venue = market_data(from_texts(texts), self.clock)
+        rules = self.venue.resolve(["BTC/USDT"], await self.venue.markets())[0]
+        self.pair = restored or PairFeed(0, rules, 60 * NS_PER_S, 30 * NS_PER_S, False, Counts())
+        self.source = Source(
+            self.venue,
+            [self.pair],
+            self.clock,
+            stream=self.stream,
+            poll_s=self.poll_s,
+            silence_s=self.silence_s,
+            give_up_s=self.give_up_s,
+            random=lambda: 0.0,
+            write=lambda records, received_ns: self.records.extend(records),
+            say=lambda level, text, pair: self.said.append((level, text, pair)),
+        )
+        self._task = asyncio.create_task(self.source.run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self.venue is not None:
+            self.venue.close()
+
+    async def until(self, condition: Callable[[], object], what: str = "") -> None:
+        for _ in range(2000):
+            if condition():
+                return
+            if self._task is not None and self._task.done():
+                self._task.result()
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"never came about: {what or condition}; said {self.said}; {self.kinds()}")
+
+    def of(self, kind: int) -> list[tuple]:
+        return [record for record in self.records if record[0] == kind]
+
+    def kinds(self) -> list[tuple[int, int]]:
+        """Runs of (kind, flags), for messages."""
+        runs: list[tuple[int, int]] = []
+        for record in self.records:
+            if not runs or runs[-1] != (record[0], record[2]):
+                runs.append((record[0], record[2]))
+        return runs
+
+    def taped(self) -> list[tuple[int, float, float]]:
+        return [(record[4] // NS_PER_MS, record[6], record[7]) for record in self.of(TRADE)]
+
+    def truth(self, since: int = 0) -> list[tuple[int, float, float]]:
+        return [(t, p, q) for t, p, q, _ in self.peer.trades[since:]]
+
+    def now_ms(self) -> int:
+        return self.clock.wall_ns() // NS_PER_MS
+
+    async def trades(self, count: int, price: float = 81_000.0) -> None:
+        """Several happen now, half of them alike to the millisecond."""
+        at_ms = self.now_ms()
+        for n in range(count):
+            await self.peer.trade(at_ms, price + (n // 2 % 3) * 0.5)
+
+    async def live(self) -> None:
+        await self.until(lambda: self.pair.live, "live")
+
+
+@pytest.fixture
+def scene():
+    """Runs a coroutine function against a fresh peer and bench."""
+
+    def run(play, **peer_options):
+        async def main() -> None:
+            async with Peer(**peer_options) as peer:
+                bench = Bench(peer)
+                try:
+                    await play(peer, bench)
+                finally:
+                    await bench.stop()
+
+        asyncio.run(main())
+
+    return run
+
+
+def old_candles(now_ms: int, count: int) -> list[dict[str, float]]:
+    start = now_ms - now_ms % MINUTE_MS
+    return [
+        dict(time=start - n * MINUTE_MS, open=80_000, high=80_010, low=79_990, close=80_005, volume=1.5)
+        for n in range(count, 1, -1)
+    ]
+
+
+def test_a_start_brings_history_the_running_minute_and_the_stream(scene):
+    async def play(peer, bench):
+        now_ms = bench.now_ms()
+        peer.older = old_candles(now_ms, 700)
+        minute_ms = now_ms - now_ms % MINUTE_MS
+        for at_ms in (minute_ms - 61_000, minute_ms - 30_000, minute_ms, minute_ms):
+            await peer.trade(min(at_ms, now_ms), 80_500.0)
+        await bench.start()
+        await bench.live()
+        await bench.trades(6)
+        await bench.until(lambda: len(bench.taped()) >= 8)
+        candles = bench.of(CANDLE)
+        assert len(candles) == 500 and not any(record[2] & FORMING for record in candles)
+        assert {b[4] - a[4] for a, b in zip(candles, candles[1:], strict=False)} == {MINUTE_MS * NS_PER_MS}
+        assert bench.taped() == bench.truth(2)
+        flags = [record[2] & BACKFILL for record in bench.of(TRADE)]
+        assert flags == [BACKFILL] * 2 + [0] * 6
+
+    scene(play)
+
+
+def test_a_running_minute_out_of_reach_comes_from_the_forming_row(scene):
+    async def play(peer, bench):
+        now_ms = bench.now_ms()
+        while now_ms % MINUTE_MS < 3_000:  # the minute must hold trades a second old
+            await asyncio.sleep(0.2)
+            now_ms = bench.now_ms()
+        peer.older = old_candles(now_ms, 50)
+        minute_ms = now_ms - now_ms % MINUTE_MS
+        for n in range(600):  # more than an answer holds
+            peer.trades.append((minute_ms + n // 10, 80_500.0 + n % 7, 0.01, False))
+        await bench.start()
+        await bench.live()
+        forming = [record for record in bench.of(CANDLE) if record[2] & FORMING]
+        assert len(forming) == 1 and forming[0][2] == FORMING | PARTIAL
+        assert forming[0][5] == 80_500.0
+        volume = forming[0][9] + sum(record[7] for record in bench.of(TRADE))
+        assert volume == pytest.approx(6.0)
+
+    scene(play)
+
+
+def test_what_a_broken_stream_missed_is_refilled_exactly_once(scene):
+    async def play(peer, bench):
+        await bench.start()
+        await bench.live()
+        await bench.trades(7)
+        await bench.until(lambda: len(bench.taped()) == 7)
+        peer.refuse_stream = True
+        await peer.cut()
+        await bench.trades(9)
+        peer.refuse_stream = False
+        await bench.until(lambda: bench.pair.live and bench.source.reconnects == 2, "again")
+        await bench.trades(5)
+        await bench.until(lambda: len(bench.taped()) >= 21)
+        await asyncio.sleep(0.2)
+        assert bench.taped() == bench.truth()
+        assert not bench.of(HOLE)
+
+    scene(play)
+
+
+def test_polling_while_the_stream_is_down_decides_like_a_stream(scene):
+    async def play(peer, bench):
+        peer.refuse_stream = True
+        await bench.start()
+        await bench.until(lambda: bench.source.feed == "poll", "polling")
+        for _ in range(4):
+            await bench.trades(3)
+            await asyncio.sleep(0.15)
+        await bench.until(lambda: len(bench.taped()) == 12)
+        assert bench.taped() == bench.truth()
+        assert all(record[2] & BACKFILL == 0 for record in bench.of(TRADE)[3:])
+        peer.refuse_stream = False
+        await bench.until(lambda: bench.pair.live, "the stream again")
+        await bench.trades(4)
+        await bench.until(lambda: len(bench.taped()) >= 16)
+        assert bench.taped() == bench.truth() and not bench.of(HOLE)
+
+    scene(play)
+
+
+def test_feed_poll_opens_no_stream(scene):
+    async def play(peer, bench):
+        bench.stream = False
+        await bench.start()
+        await bench.until(lambda: bench.source.feed == "poll")
+        await bench.trades(5)
+        await bench.until(lambda: len(bench.taped()) == 5)
+        assert bench.taped() == bench.truth() and peer.connections == 0
+
+    scene(play)
+
+
+def test_an_outage_beyond_the_answer_is_a_hole_with_a_new_history(scene):
+    async def play(peer, bench):
+        peer.older = old_candles(bench.now_ms(), 60)
+        bench.poll_s = 600.0
+        await bench.start()
+        await bench.live()
+        await bench.trades(5)
+        await bench.until(lambda: len(bench.taped()) == 5)
+        peer.refuse_stream = True
+        await peer.cut()
+        at_ms = bench.now_ms()
+        for n in range(700):
+            peer.trades.append((at_ms, 81_000 + n * 0.01, 0.01, False))
+        peer.refuse_stream = False
+        await bench.until(lambda: bench.of(HOLE) and bench.pair.live, "hole")
+        place = next(n for n, record in enumerate(bench.records) if record[0] == HOLE)
+        kinds = [record[0] for record in bench.records[place:]]
+        assert kinds[1] == CANDLE and kinds.count(HOLE) == 1
+        await bench.trades(3)
+        await bench.until(lambda: bench.taped()[-3:] == bench.truth()[-3:])
+
+    scene(play)
+
+
+def test_a_deaf_stream_that_answers_pings_is_opened_anew(scene):
+    async def play(peer, bench):
+        bench.silence_s = 0.5
+        await bench.start()
+        await bench.live()
+        await bench.trades(4)
+        await bench.until(lambda: len(bench.taped()) == 4)
+        peer.deaf = True
+        await bench.trades(5)
+        await bench.until(lambda: bench.source.reconnects == 2, "reconnect")
+        peer.deaf = False
+        await bench.until(lambda: len(bench.taped()) == 9 and bench.pair.live)
+        await bench.trades(3)
+        await bench.until(lambda: len(bench.taped()) == 12)
+        assert bench.taped() == bench.truth()
+        assert any("deaf" in text for _, text, _ in bench.said)
+
+    scene(play)
+
+
+def test_a_quiet_market_is_proven_and_causes_no_reconnect(scene):
+    async def play(peer, bench):
+        bench.silence_s = 0.3
+        await bench.trades(3)
+        await bench.start()
+        await bench.live()
+        proofs = set()
+        for _ in range(40):
+            proofs.add(bench.source.proof_ns)
+            await asyncio.sleep(0.1)
+        assert bench.source.reconnects == 1 and peer.connections == 1
+        assert len(proofs) >= 3, "REST proves the market again and again"
+
+    scene(play)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        pytest.param(fake.HTML, "web page", id="html"),
+        pytest.param(fake.HALF_JSON, "broken JSON", id="half json"),
+        pytest.param(fake.TOO_MANY, "too often", id="429"),
+        pytest.param(fake.BROKEN, "503", id="5xx"),
+        pytest.param(fake.NOTHING, "without an answer", id="nothing"),
+        pytest.param(fake.WRONG_SHAPE, "expected a list", id="wrong shape"),
+        pytest.param(fake.EMPTY_LIST, "empty list", id="empty list"),
+    ],
+)
+def test_a_bad_answer_is_one_clear_line_and_nothing_is_lost(scene, answer, words):
+    async def play(peer, bench):
+        await bench.start()
+        await bench.live()
+        await bench.trades(4)
+        await bench.until(lambda: len(bench.taped()) == 4)
+        peer.refuse_stream = True
+        await peer.cut()
+        peer.faults[TRADES_PATH] = [answer, answer]
+        await bench.trades(5)
+        peer.refuse_stream = False
+        await bench.until(lambda: not peer.faults[TRADES_PATH] and bench.pair.live, "settled")
+        await bench.trades(2)
+        await bench.until(lambda: len(bench.taped()) >= 11)
+        assert bench.taped() == bench.truth()
+        lines = [text for level, text, pair in bench.said if level == "warn" and pair == PAIR]
+        assert len(lines) == 1 and words in lines[0], bench.said
+
+    scene(play)
+
+
+def test_without_rest_the_stream_goes_on_and_the_history_follows(scene):
+    async def play(peer, bench):
+        peer.older = old_candles(bench.now_ms(), 60)
+        bench.give_up_s = 0.5
+        peer.faults[TRADES_PATH] = [fake.BROKEN] * 6
+        await bench.start()
+        await bench.until(lambda: bench.pair.streaming)
+        await bench.trades(4)
+        await bench.until(lambda: len(bench.taped()) == 4, "live without REST")
+        await bench.until(lambda: len(bench.of(CANDLE)) >= 59, "history")
+        await bench.trades(2)
+        await bench.until(lambda: len(bench.taped()) == 6)
+        assert bench.taped() == bench.truth()
+
+    scene(play)
+
+
+def test_frames_with_missing_or_extra_fields_are_counted_and_the_rest_goes_on(scene):
+    async def play(peer, bench):
+        await bench.start()
+        await bench.live()
+        await bench.trades(2)
+        for frame in (
+            '42["new-trade",{"event":"new-trade","data":"{\\"T\\":1,\\"p\\":\\"1\\"}"}]',
+            '42["new-trade",{"event":"new-trade","data":"{half"}]',
+            '42["new-trade"]',
+            '42["price-change",{"data":"{}"}]',
+            "42{}",
+            "9what",
+            "451-[]",
+        ):
+            await peer.send(frame)
+        peer.encode = lambda t, p, q, m: (
+            "42"
+            + f'["new-trade",{{"data":{{"T":"{t}","p":{p},"q":{q},"m":{str(m).lower()},"s":"BTCUSDT","new":[1]}}}}]'
+        )
+        await bench.trades(2)
+        await bench.until(lambda: len(bench.taped()) == 4)
+        assert bench.taped() == bench.truth()
+        assert sum(bench.source.notices.values()) == 7
+        assert peer.connections == 1
+
+    scene(play)
+
+
+def test_an_older_server_is_pinged_by_us(scene):
+    async def play(peer, bench):
+        await bench.start()
+        await bench.live()
+        await bench.trades(3)
+        await bench.until(lambda: len(bench.taped()) == 3)
+        assert bench.source.feed == "stream"
+
+    scene(play, version=3)
+
+
+def test_unknown_pairs_are_named_with_the_nearest(scene):
+    async def play(peer, bench):
+        texts = {"VENUE": "coindcx", "VENUE_REST_URL": peer.rest_url}
+        bench.venue = market_data(from_texts(texts), bench.clock)
+        markets = await bench.venue.markets()
+        with pytest.raises(Misconfigured, match="B-BTC_USDC is unknown .*nearest: B-BTC_USDT"):
+            bench.venue.resolve(["B-BTC_USDC"], markets)
+
+    scene(play)
