@@ -215,6 +215,8 @@ class Demo:
             m.hold = True
             m.entry, m.highest, m.opened_ms = m.price - 160.4, m.price + 20.5, self.started_ms - 272_000
             m._row(m.opened_ms, "buy", "mean_reversion", None)
+        if state == "halted":
+            self.market.entry = None
         self.ms = self.started_ms
         self._first_events()
 
@@ -275,6 +277,8 @@ class Demo:
             return
         self.ms += 200 * self.speed
         moved = m.step(self.ms)
+        if self.kind == "halted":
+            m.entry, moved = None, False
         self.number += 1
         b = m.bucket
         assert b is not None
@@ -300,7 +304,7 @@ class Demo:
         stop = m.highest * 0.995 if held else None
         unrealized = (m.price - m.entry) * QUANTITY - m.price * QUANTITY * 5e-4 if m.entry is not None else None
         wallet = 10_500 + m.realized - (m.entry * QUANTITY if m.entry is not None else 0)
-        blocked = {"warming": ["warming_up"], "halted": ["max_daily_loss", "settings_differ"]}.get(self.kind, [])
+        blocked = {"warming": ["warming_up"], "halted": ["max_daily_loss", "settings_differ_indicators"]}.get(self.kind, [])
         mode = "halted" if self.kind == "halted" else "sim"
         status = "warming_up" if self.kind == "warming" else "in_position" if held else "idle"
         told = Status(PAIR, self.number, self.ms, status, mode, m.entry, str(QUANTITY if held else 0),

@@ -41,8 +41,8 @@ function quality({ gaps, spans }) {
     const last = gaps[gaps.length - 1];
     found.push(`${gaps.length} gap${gaps.length > 1 ? "s" : ""}, last ${clock(last.time_ms)} ${last.stage ? `at ${last.stage} ` : ""}(${last.topic} ${last.first}–${last.last})`);
   }
-  if (spans.length) {
-    const last = spans[spans.length - 1];
+  const last = spans.filter((one) => one.kind !== "blocked").pop();
+  if (last) {
     found.push(`last ${last.kind} span ${clock(last.time_ms)}: ${last.why}`);
   }
   return found.length ? `Data: ${found.join("; ")}.` : "Data: no gaps, no blind spans.";

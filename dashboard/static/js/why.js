@@ -11,16 +11,27 @@ const BLOCKS = {
   halted: "halted by a limit",
   cooldown: "cooling down after the last exit",
   max_daily_loss: "MAX_DAILY_LOSS is reached",
-  max_drawdown: "MAX_DRAWDOWN_PCT is reached",
+  max_drawdown_pct: "MAX_DRAWDOWN_PCT is reached",
   max_consecutive_losses: "MAX_CONSECUTIVE_LOSSES is reached",
   max_orders_per_minute: "MAX_ORDERS_PER_MINUTE is reached",
   max_open_positions: "MAX_OPEN_POSITIONS is reached",
-  settings_differ: "a stage runs with other settings: restart it",
+  indicator_settings_differ: "indicators run with other settings: make restart STAGE=indicators",
+  journal_failing: "the trader's journal cannot be written: see its log",
+  untaped: "the tape cannot be written (disk nearly full?)",
+  market_inactive: "the venue does not trade this pair now",
+  no_market: "the market's rules are not known yet",
   below_minimum: "the wallet is too small for the venue's minimum",
   gap: "market data was missed: waiting for whole indicators",
   degraded: "indicators are silent: only the trailing stop decides",
   blind: "catching up after a restart: nothing is decided",
 };
+
+/** Words for one reason; `settings_differ_STAGE` names the stage. */
+export function reasonWords(reason) {
+  const stage = /^settings_differ_(\w+)$/.exec(reason)?.[1];
+  if (stage) return `${stage} runs with other settings: make restart STAGE=${stage}`;
+  return BLOCKS[reason] ?? words(reason);
+}
 
 export function showWhy({ tick, page, decimals }) {
   const held = tick.entry_price !== null;
@@ -33,7 +44,7 @@ export function showWhy({ tick, page, decimals }) {
   fill("blocked", `${held}${blocked.join()}`, () => {
     if (held) return [];
     if (!blocked.length) return [make("li", { class: "free" }, "Nothing else blocks an entry.")];
-    return blocked.map((reason) => make("li", {}, `Blocked: ${BLOCKS[reason] ?? words(reason)}`));
+    return blocked.map((reason) => make("li", {}, `Blocked: ${reasonWords(reason)}`));
   });
 }
 

@@ -1,0 +1,207 @@
+"""The page in a real browser: it moves, draws, asks nobody else, fits a phone, and comes back after an outage."""
+
+import asyncio
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from dashboard.listen import open_socket
+from tests.browser.demo import Demo
+
+CHROMIUM = Path("/usr/bin/chromium")
+INSTALL = "sudo apt install chromium"
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
+
+pytestmark = pytest.mark.browser
+
+
+class Site:
+    """The demonstration page in a thread of its own, on a port that it keeps over `stop` and `start`."""
+
+    def __init__(self, state: str) -> None:
+        self.demo = Demo(state=state)
+        self.port = 0
+        self.server: uvicorn.Server | None = None
+        self.thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        sock = open_socket("127.0.0.1", self.port)
+        self.port = sock.getsockname()[1]
+        self.demo.page.broadcaster.closed = False
+        self.server = uvicorn.Server(uvicorn.Config(self.demo.app(), log_config=None, timeout_graceful_shutdown=1))
+
+        async def both() -> None:
+            feeding = asyncio.create_task(self.demo.run())
+            assert self.server is not None
+            try:
+                await self.server.serve(sockets=[sock])
+            finally:
+                feeding.cancel()
+
+        self.thread = threading.Thread(target=lambda: asyncio.run(both()), daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        assert self.server is not None and self.thread is not None
+        self.server.should_exit = True
+        self.demo.page.broadcaster.closed = True
+        self.thread.join(timeout=20)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    """Debian's chromium under Playwright; where it is missing the tests are skipped, on CI they fail."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        sync_playwright = None
+    missing = "" if sync_playwright else "playwright is not installed"
+    if not CHROMIUM.exists():
+        missing = f"no browser at {CHROMIUM}: {INSTALL}"
+    if missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(
+            executable_path=str(CHROMIUM),
+            args=["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
+        )
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    made = Site(getattr(request, "param", "position"))
+    made.start()
+    yield made
+    if made.thread is not None and made.thread.is_alive():
+        made.stop()
+
+
+class Visit:
+    """One opened page with everything that it said and asked for."""
+
+    def __init__(self, browser, site: Site, size: dict[str, int], scheme: str = "dark") -> None:  # type: ignore[no-untyped-def]
+        self.context = browser.new_context(viewport=size, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(site.url)
+        self.wait("document.querySelector('#price').textContent !== '–'")
+
+    def wait(self, condition: str, seconds: float = 30.0) -> None:
+        """Waits for a condition in JavaScript; the page's own policy forbids Playwright's way, which is eval."""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < end, f"not within {seconds:g} s: {condition}; the page said {self.said}"
+            time.sleep(0.05)
+
+    def moves(self) -> None:
+        """Waits until the price is another."""
+        self.wait(f"document.querySelector('#price').textContent !== {json.dumps(self.text('#price'))}")
+
+    def text(self, selector: str) -> str:
+        return str(self.page.text_content(selector)).strip()
+
+
+@pytest.fixture
+def visit(browser, site: Site) -> Iterator[Visit]:  # type: ignore[no-untyped-def]
+    made = Visit(browser, site, DESK)
+    yield made
+    made.context.close()
+
+
+def test_the_page_lives(visit: Visit, site: Site) -> None:
+    page = visit.page
+    visit.moves()
+    page.wait_for_selector("#chart canvas")
+    visit.wait("document.querySelector('#chart-veil').hidden")
+    page.wait_for_selector("#stages tr[data-alive=yes]")
+    page.wait_for_selector("#trades tr")
+    page.wait_for_selector("#events li")
+    assert visit.text("#mode-word") == "SIM"
+    assert visit.text("#status") == "In position"
+    assert visit.text("#unrealised")[0] in "+−0", "gain and loss carry a sign, not colour alone"
+    assert visit.text("#link-text") == "live"
+    assert "BTC/USDT SIM" in page.title() and visit.text("#key-stop") != "–"
+    assert page.locator("#stages tr").count() == 5
+    assert visit.said == [], "nothing on the console, the content policy included"
+    assert visit.asked and all(url.startswith(site.url) for url in visit.asked)
+    assert "TradingView" in visit.text("footer")
+    assert page.locator("#tv-attr-logo").count() == 1
+
+
+@pytest.mark.parametrize("site", ["position", "halted", "many", "warming"], indirect=True)
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_a_phone_needs_no_sideways_scrolling(browser, site: Site, scheme: str) -> None:  # type: ignore[no-untyped-def]
+    visit = Visit(browser, site, PHONE, scheme)
+    visit.page.wait_for_selector("#stages tr[data-alive=yes]")
+    widths = visit.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    wider = visit.page.evaluate(
+        "[...document.querySelectorAll('main *')].filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1"
+        " && getComputedStyle(e).overflowX === 'auto').map(e => e.className)"
+    )
+    assert widths[0] <= widths[1], widths
+    assert wider == [], "no panel scrolls sideways either"
+    assert visit.said == []
+    visit.context.close()
+
+
+@pytest.mark.parametrize("site", ["halted"], indirect=True)
+def test_what_is_wrong_is_said_in_words(visit: Visit) -> None:
+    visit.page.wait_for_selector("#notices p")
+    said = visit.text("#notices")
+    assert "indicators runs with other settings" in said and "make restart STAGE=indicators" in said
+    assert "Trading is halted" in said
+    assert visit.text("#mode-word") == "HALTED"
+    visit.page.wait_for_selector("#blocked li")
+    assert "MAX_DAILY_LOSS is reached" in visit.text("#blocked")
+    visit.wait("document.querySelector('#data-quality').textContent.includes('1 gap')")
+    visit.page.click("[data-filter=warnings]")
+    levels = set(visit.page.eval_on_selector_all("#events li", "rows => rows.map(row => row.dataset.level)"))
+    assert levels == {"halt", "warn"}
+
+
+def test_text_of_an_event_never_becomes_markup(visit: Visit, site: Site) -> None:
+    from bus.messages import Event
+
+    evil = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    now = site.demo.clock.wall_ms()
+    site.demo.page.state.fold_event(Event("trader", "warn", evil, now))
+    visit.wait("document.querySelector('#events').textContent.includes('onerror')")
+    assert visit.page.locator("#events img, #events script").count() == 0
+
+
+def test_a_lost_link_is_told_and_comes_back_by_itself(visit: Visit, site: Site) -> None:
+    site.stop()
+    visit.wait("document.body.dataset.link === 'lost'")
+    assert "Connection to the bot lost" in visit.text("#notices")
+    site.start()
+    visit.wait("document.body.dataset.link === 'open'")
+    visit.wait("document.querySelector('#notices').textContent === ''")
+    visit.moves()
+
+
+@pytest.mark.parametrize("site", ["many"], indirect=True)
+def test_another_pair_can_be_chosen(visit: Visit) -> None:
+    visit.page.wait_for_selector("#pair-select:not([hidden])")
+    visit.page.select_option("#pair-select", "B-ETH_USDT")
+    visit.wait("document.title.includes('ETH/USDT')")
+    assert visit.page.url.endswith("?pair=B-ETH_USDT")
+    assert visit.text("#price") == "–"
