@@ -47,19 +47,12 @@ def trade_frames(rules: Rules, trades: Trades) -> list[str]:
 
 
 class Stream:
-    """All sockets of the face. `timing` can be shortened by tests: (ping interval, ping time-out) in seconds."""
+    """All sockets of the face."""
 
-    def __init__(
-        self,
-        market: Market,
-        hub: Hub,
-        log: logging.Logger,
-        timing: tuple[float, float] = (PING_INTERVAL_MS / 1000.0, PING_TIMEOUT_MS / 1000.0),
-    ) -> None:
+    def __init__(self, market: Market, hub: Hub, log: logging.Logger) -> None:
         self._channels = {f"{pair}@trades": pair for pair in market.rules}
         self._hub = hub
         self._log = log
-        self._ping_s, self._timeout_s = timing
         self._numbers = itertools.count(1)
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -70,7 +63,8 @@ class Stream:
         await _Socket(self, websocket, session, next(self._numbers)).run()
 
     def ping_s(self) -> tuple[float, float]:
-        return self._ping_s, self._timeout_s
+        """(ping interval, ping time-out) in seconds."""
+        return PING_INTERVAL_MS / 1000.0, PING_TIMEOUT_MS / 1000.0
 
     def join(self, channel: str, client: Client) -> None:
         if channel in self._channels:

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bus.messages import Market, Start
+from bus.records import BACKFILL, LATE, RECORD, TRADE
+from bus.tape import TapeWriter
 from core.clock import ManualClock
 from core.errors import MisconfiguredError
 from sandbox.clock import RealClock, TapeClock
@@ -218,3 +221,63 @@ def test_a_damaged_world_file_is_named(tmp_path: Path) -> None:
 def test_arrays_are_whole_numbers(tmp_path: Path) -> None:
     trades = read_recording(written(tmp_path, "ts_ms,price,qty,side\n1,2,3,buy\n"), PAIR).trades
     assert {column.dtype for column in trades[:3]} == {np.dtype(np.int64)}
+
+
+def our_tape(folder: Path, pairs: list[str]) -> TapeWriter:
+    writer = TapeWriter(folder, ManualClock(), "b" * 36)
+    writer.open()
+    markets = [Market(pair, "BTC", "USDT", "0.01", "0.00001", "0.00001", "5") for pair in pairs]
+    writer.start(Start("coindcx", "sim-x", markets, "5", "5", False, 1))
+    return writer
+
+
+def records(rows: list[tuple[int, int, float, float, int, int]]) -> np.ndarray:
+    """Rows of (pair, ms, price, quantity, side, flags)."""
+    made = np.zeros(len(rows), RECORD)
+    for record, (pair, ms, price, quantity, side, flags) in zip(made, rows, strict=True):
+        record["kind"], record["pair"], record["exchange_ns"] = TRADE, pair, ms * 1_000_000 + 5
+        record["price"], record["quantity"], record["side"], record["flags"] = price, quantity, side, flags
+    return made
+
+
+def test_a_tape_of_ours_is_played(tmp_path: Path) -> None:
+    writer = our_tape(tmp_path, ["B-ETH_USDT", PAIR])
+    writer.append(records([(1, 10, 81000.25, 0.00002, 1, 0), (0, 11, 3000.0, 1.0, 1, 0), (1, 12, 81000.5, 1.5, 2, 0)]))
+    writer.append(records([(1, 11, 80000.0, 1.0, 2, LATE), (1, 12, 81000.5, 1.5, 2, BACKFILL)]))
+    writer.close()
+    segment = next(tmp_path.glob("*/*.tape"))
+    with segment.open("ab") as file:
+        file.write(b"half a record")
+    for path in (tmp_path, segment.parent, segment):
+        recording = read_recording(path, PAIR)
+        assert recording.trades.ts_ms.tolist() == [10, 12, 12]
+        assert (recording.price_digits, recording.quantity_digits) == (2, 5)
+        assert recording.trades.ticks.tolist() == [8_100_025, 8_100_050, 8_100_050]
+        assert recording.trades.units.tolist() == [2, 150_000, 150_000]
+        assert recording.trades.sell.tolist() == [False, True, True]
+
+
+def test_the_only_pair_of_a_tape_is_played_under_any_name(tmp_path: Path) -> None:
+    writer = our_tape(tmp_path, ["XBTUSD"])
+    writer.append(records([(0, 10, 1.0, 1.0, 1, 0)]))
+    writer.close()
+    assert len(read_recording(tmp_path, PAIR).trades) == 1
+
+
+def test_a_tape_without_the_pair_names_those_it_has(tmp_path: Path) -> None:
+    our_tape(tmp_path, ["B-ETH_USDT", "B-SOL_USDT"]).close()
+    with pytest.raises(MisconfiguredError, match="B-ETH_USDT, B-SOL_USDT"):
+        read_recording(tmp_path, PAIR)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 200, b"SCLPTAPE" + b"\0" * 100, b"SCLPTAPE\1\0\0\0" + b"\0" * 100])
+def test_a_file_that_is_no_tape_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.tape"
+    path.write_bytes(content)
+    with pytest.raises(MisconfiguredError, match="SANDBOX_TAPE"):
+        read_recording(path, PAIR)
+
+
+def test_an_empty_folder_is_no_tape(tmp_path: Path) -> None:
+    with pytest.raises(MisconfiguredError, match="no tape"):
+        read_recording(tmp_path, PAIR)
