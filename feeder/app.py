@@ -150,7 +150,9 @@ class Feeder:
                 return await self.venue.markets()
             except Retry as error:
                 delay_s = error.retry_after_s if isinstance(error, RateLimited) else backoff_s(attempt, random.random())
-                self.say("warn", f"{error}; the market list is asked for again in {delay_s:.1f} s")
+                # The sandbox may be starting beside us: that is no cause for alarm yet.
+                level = "warn" if attempt >= 2 else "info"
+                self.say(level, f"{error}; the market list is asked for again in {delay_s:.1f} s")
                 attempt += 1
                 await asyncio.sleep(delay_s)
 

@@ -253,7 +253,7 @@ def _cause(error: BaseException) -> str:
     if "connect timeout" in text.lower() or "ConnectTimeout" in type(error).__name__:
         return "the connection did not come about"
     if "Read timed out" in text:
-        return "nothing was read"
+        return "no answer in time"
     return text[-160:] or type(error).__name__
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -125,7 +126,7 @@ def scene():
 def old_candles(now_ms: int, count: int) -> list[dict[str, float]]:
     start = now_ms - now_ms % MINUTE_MS
     return [
-        dict(time=start - n * MINUTE_MS, open=80_000, high=80_010, low=79_990, close=80_005, volume=1.5)
+        {"time": start - n * MINUTE_MS, "open": 80_000, "high": 80_010, "low": 79_990, "close": 80_005, "volume": 1.5}
         for n in range(count, 1, -1)
     ]
 
@@ -143,7 +144,7 @@ def test_a_start_brings_history_the_running_minute_and_the_stream(scene):
         await bench.until(lambda: len(bench.taped()) >= 8)
         candles = bench.of(CANDLE)
         assert len(candles) == 500 and not any(record[2] & FORMING for record in candles)
-        assert {b[4] - a[4] for a, b in zip(candles, candles[1:], strict=False)} == {MINUTE_MS * NS_PER_MS}
+        assert {b[4] - a[4] for a, b in pairwise(candles)} == {MINUTE_MS * NS_PER_MS}
         assert bench.taped() == bench.truth(2)
         flags = [record[2] & BACKFILL for record in bench.of(TRADE)]
         assert flags == [BACKFILL] * 2 + [0] * 6
@@ -378,7 +379,7 @@ def test_unknown_pairs_are_named_with_the_nearest(scene):
         texts = {"VENUE": "coindcx", "VENUE_REST_URL": peer.rest_url}
         bench.venue = market_data(from_texts(texts), bench.clock)
         markets = await bench.venue.markets()
-        with pytest.raises(Misconfigured, match="B-BTC_USDC is unknown .*nearest: B-BTC_USDT"):
+        with pytest.raises(Misconfigured, match=r"B-BTC_USDC is unknown .*nearest: B-BTC_USDT"):
             bench.venue.resolve(["B-BTC_USDC"], markets)
 
     scene(play)

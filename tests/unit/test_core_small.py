@@ -115,7 +115,7 @@ def test_the_run_folder_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
-    with pytest.raises(MisconfiguredError, match="too long for a socket.*VAR_DIR"):
+    with pytest.raises(MisconfiguredError, match=r"too long for a socket.*VAR_DIR"):
         paths.run_dir(tmp_path / ("x" * 100))
 
 

@@ -12,7 +12,7 @@ from core import settings_load
 from core.errors import MisconfiguredError
 from core.paths import ROOT
 from core.settings import Settings, indicator_hash, shared_hash
-from core.settings_load import apply, applied, changed, for_stage, from_texts, load, var_dir_only
+from core.settings_load import applied, apply, changed, for_stage, from_texts, load, var_dir_only
 from core.settings_parse import Secret
 from core.settings_table import SETTINGS
 
