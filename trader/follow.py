@@ -178,9 +178,11 @@ class Follow:
     # --- raw trades ---------------------------------------------------------------------------------
 
     def raw_joined(self, epoch: int, next_number: int, now_ns: int) -> None:
-        """Raw trades go on at `next_number` of tape `epoch`."""
-        self._raw.clear()
-        self._raw_epoch, self._raw_last = epoch, next_number - 1
+        """Raw trades go on after `next_number` - 1 of tape `epoch` (the feeder may know only where its tape begins)."""
+        if epoch != self._raw_epoch:
+            self._raw.clear()
+            self._raw_epoch, self._raw_last = epoch, -1
+        self._raw_last = max(self._raw_last, next_number - 1)
         self._watch(now_ns)
 
     def raw_frame(self, frame: Frame, now_ns: int) -> None:

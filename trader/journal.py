@@ -25,7 +25,7 @@ from core.errors import BotError, MisconfiguredError
 SCHEMA = 1
 MAX_WAITING = 200_000  # entries kept in memory while the disk refuses them
 RETRY_SECONDS = 1.0
-BUSY_MS = 2_000
+BUSY_MS = 1_000
 REPLAY_ROWS = 8_000
 _CACHE_KB = 512
 
@@ -166,7 +166,7 @@ class Journal:
     def _write(self) -> None:
         try:
             self._write_until_closed()
-        except Exception as error:  # handed to the stage's thread, which raises it
+        except Exception as error:  # noqa: BLE001 (the stage's thread raises it)
             self._crash = error
             self._on_trouble(f"the journal's writer died: {error!r}")
 

@@ -1,0 +1,201 @@
+"""The journal: what is appended is on the disk before it is shown, in order, for ever; trouble loses nothing."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bus.messages import At, StateEvent, TraderEvent
+from core.errors import MisconfiguredError
+from core.paths import ROOT
+from trader.journal import Committed, Journal, epoch_of
+
+
+class Box:
+    """Collects what the writer's thread says."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.trouble: list[str] = []
+        self._changed = threading.Condition()
+
+    def committed(self, committed: Committed) -> None:
+        with self._changed:
+            self.numbers += [entry.number for entry in committed.entries]
+            self._changed.notify_all()
+
+    def failed(self, why: str) -> None:
+        with self._changed:
+            self.trouble.append(why)
+            self._changed.notify_all()
+
+    def wait(self, until: Callable[["Box"], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: until(self), timeout=20)
+
+
+def event(number: int) -> TraderEvent:
+    return StateEvent(At(7, number, 1000 * number), "active", "test", "", f"c{number}")
+
+
+def open_journal(path: Path) -> tuple[Journal, Box]:
+    box = Box()
+    journal = Journal(path, box.committed, box.failed)
+    journal.open(0)
+    return journal, box
+
+
+def test_a_new_journal_has_an_id_and_no_state(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db", lambda c: None, lambda w: None)
+    found = journal.open(5)
+    journal.close()
+    assert (found.number, found.state) == (0, None)
+    assert 0 < epoch_of(found.journal_id) < 1 << 62
+    again = Journal(tmp_path / "journal.db", lambda c: None, lambda w: None)
+    assert again.open(6).journal_id == found.journal_id
+    again.close()
+
+
+def test_entries_come_back_in_order_with_the_latest_state(tmp_path: Path) -> None:
+    journal, box = open_journal(tmp_path / "journal.db")
+    for number in range(1, 51):
+        journal.append([event(number)], f"state {number}".encode())
+    journal.append([], b"a later state")
+    assert journal.close()
+    assert box.numbers == list(range(1, 51))
+    journal = Journal(tmp_path / "journal.db", box.committed, box.failed)
+    found = journal.open(0)
+    assert (found.number, found.state) == (50, b"a later state")
+    assert [entry.number for entry in journal.entries(48)] == [48, 49, 50]
+    assert journal.entries(50)[0].event == event(50)
+    journal.append([event(51)], b"x")
+    journal.close()
+    assert box.numbers[-1] == 51
+
+
+def test_the_schema_refuses_to_change_or_delete_entries(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path / "journal.db")
+    journal.append([event(1)], b"s")
+    journal.close()
+    database = sqlite3.connect(tmp_path / "journal.db")
+    for statement in ("DELETE FROM entries", "UPDATE entries SET record = 9"):
+        with pytest.raises(sqlite3.IntegrityError, match="journal entries"):
+            database.execute(statement)
+    assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    database.close()
+
+
+def test_a_locked_journal_says_so_keeps_everything_and_goes_on(tmp_path: Path) -> None:
+    journal, box = open_journal(tmp_path / "journal.db")
+    journal.append([event(1)], b"1")
+    box.wait(lambda b: b.numbers == [1])
+    other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    journal.append([event(2)], b"2")
+    box.wait(lambda b: bool(b.trouble))
+    assert "locked" in box.trouble[0]
+    journal.append([event(3)], b"3")
+    other.execute("ROLLBACK")
+    other.close()
+    box.wait(lambda b: b.numbers == [1, 2, 3])
+    box.wait(lambda b: b.trouble[-1] == "")
+    assert journal.close()
+
+
+def test_a_full_disk_says_so_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's own limit on the number of pages stands for the full disk."""
+    from trader import journal as module
+
+    full = threading.Event()
+    full.set()
+    connect = module._connect
+
+    def limited(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.execute(f"PRAGMA max_page_count={'1' if full.is_set() else '100000'}")
+        return connection
+
+    journal, box = open_journal(tmp_path / "journal.db")
+    monkeypatch.setattr(module, "_connect", limited)
+    for number in range(1, 400):
+        journal.append([event(number)], b"state" * 100)
+    box.wait(lambda b: bool(b.trouble))
+    assert "full" in box.trouble[0]
+    full.clear()
+    box.wait(lambda b: len(b.numbers) == 399)
+    assert journal.close()
+    assert box.numbers == list(range(1, 400))
+
+
+@pytest.mark.parametrize("damage", ["garbage", "newer", "no state", "torn state", "folder"])
+def test_a_journal_that_is_no_use_is_named_with_the_next_step(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "journal.db"
+    if damage == "garbage":
+        path.write_bytes(b"this is no database, but it is long enough to look like one" * 100)
+    elif damage == "folder":
+        path.mkdir()
+    else:
+        journal, _ = open_journal(path)
+        journal.append([event(1)], b"s")
+        journal.close()
+        database = sqlite3.connect(path, isolation_level=None)
+        if damage == "newer":
+            database.execute("PRAGMA user_version=99")
+        elif damage == "no state":
+            database.execute("DELETE FROM state")
+        else:
+            database.execute("UPDATE state SET number = 7")
+        database.close()
+    with pytest.raises(MisconfiguredError) as refused:
+        Journal(path, lambda c: None, lambda w: None).open(0)
+    assert "journal" in str(refused.value)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from bus.messages import At, StateEvent
+from trader.journal import Journal
+
+def said(committed):
+    print(committed.entries[-1].number, flush=True)
+
+journal = Journal(Path(sys.argv[1]), said, lambda why: None)
+number = journal.open(0).number
+while True:
+    events = [StateEvent(At(7, n, n), "active", "test", "", "") for n in (number + 1, number + 2)]
+    number += 2
+    journal.append(events, str(number).encode())
+    if number % 20 == 0:
+        import time
+        time.sleep(0.01)
+"""
+
+
+def test_a_kill_at_any_moment_loses_only_what_was_not_committed(tmp_path: Path) -> None:
+    """Killed with -9 while it writes: entries 1..n are there, the state is that after n, what was said holds."""
+    said = 0
+    for kills in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "journal.db")], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            said = int(line)
+            if said > 60 * (kills + 1):
+                break
+        writer.kill()
+        rest = writer.stdout.read().split()
+        writer.stdout.close()
+        writer.wait()
+        said = int(rest[-1]) if rest else said
+        journal = Journal(tmp_path / "journal.db", lambda c: None, lambda w: None)
+        found = journal.open(0)
+        assert found.number >= said
+        assert found.state == str(found.number).encode()
+        assert [entry.number for entry in journal.entries()] == list(range(1, found.number + 1))
+        journal.close()
