@@ -304,7 +304,9 @@ class Demo:
         stop = m.highest * 0.995 if held else None
         unrealized = (m.price - m.entry) * QUANTITY - m.price * QUANTITY * 5e-4 if m.entry is not None else None
         wallet = 10_500 + m.realized - (m.entry * QUANTITY if m.entry is not None else 0)
-        blocked = {"warming": ["warming_up"], "halted": ["max_daily_loss", "settings_differ_indicators"]}.get(self.kind, [])
+        blocked = {"warming": ["warming_up"], "halted": ["max_daily_loss", "settings_differ_indicators"]}.get(
+            self.kind, []
+        )
         mode = "halted" if self.kind == "halted" else "sim"
         status = "warming_up" if self.kind == "warming" else "in_position" if held else "idle"
         told = Status(PAIR, self.number, self.ms, status, mode, m.entry, str(QUANTITY if held else 0),

@@ -205,3 +205,56 @@ def test_another_pair_can_be_chosen(visit: Visit) -> None:
     visit.wait("document.title.includes('ETH/USDT')")
     assert visit.page.url.endswith("?pair=B-ETH_USDT")
     assert visit.text("#price") == "–"
+
+
+WORDS = [
+    ("fixed(67123.456, 2)", "67,123.46"),
+    ("fixed(null, 2)", "–"),
+    ("fixed(-0.5, 1)", "−0.5"),
+    ("signed(12.345, 2)", "+12.35"),
+    ("signed(-12.3, 2)", "−12.30"),
+    ("signed(-0.001, 2)", "0.00"),
+    ("signed(undefined, 2)", "–"),
+    ("side(0)", "flat"),
+    ("side(-3)", "down"),
+    ("percent(0.5)", "+0.50 %"),
+    ("quantity(0.14625)", "0.14625"),
+    ("quantity(1e-8)", "0.00000001"),
+    ("latency(0)", "–"),
+    ("latency(80.4)", "80 µs"),
+    ("latency(1500)", "1.5 ms"),
+    ("latency(317000)", "317 ms"),
+    ("latency(2.5e6)", "2.5 s"),
+    ("span(400)", "0.4 s"),
+    ("span(48000)", "48 s"),
+    ("span(192000)", "3 m 12 s"),
+    ("span(7500000)", "2 h 5 m"),
+    ("span(300000000)", "3 d 11 h"),
+    ("words('mean_reversion')", "mean reversion"),
+    ("split('B-BTC_USDT')", ["BTC", "USDT"]),
+    ("split('ETH/INR')", ["ETH", "INR"]),
+    ("split('SOLUSDT')", ["SOL", "USDT"]),
+    ("split('WEIRD')", ["WEIRD", ""]),
+    ("decimalsOf([{open: 1.5, high: 2.25, low: 1, close: 1.125}])", 3),
+    ("decimalsOf([{open: 1e-7, high: 1, low: 1, close: 1}])", 7),
+]
+
+
+def test_numbers_and_times_in_words(visit: Visit) -> None:
+    for expression, expected in WORDS:
+        found = visit.page.evaluate(f"import('/static/js/format.js').then(f => f.{expression})")
+        assert found == expected, expression
+
+
+def test_rows_of_the_ledger_become_round_trips(visit: Visit) -> None:
+    rows = [
+        {"id": 1, "pair": "A", "action": "sell"},  # its entry is older than what was asked for
+        {"id": 2, "pair": "A", "action": "buy"},
+        {"id": 3, "pair": "B", "action": "buy"},
+        {"id": 4, "pair": "A", "action": "sell"},
+    ]
+    found = visit.page.evaluate(
+        "rows => import('/static/js/trades.js').then(t => t.rounds(rows).map(r => [r.buy?.id ?? 0, r.sell?.id ?? 0]))",
+        rows,
+    )
+    assert found == [[3, 0], [2, 4], [0, 1]], "newest first, each pair by itself"

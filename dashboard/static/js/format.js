@@ -43,11 +43,10 @@ export function decimalsOf(candles) {
   let most = 0;
   for (const candle of candles.slice(-200)) {
     for (const value of [candle.open, candle.high, candle.low, candle.close]) {
-      const tail = String(value).split(".")[1];
-      if (tail && !tail.includes("e")) most = Math.max(most, tail.length);
+      most = Math.max(most, value.toFixed(8).replace(/0+$/, "").split(".")[1].length);
     }
   }
-  return Math.min(most, 8);
+  return most;
 }
 
 /** Decimals for a price when no candle is there to tell. */

@@ -34,10 +34,12 @@ export function showHeader(store) {
   showTitle(store);
 }
 
-function showTitle({ tick, decimals }) {
+export function showTitle({ tick, decimals, link }) {
+  if (!tick) return;
   const price = fixed(tick.price, decimals);
   const gain = tick.unrealized_pl === null ? "" : ` ${signed(tick.unrealized_pl, 2)}`;
-  document.title = `${price}${gain} · ${pairLabel(tick.pair)} ${String(tick.mode).toUpperCase()}`;
+  const away = link === "lost" ? "(no connection) " : "";
+  document.title = `${away}${price}${gain} · ${pairLabel(tick.pair)} ${String(tick.mode).toUpperCase()}`;
 }
 
 /** The dot beside the price: age of the last trade, judged by the feeder's proof of the market. Called on a timer. */

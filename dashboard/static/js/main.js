@@ -5,7 +5,7 @@ import { at, text } from "./dom.js";
 import { setUpEvents, showEvents } from "./events.js";
 import { decimalsOf, guessDecimals } from "./format.js";
 import { setUpGauges, showGauges } from "./gauges.js";
-import { showAge, showHeader, showLink, showPairs } from "./header.js";
+import { showAge, showHeader, showLink, showPairs, showTitle } from "./header.js";
 import { problems, showNotices, showStages } from "./stages.js";
 import { connect, get } from "./stream.js";
 import { showTiles } from "./tiles.js";
@@ -29,7 +29,7 @@ async function start() {
     return;
   }
   setUpGauges(store.page);
-  setUpEvents(() => showEvents(store.logs));
+  setUpEvents(() => onLogs(store.logs));
   chart = new CandleChart(store.page);
   text("zone", `(${Intl.DateTimeFormat().resolvedOptions().timeZone})`);
   const asked = new URLSearchParams(location.search).get("pair");
@@ -116,7 +116,7 @@ function onHealth(health) {
 
 function onLogs(rows) {
   store.logs = rows;
-  showEvents(rows);
+  showEvents(rows, store.page.pairs.length > 1);
 }
 
 function onLink(state, silentMs) {
@@ -127,6 +127,7 @@ function onLink(state, silentMs) {
   }
   store.link = state;
   showLink(state);
+  showTitle(store);
   showNow();
 }
 

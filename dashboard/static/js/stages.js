@@ -56,6 +56,10 @@ export function problems({ tick, health, link, lostFor }) {
     return found;
   }
   for (const { text: words_ } of health?.failing ?? []) found.push({ level: "bad", text: capital(words_) });
+  const watched = health?.stages.find((stage) => stage.name === "trader")?.alive ?? true;
+  if (!watched && tick && tick.entry_price !== null) {
+    found.push({ level: "bad", text: "The trader is down while a position is open: its stop is not watched." });
+  }
   for (const [stage, what] of Object.entries(health?.differs ?? {})) {
     const cure = what === "settings" ? `make restart STAGE=${stage}` : "make restart";
     found.push({ level: "warn", text: `${stage} runs with other ${what === "layout" ? "record layouts" : "settings"}; no entries until it is restarted: ${cure}` });

@@ -26,10 +26,11 @@ const BLOCKS = {
   blind: "catching up after a restart: nothing is decided",
 };
 
-/** Words for one reason; `settings_differ_STAGE` names the stage. */
+/** Words for one reason; those about a stage name it and the cure. */
 export function reasonWords(reason) {
-  const stage = /^settings_differ_(\w+)$/.exec(reason)?.[1];
-  if (stage) return `${stage} runs with other settings: make restart STAGE=${stage}`;
+  const [, what, stage] = /^(settings_differ|layout_differs)_(\w+)$/.exec(reason) ?? [];
+  if (what === "settings_differ") return `${stage} runs with other settings: make restart STAGE=${stage}`;
+  if (what === "layout_differs") return `${stage} is of another version: make restart`;
   return BLOCKS[reason] ?? words(reason);
 }
 
