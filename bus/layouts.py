@@ -1,10 +1,41 @@
-"""The fields of the fixed-size records as plain lists: numpy's form, without numpy.
+"""The fields of the fixed-size records as plain lists, and their codes: what can be said of them without numpy.
 
-Stages that only relay or count records, or take none, learn the layout hash here and spare the memory of numpy.
-`bus.records` makes the dtypes and explains the fields.
+Stages that only relay or count records, or take none, spare its memory. `bus.records` makes the dtypes of them.
 """
 
 import hashlib
+
+# Kinds of tape record.
+START = 1
+CANDLE = 2
+TRADE = 3
+HOLE = 4
+
+# Sides of a trade: what the taker did.
+SIDE_UNKNOWN = 0
+SIDE_BUY = 1
+SIDE_SELL = 2
+
+# Flags of a TRADE record: the feeder judges, everyone obeys.
+LATE = 1  # before the forming bucket: counted, otherwise no trade for anyone
+BACKFILL = 2  # refilled over REST after a hole: moves candles, highest and paper fills, decides nothing
+STALE = 4  # older than STALE_SECONDS when it arrived: blocks entries, never exits
+UNTAPED = 8  # not on the tape (disk nearly full): blocks entries
+
+# Flags of a CANDLE record.
+PARTIAL = 16  # its open, high, low and volume come from the venue's own row, not from all of its trades
+FORMING = 32  # the bucket still runs: later trades go on with it
+
+# Why a HOLE is there (its `reason`).
+HOLE_NO_OVERLAP = 1  # the venue's recent trades no longer reach back to the tape's end
+HOLE_TOO_LONG = 2  # more than 500 buckets are missing
+HOLE_TAIL_LOST = 3  # the end of the tape was lost (power cut, damaged file)
+
+# Reason codes that indicators writes into an UPDATE, knowing no position.
+WARM = 1  # enough closed candles for a decision
+ENTER_MEAN_REVERSION = 2  # rsi < RSI_BUY and price < bb_lower
+ENTER_CRASH_CATCH = 4  # rsi < RSI_CRASH
+EXIT_TAKE_PROFIT = 8  # rsi > RSI_SELL
 
 MAX_BATCH = 1000  # records or messages in one frame
 RECORD_SIZE = 64

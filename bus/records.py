@@ -15,50 +15,65 @@ Times are nanoseconds since 1970 UTC: `exchange_ns` by the venue's clock, `recei
 import numpy as np
 
 from bus.layouts import (
+    BACKFILL,
+    CANDLE,
     CANDLE_FIELDS,
+    ENTER_CRASH_CATCH,
+    ENTER_MEAN_REVERSION,
+    EXIT_TAKE_PROFIT,
+    FORMING,
+    HOLE,
     HOLE_FIELDS,
+    HOLE_NO_OVERLAP,
+    HOLE_TAIL_LOST,
+    HOLE_TOO_LONG,
+    LATE,
     MAX_BATCH,
+    PARTIAL,
     RECORD_FIELDS,
     RECORD_SIZE,
+    SIDE_BUY,
+    SIDE_SELL,
+    SIDE_UNKNOWN,
+    STALE,
+    START,
+    TRADE,
+    UNTAPED,
     UPDATE_FIELDS,
     UPDATE_NUMBER_OFFSET,
     UPDATE_SIZE,
+    WARM,
     layout_hash,
 )
 
-__all__ = ["MAX_BATCH", "layout_hash"]
-
-# Kinds of tape record.
-START = 1
-CANDLE = 2
-TRADE = 3
-HOLE = 4
-
-# Sides of a trade: what the taker did.
-SIDE_UNKNOWN = 0
-SIDE_BUY = 1
-SIDE_SELL = 2
-
-# Flags of a TRADE record: the feeder judges, everyone obeys.
-LATE = 1  # before the forming bucket: counted, otherwise no trade for anyone
-BACKFILL = 2  # refilled over REST after a hole: moves candles, highest and paper fills, decides nothing
-STALE = 4  # older than STALE_SECONDS when it arrived: blocks entries, never exits
-UNTAPED = 8  # not on the tape (disk nearly full): blocks entries
-
-# Flags of a CANDLE record.
-PARTIAL = 16  # its open, high, low and volume come from the venue's own row, not from all of its trades
-FORMING = 32  # the bucket still runs: later trades go on with it
-
-# Why a HOLE is there (its `reason`).
-HOLE_NO_OVERLAP = 1  # the venue's recent trades no longer reach back to the tape's end
-HOLE_TOO_LONG = 2  # more than 500 buckets are missing
-HOLE_TAIL_LOST = 3  # the end of the tape was lost (power cut, damaged file)
-
-# Reason codes that indicators writes into an UPDATE, knowing no position.
-WARM = 1  # enough closed candles for a decision
-ENTER_MEAN_REVERSION = 2  # rsi < RSI_BUY and price < bb_lower
-ENTER_CRASH_CATCH = 4  # rsi < RSI_CRASH
-EXIT_TAKE_PROFIT = 8  # rsi > RSI_SELL
+__all__ = [
+    "BACKFILL",
+    "CANDLE",
+    "CANDLE_RECORD",
+    "ENTER_CRASH_CATCH",
+    "ENTER_MEAN_REVERSION",
+    "EXIT_TAKE_PROFIT",
+    "FORMING",
+    "HOLE",
+    "HOLE_NO_OVERLAP",
+    "HOLE_RECORD",
+    "HOLE_TAIL_LOST",
+    "HOLE_TOO_LONG",
+    "LATE",
+    "MAX_BATCH",
+    "PARTIAL",
+    "RECORD",
+    "SIDE_BUY",
+    "SIDE_SELL",
+    "SIDE_UNKNOWN",
+    "STALE",
+    "START",
+    "TRADE",
+    "UNTAPED",
+    "UPDATE",
+    "WARM",
+    "layout_hash",
+]
 
 # The fields stand in `bus.layouts`.
 RECORD = np.dtype(RECORD_FIELDS)

@@ -108,6 +108,9 @@ class Follower:
         if self.latest:
             self._begin(reply.epoch, reply.last + 1 if snapshot is not None else reply.first, snapshot, out)
             self._go_live(out)
+            if self.epoch == reply.epoch:
+                # Without a snapshot, what was lost before is lost: asking again would not bring it.
+                self.next = max(self.next, reply.last + 1)
         elif snapshot is not None:
             self._begin(reply.epoch, reply.last + 1, snapshot, out)
             self._go_live(out)

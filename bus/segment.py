@@ -1,7 +1,7 @@
 """The header of a tape segment, and segment files in a folder.
 
 Fixed part, little-endian, 96 bytes: magic `SCLPTAPE`, version u32, header size u32 (a multiple of 64), layout hash u64,
-epoch i64, first number i64, created_ns i64 (wall), boot id (36 bytes ASCII), body length u32, crc32 u32 of all the rest.
+epoch i64, first number i64, created_ns i64 (wall), boot id (36 bytes ASCII), body length u32, crc32 u32 of the rest.
 Then the body, a msgpack `Start`: venue, pair table with the markets' rules, fees. Then zeros up to the header size.
 """
 

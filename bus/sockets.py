@@ -24,26 +24,29 @@ Socket = zmq.Socket[bytes]
 
 def data_out(run_dir: Path, stage: str) -> Socket:
     """The PUB socket of a stage, bound to STAGE.pub."""
+    path = _path(run_dir, stage, "pub")
     socket = _make(zmq.PUB)
     socket.setsockopt(zmq.SNDHWM, DATA_HIGH_WATER)
-    return _bound(socket, run_dir / f"{stage}.pub")
+    return _bound(socket, path)
 
 
 def data_in(run_dir: Path, peer: str, topics: Sequence[str]) -> Socket:
     """A SUB socket that follows topics of a peer; the peer need not be there yet."""
+    path = _path(run_dir, peer, "pub")
     socket = _make(zmq.SUB)
     socket.setsockopt(zmq.RCVHWM, DATA_HIGH_WATER)
     for topic in topics:
         socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
-    return _connected(socket, run_dir / f"{peer}.pub")
+    return _connected(socket, path)
 
 
 def answers_out(run_dir: Path, stage: str) -> Socket:
     """The ROUTER socket of a stage, bound to STAGE.ctl: snapshots, replays, control."""
+    path = _path(run_dir, stage, "ctl")
     socket = _make(zmq.ROUTER)
     socket.setsockopt(zmq.SNDHWM, ANSWER_HIGH_WATER)
     socket.setsockopt(zmq.RCVHWM, ANSWER_HIGH_WATER)
-    return _bound(socket, run_dir / f"{stage}.ctl")
+    return _bound(socket, path)
 
 
 def requests_to(run_dir: Path, peer: str) -> Socket:
@@ -51,11 +54,12 @@ def requests_to(run_dir: Path, peer: str) -> Socket:
 
     It takes a request only while connected: one that waited for a restart would be answered long after it mattered.
     """
+    path = _path(run_dir, peer, "ctl")
     socket = _make(zmq.DEALER)
     socket.setsockopt(zmq.SNDHWM, ANSWER_HIGH_WATER)
     socket.setsockopt(zmq.RCVHWM, ANSWER_HIGH_WATER)
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    return _connected(socket, run_dir / f"{peer}.ctl")
+    return _connected(socket, path)
 
 
 def receive(socket: Socket) -> list[bytes] | None:
@@ -106,7 +110,6 @@ def _make(kind: int) -> Socket:
 
 
 def _bound(socket: Socket, path: Path) -> Socket:
-    _check_length(path)
     with contextlib.suppress(FileNotFoundError):
         # Left by a stage that was killed; the stage's lock says that nobody listens there any more.
         path.unlink()
@@ -121,11 +124,12 @@ def _bound(socket: Socket, path: Path) -> Socket:
 
 
 def _connected(socket: Socket, path: Path) -> Socket:
-    _check_length(path)
     socket.connect(f"ipc://{path}")
     return socket
 
 
-def _check_length(path: Path) -> None:
+def _path(run_dir: Path, stage: str, ending: str) -> Path:
+    path = run_dir / f"{stage}.{ending}"
     if len(bytes(path)) > SOCKET_PATH_MAX:
         raise MisconfiguredError(f"the path {path} is too long for a socket: set VAR_DIR to a shorter absolute path")
+    return path

@@ -1,7 +1,7 @@
 """The tape: every record of the market in order, on disk, numbered from 0 for the whole epoch.
 
-Folder: `tape/EPOCH/NNNNNNNNNNNNNNNNNNNN.tape`, one file a segment, named for the number of its first record. A segment is
-a header (`bus.segment`) and then 64-byte records. The writer appends with plain writes: what it wrote is in the page
+Folder: `tape/EPOCH/NNNNNNNNNNNNNNNNNNNN.tape`, one file a segment, named for the number of its first record. A segment
+is a header (`bus.segment`) and then 64-byte records. The writer appends with plain writes: what it wrote is in the page
 cache, so it survives the death of the process, not that of the machine. Hence the epoch goes on only while the machine
 stays up and the last segment is whole; a half record at its end is cut off.
 

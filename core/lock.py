@@ -129,6 +129,6 @@ def holder(run_dir: Path, stage: str) -> int | None:
 
 
 def _pid_in(fd: int) -> int:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, IndexError):  # empty while a start writes it
         return int(os.pread(fd, 32, 0).split()[0])
     return 0

@@ -62,9 +62,15 @@ def _strategy(settings: Settings) -> list[Problem]:
 
 def _listening(settings: Settings) -> list[Problem]:
     found: list[Problem] = []
-    if not is_loopback(settings.host) and not settings.dashboard_password:
-        text = f"HOST={settings.host} is beyond this machine and needs DASHBOARD_PASSWORD: set it, or HOST=127.0.0.1"
-        found.append((("HOST", "DASHBOARD_PASSWORD"), text))
+    if not is_loopback(settings.host):
+        text = (
+            f"HOST={settings.host} is beyond this machine and needs DASHBOARD_PASSWORD, but login is not in this"
+            f" release: set HOST=127.0.0.1 and come from elsewhere by ssh -L {settings.port}:127.0.0.1:{settings.port}"
+        )
+        found.append((("HOST",), text))
+    if settings.dashboard_password:
+        text = "DASHBOARD_PASSWORD is set, but login is not in this release and nobody would be asked: remove it"
+        found.append((("DASHBOARD_PASSWORD",), text))
     if settings.venue == "sandbox" and settings.port == settings.sandbox_port:
         found.append((("PORT", "SANDBOX_PORT"), f"PORT={settings.port} and SANDBOX_PORT are the same: choose two"))
     return found

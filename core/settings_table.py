@@ -333,7 +333,7 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "HOST",
                 "127.0.0.1",
                 parse.host,
-                "an IP address or host name; beyond this machine only with DASHBOARD_PASSWORD",
+                "an IP address or host name of this machine alone (login is not in this release)",
                 "where the page listens",
                 DASHBOARD,
             ),
@@ -348,7 +348,7 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             ),
             _secret(
                 "DASHBOARD_PASSWORD",
-                "asks for a login; without it the page can only be read, and only from this machine",
+                "asks for a login (not in this release); without it the page can only be read, from this machine",
                 DASHBOARD,
             ),
             _secret("DASHBOARD_TOKEN", "for programs: Authorization: Bearer TOKEN", DASHBOARD),

@@ -167,8 +167,8 @@ def test_the_widest_band_that_a_price_can_reach_is_allowed() -> None:
     assert load({"BB_PERIOD": "6", "BB_STDDEV": "2.2360"}, NO_FILE).bb_stddev == 2.2360
 
 
-def test_a_host_beyond_loopback_is_allowed_with_a_password() -> None:
-    assert load({"HOST": "0.0.0.0", "DASHBOARD_PASSWORD": "correct horse"}, NO_FILE).host == "0.0.0.0"
+def test_a_password_that_nobody_would_be_asked_for_is_refused() -> None:
+    assert "login is not in this release" in refusal({"DASHBOARD_PASSWORD": "correct horse"})
 
 
 def test_all_problems_come_in_one_message_and_a_bad_value_causes_no_second_one() -> None:
@@ -244,8 +244,8 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
 
 
 def test_nothing_in_the_file_is_expanded(tmp_path: Path) -> None:
-    path = env_file(tmp_path, "DASHBOARD_PASSWORD='a$HOME #x'\n")
-    assert load({"HOME": "/root"}, path).dashboard_password.reveal() == "a$HOME #x"
+    path = env_file(tmp_path, "DASHBOARD_TOKEN='a$HOME #x'\n")
+    assert load({"HOME": "/root"}, path).dashboard_token.reveal() == "a$HOME #x"
 
 
 # --- sources ---
@@ -258,8 +258,8 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
 
 
 def test_secrets_in_a_file_that_others_may_read_are_refused(tmp_path: Path) -> None:
-    path = env_file(tmp_path, "DASHBOARD_PASSWORD=correct horse\n", 0o644)
-    with pytest.raises(MisconfiguredError, match=r"holds DASHBOARD_PASSWORD .* chmod 600"):
+    path = env_file(tmp_path, "DASHBOARD_TOKEN=correct horse\n", 0o644)
+    with pytest.raises(MisconfiguredError, match=r"holds DASHBOARD_TOKEN .* chmod 600"):
         load({}, path)
     assert load({}, env_file(tmp_path, "RSI_BUY=25\nDASHBOARD_PASSWORD=\n", 0o644)).rsi_buy == 25
 
@@ -279,7 +279,7 @@ def test_with_the_sandbox_the_real_keys_are_not_read() -> None:
 
 
 def test_apply_writes_no_secret_and_a_supervised_stage_reads_it(tmp_path: Path) -> None:
-    given = {"VAR_DIR": str(tmp_path), "RSI_BUY": "25", "DASHBOARD_PASSWORD": "correct horse", "HOST": "0.0.0.0"}
+    given = {"VAR_DIR": str(tmp_path), "RSI_BUY": "25", "DASHBOARD_TOKEN": "correct horse", "HOST": "::1"}
     settings = load(given, NO_FILE)
     file = apply(settings)
     assert file == tmp_path / "settings.json"
@@ -309,9 +309,9 @@ def test_a_damaged_settings_file_is_told(tmp_path: Path) -> None:
 
 def test_applied_copes_without_the_password_and_changed_names_what_differs(tmp_path: Path) -> None:
     assert applied(tmp_path) is None
-    apply(load({"VAR_DIR": str(tmp_path), "HOST": "0.0.0.0", "DASHBOARD_PASSWORD": "correct horse"}, NO_FILE))
+    apply(load({"VAR_DIR": str(tmp_path), "HOST": "::1", "DASHBOARD_TOKEN": "correct horse"}, NO_FILE))
     old = applied(tmp_path)
-    assert old is not None and old.host == "0.0.0.0"
+    assert old is not None and old.host == "::1" and not old.dashboard_token
     new = load({"VAR_DIR": str(tmp_path), "RSI_BUY": "20", "PORT": "3001"}, NO_FILE)
     assert [setting.name for setting in changed(old, new)] == ["RSI_BUY", "HOST", "PORT"]
 

@@ -1,0 +1,23 @@
+"""Fixtures of the bus tests."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bus.rig import Rig
+
+
+@pytest.fixture
+def run_dir() -> Iterator[Path]:
+    """A folder short enough for sockets, which pytest's own need not be."""
+    with tempfile.TemporaryDirectory(prefix="bus") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def rig(run_dir: Path) -> Iterator[Rig]:
+    rig = Rig(run_dir)
+    yield rig
+    rig.close()
