@@ -1,0 +1,192 @@
+"""The stage as a process on real sockets: what the others publish is on the page, and it goes when it is told to."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus.frames import STATUS, TRADE, TRADER, VIEW
+from bus.layouts import layout_hash
+from bus.messages import Entry, encode
+from bus.publisher import Publisher
+from core.clock import LiveClock
+from core.loop import PollLoop
+from core.paths import ROOT, run_dir
+from core.settings import shared_hash
+from core.settings_load import KNOWN, load
+from dashboard.listen import open_socket
+from tests.dashboard_world import PAIR, status, trade, view
+from tests.up_helpers import short_folder
+
+
+def free_port() -> int:
+    with open_socket("127.0.0.1", 0) as sock:
+        return int(sock.getsockname()[1])
+
+
+class Scene:
+    """The dashboard's process, and the other stages' publishers on the test's own loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.settings = load({"VAR_DIR": str(folder), "PORT": str(self.port)}, folder / "no.env")
+        self.clock = LiveClock()
+        self.loop = PollLoop(self.clock)
+        self.processes: list[subprocess.Popen[str]] = []
+        self.publishers: dict[str, Publisher] = {}
+
+    def dashboard(self, **settings: str) -> "subprocess.Popen[str]":
+        environment = {name: text for name, text in os.environ.items() if name not in KNOWN}
+        environment |= {"VAR_DIR": str(self.folder), "PORT": str(self.port)} | settings
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dashboard"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        self.processes.append(process)
+        return process
+
+    def others(self) -> None:
+        """Feeder, indicators, trader and storage, as they stand after a while."""
+        facts: dict[str, dict[str, Any]] = {
+            "feeder": {"market_age_ms": 5, "last_number": 50, "feed": "stream"},
+            "trader": {"record": 50},
+        }
+        for stage in ("feeder", "indicators", "trader", "storage"):
+            publisher = Publisher(
+                stage,
+                run_dir(self.folder),
+                self.clock,
+                layout_hash=layout_hash(),
+                settings_hash=shared_hash(self.settings),
+                started_ms=self.clock.wall_ms(),
+                facts=lambda stage=stage: facts.get(stage, {}),  # type: ignore[misc]
+            )
+            self.publishers[stage] = publisher
+        self.publishers["feeder"].topic(TRADE, 7, 50)
+        self.publishers["indicators"].topic(VIEW, 1, 0, snapshot=lambda: encode([view(100.0)]))
+        self.publishers["trader"].topic(STATUS, 1, 0, snapshot=lambda: encode([status(held=True)]))
+        self.publishers["trader"].topic(TRADER, 9, 0, ring=100)
+        self.publishers["trader"].send(TRADER, Entry(1, trade(1, "buy", None)))
+        self.publishers["trader"].event("entry", "bought before the page was there")
+        for publisher in self.publishers.values():
+            publisher.attach(self.loop)
+
+    def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+        """Runs the loop until the condition holds; the limit only ends a test that fails."""
+        found: list[Any] = []
+        self.loop.stopped = False
+
+        def check() -> None:
+            answer = condition()
+            if answer:
+                found.append(answer)
+                self.loop.stop()
+
+        checking, limit = self.loop.every(0.05, check), self.loop.call_later(seconds, self.loop.stop)
+        self.loop.run()
+        checking.cancel()
+        limit.cancel()
+        assert found, "waited in vain"
+        return found[0]
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and body; (0, None) where nobody answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        except OSError:
+            return 0, None
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+        for publisher in self.publishers.values():
+            publisher.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with short_folder() as folder:
+        made = Scene(folder)
+        yield made
+        made.close()
+
+
+def test_the_page_shows_what_the_stages_publish_whoever_was_first(scene: Scene) -> None:
+    scene.others()
+    scene.dashboard()
+    assert scene.until(lambda: scene.get("/healthz")[0] == 200)
+    stats = scene.until(lambda: (s := scene.get("/api/stats")[1]) and s["price"] and s["entry_price"] and s)
+    assert (stats["price"], stats["entry_price"], stats["wallet_base"]) == (100.0, 98.0, 2.5)
+    assert "bought before the page was there" in [line["text"] for line in stats["logs"]]
+    assert [row["id"] for row in scene.get("/api/trades")[1]] == [1], "storage wrote nothing, the journal told it"
+    scene.publishers["indicators"].send(VIEW, view(101.5, number=51))
+    scene.publishers["trader"].send(TRADER, Entry(2, trade(2)))
+    assert scene.until(lambda: scene.get("/api/stats")[1]["price"] == 101.5)
+    assert scene.until(lambda: len(scene.get("/api/trades")[1]) == 2)
+
+
+def test_a_stage_that_falls_silent_is_told_and_so_is_its_return(scene: Scene) -> None:
+    scene.others()
+    scene.dashboard()
+    scene.until(lambda: scene.get("/healthz")[0] == 200)
+    scene.publishers.pop("storage").close()
+    failing = scene.until(lambda: (h := scene.get("/healthz"))[0] == 503 and h[1]["failing"])
+    assert list(failing) == ["stage:storage"]
+    kept = {name: publisher for name, publisher in scene.publishers.items() if name != "storage"}
+    for publisher in kept.values():
+        publisher.close()
+    scene.others()
+    assert scene.until(lambda: scene.get("/healthz")[0] == 200)
+
+
+def test_an_open_stream_does_not_hold_up_the_end(scene: Scene) -> None:
+    scene.others()
+    process = scene.dashboard()
+    scene.until(lambda: scene.get("/healthz")[0] == 200)
+    with socket.create_connection(("127.0.0.1", scene.port), timeout=30) as listener:
+        listener.sendall(f"GET /api/stream?pair={PAIR} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        said = b""
+        while b"event: tick" not in said:
+            chunk = listener.recv(65536)
+            assert chunk, said
+            said += chunk
+        assert said.startswith(b"HTTP/1.1 200")
+        process.send_signal(signal.SIGTERM)
+        # The server's own limit for answers under way is a second; what hangs is killed by supervisord at ten.
+        assert process.wait(timeout=8) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"HOST": "0.0.0.0"}, "HOST=0.0.0.0"), ({"DASHBOARD_PASSWORD": "hunter2"}, "DASHBOARD_PASSWORD")],
+)
+def test_settings_that_would_open_the_page_unprotected_end_it(
+    scene: Scene, settings: dict[str, str], named: str
+) -> None:
+    process = scene.dashboard(**settings)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, "only a person can mend it"
+    assert named in said and "login is not in this release" in said and "hunter2" not in said
+
+
+def test_a_port_in_use_ends_it_naming_the_setting(scene: Scene) -> None:
+    with open_socket("127.0.0.1", scene.port):
+        process = scene.dashboard()
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"PORT={scene.port} is in use by" in said
