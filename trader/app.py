@@ -70,12 +70,12 @@ class Trader:
         self._publisher.topic(STATUS, context.started_ms, snapshot=self._status_snapshot)
         for action in COMMANDS:
             self._publisher.on_control(action, self._command)
+        self._timer = context.loop.every(TURN_SECONDS, self._turn)
         context.on_stop(self._close)
 
         self._begin(found.state is not None)
         open_subscriber(context, "indicators", {UPDATE: None}, self._take, layout_hash())
         open_subscriber(context, "feeder", {TRADE: LATEST}, self._take, layout_hash())
-        context.loop.every(TURN_SECONDS, self._turn)
 
     def _begin(self, known: bool) -> None:
         state = self._engine.state
@@ -107,9 +107,10 @@ class Trader:
                     self._follow.updates_joined(notice.epoch, notice.next_number, now_ns)
                 case Joined(topic="trade/0/"):
                     self._follow.raw_joined(notice.epoch, notice.next_number, now_ns)
+                case GapFound(topic="update/0/"):
+                    self._follow.updates_lost(notice.epoch, notice.last, now_ns)
                 case GapFound():
-                    self._publisher.gap(notice.topic, notice.epoch, notice.first, notice.last)
-                    self._warn(f"{notice.topic} {notice.first} to {notice.last} were lost on the bus")
+                    pass  # raw trades are read from the tape where they are needed
                 case PeerUp():
                     self._give(inputs.Block(f"settings_differ_{notice.peer}", False))
                     self._give(inputs.Block(f"layout_differs_{notice.peer}", False))
@@ -238,6 +239,7 @@ class Trader:
 
     def _close(self) -> None:
         """Says good-bye in the journal, so that the next start knows; then what waits goes to the disk and out."""
+        self._timer.cancel()
         state = self._engine.sync()
         state.stopped = True
         self._journal.append([], pack(state))

@@ -87,13 +87,23 @@ class Follow:
         if state.start is None:
             self._begin_book(epoch, next_number)
         elif self.mode == LAGGING and epoch == state.epoch:
-            self._raw_until(next_number - 1)
-            self._caught_up(next_number - 1, now_ns)
+            self.updates_lost(epoch, next_number - 1, now_ns)
             return
         else:
             self._bridge(epoch, next_number)
         if state.start is not None and state.epoch == epoch:
             self.mode = LIVE
+            self._progress(now_ns)
+
+    def updates_lost(self, epoch: int, last: int, now_ns: int) -> None:
+        """Updates up to `last` will not come (indicators sent them while we were not connected): the tape has them."""
+        state = self._state
+        if self.mode == JOINING or epoch != state.epoch:
+            return
+        self._hole(last)
+        if self.mode == LAGGING:
+            self._caught_up(last, now_ns)
+        else:
             self._progress(now_ns)
 
     def update_frame(self, frame: Frame, now_ns: int) -> None:
@@ -150,12 +160,15 @@ class Follow:
 
     def _hole(self, last: int) -> None:
         """Updates skip records though we were there all the time: the trailing stop still looks at them."""
-        if self.mode != LAGGING:
-            state = self._state
-            why = "updates skipped records"
-            self._give(inputs.SpanBegin(DEGRADED, state.epoch, state.record + 1, -1, why))
+        state = self._state
+        if last <= state.record:
+            return
+        if self.mode == LAGGING:
             self._raw_until(last)
-            self._give(inputs.SpanEnd())
+            return
+        self._give(inputs.SpanBegin(DEGRADED, state.epoch, state.record + 1, -1, "updates skipped records"))
+        self._raw_until(last)
+        self._give(inputs.SpanEnd())
 
     def _caught_up(self, last: int, now_ns: int) -> bool:
         """Whether updates have reached the fold's place: then the degraded span ends."""

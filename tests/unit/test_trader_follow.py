@@ -268,6 +268,29 @@ def test_updates_that_skip_records_still_let_the_stop_look_at_them() -> None:
     assert world.decisions == [(1, "mean_reversion"), (3, "trailing_stop"), (4, "mean_reversion")]
 
 
+def test_updates_that_were_sent_while_nobody_listened_end_the_degraded_span() -> None:
+    tape = Tape().trade(100, "mr").trades([101, 102])
+    world = World(tape)
+    world.join(1)
+    world.updates(1, 1)
+    world.raws(2, 3)
+    world.later(2 * S + 1)
+    assert world.follow.mode == LAGGING
+    world.follow.updates_lost(1, 3, world.now)
+    assert (world.follow.mode, world.spans[-1]) == (LIVE, ("degraded", 2, 3))
+
+
+def test_updates_lost_on_the_bus_are_looked_at_on_the_tape() -> None:
+    tape = Tape().trade(100, "mr").trade(99).trade(100, "mr")
+    world = World(tape)
+    world.join(1)
+    world.updates(1, 1)
+    world.follow.updates_lost(1, 2, world.now)
+    world.updates(3, 3)
+    assert world.decisions[1:] == [(2, "trailing_stop"), (3, "mean_reversion")]
+    assert world.follow.mode == LIVE
+
+
 def test_a_new_start_on_the_bus_is_taken_over() -> None:
     tape = Tape().trade(100, "mr")
     world = World(tape)

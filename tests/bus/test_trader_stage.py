@@ -1,0 +1,312 @@
+"""The trader stage with real sockets, tape and journal; feeder and indicators are played by the test."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bus.control import ask
+from bus.frames import EVENT, STATUS, TRADE, TRADER, UPDATE, Frame, messages
+from bus.layouts import layout_hash
+from bus.messages import Beat, Entry, Event, SignalEvent, SpanEvent, StartedEvent, Status, TraderEvent
+from bus.messages import encode as pack
+from bus.notices import FIRST, LATEST, BeatSeen
+from bus.publisher import Publisher
+from bus.subscriber import Subscriber
+from bus.tape import TapeReader, TapeWriter, tape_replay
+from core.clock import LiveClock
+from core.settings import Settings, indicator_hash, shared_hash
+from core.settings_load import from_texts
+from core.stage import Context
+from tests.bus.rig import Listener, Rig
+from tests.trader_world import Tape, of
+from trader.app import Trader, build
+from trader.journal import Journal
+
+_entries = msgspec.msgpack.Decoder(list[Entry])
+_statuses = msgspec.msgpack.Decoder(list[Status])
+_events = msgspec.msgpack.Decoder(list[Event])
+
+
+class Stage:
+    """A pipeline of one: `trader` is the stage under test, everything else is hand-made."""
+
+    def __init__(self, rig: Rig, var: Path, **changed: str) -> None:
+        texts = {"VAR_DIR": str(var), "PAPER_FILL": "instant", "TRADE_CAPITAL": "1000", "PAPER_BALANCE": "10000"}
+        self.settings: Settings = from_texts(texts | {name.upper(): value for name, value in changed.items()})
+        self.rig = rig
+        self.tape = Tape()
+        self.contexts: list[Context] = []
+        self.context = self._context()
+        self.writer = TapeWriter(self.context.book_dir / "tape", LiveClock(), "boot")
+        self.epoch, _ = self.writer.open()
+        self.writer.start(self.tape.start)
+        self.reader = TapeReader(self.writer.folder, self.epoch)
+        self.feeder = self._publisher("feeder")
+        self.feeder.topic(TRADE, self.epoch, 0, replay=tape_replay(self.reader))
+        self.indicators: Publisher | None = None
+        self.heard: Listener | None = None
+
+    def _context(self) -> Context:
+        context = Context("trader", self.settings, LiveClock(), logging.getLogger("test"))
+        context.run_dir = self.rig.run_dir
+        context.loop = self.rig.loop
+        context.book_dir.mkdir(parents=True, exist_ok=True)
+        self.contexts.append(context)
+        return context
+
+    def _publisher(self, stage: str, settings_hash: int | None = None) -> Publisher:
+        publisher = Publisher(
+            stage,
+            self.rig.run_dir,
+            LiveClock(),
+            layout_hash=layout_hash(),
+            settings_hash=shared_hash(self.settings) if settings_hash is None else settings_hash,
+            started_ms=LiveClock().wall_ms(),
+        )
+        publisher.attach(self.rig.loop)
+        self.rig.closers.append(publisher.close)
+        return publisher
+
+    def start_indicators(self, last: int = 0, settings_hash: int | None = None) -> None:
+        """Begins update/0/ after tape record `last`."""
+        self.indicators = self._publisher("indicators", settings_hash)
+        self.indicators.topic(UPDATE, self.epoch, last, snapshot=lambda: pack([]))
+
+    def stop_indicators(self) -> None:
+        assert self.indicators is not None
+        self.rig.closers.remove(self.indicators.close)
+        self.indicators.close()
+        self.indicators = None
+
+    def start_trader(self) -> None:
+        self.context = self._context()
+        build(self.context)
+
+    def stop_trader(self) -> None:
+        self.context.close()
+
+    def kill_trader(self) -> None:
+        """Everything ends where it is: no good-bye in the journal."""
+        trader = next(c.__self__ for c in self.context._on_stop if isinstance(getattr(c, "__self__", None), Trader))
+        self.context._on_stop = [c for c in self.context._on_stop if getattr(c, "__self__", None) is not trader]
+        trader._timer.cancel()
+        trader._journal.close()
+        self.context.close()
+
+    def listen(self) -> Listener:
+        subscriber = Subscriber(
+            "trader",
+            {TRADER: FIRST, STATUS: LATEST, EVENT: FIRST},
+            self.rig.run_dir,
+            LiveClock(),
+            layout_hash=layout_hash(),
+            settings_hash=shared_hash(self.settings),
+        )
+        listener = Listener(subscriber)
+        subscriber.attach(self.rig.loop, listener.notices.extend)
+        self.rig.closers.append(subscriber.close)
+        return listener
+
+    def trade(self, price: float, codes: str = "warm", *, update: bool = True) -> None:
+        """One trade of the market: on the tape, on trade/0/, and as an update."""
+        self.tape.trade(price, codes, settings_hash=indicator_hash(self.settings))
+        number = self.writer.append(self.tape.raws[-1:])
+        assert number == len(self.tape.rows)
+        self.feeder.send_records(TRADE, number, self.tape.raws[-1:])
+        if update:
+            self.update(number)
+
+    def update(self, first: int) -> None:
+        """Sends the updates from number `first` on."""
+        assert self.indicators is not None
+        rows = self.tape.updates[first - 1 :]
+        self.indicators.send_records(UPDATE, first, rows, count=len(rows))
+
+
+def events_of(listener: Listener) -> list[TraderEvent]:
+    frames = [n for n in listener.notices if isinstance(n, Frame) and n.topic == TRADER]
+    return [entry.event for frame in frames for entry in messages(frame, _entries)]
+
+
+def decisions_of(listener: Listener) -> list[tuple[int, str]]:
+    return [(e.at.record, e.reason) for e in of(events_of(listener), SignalEvent) if e.outcome == "approved"]
+
+
+def status_of(listener: Listener) -> Status:
+    frames = [n for n in listener.notices if isinstance(n, Frame) and n.topic == STATUS]
+    return messages(frames[-1], _statuses)[-1]
+
+
+def levels_of(listener: Listener) -> list[str]:
+    frames = [n for n in listener.notices if isinstance(n, Frame) and n.topic == EVENT]
+    return [event.level for frame in frames for event in messages(frame, _events)]
+
+
+def facts_of(listener: Listener) -> dict[str, object]:
+    beats: list[Beat] = [n.beat for n in listener.notices if isinstance(n, BeatSeen)]
+    return dict(beats[-1].facts) if beats else {}
+
+
+def has(listener: Listener, condition: Callable[[Listener], bool]) -> bool:
+    try:
+        return condition(listener)
+    except (IndexError, KeyError):
+        return False
+
+
+@pytest.fixture
+def stage(rig: Rig, tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(rig, tmp_path)
+    yield stage
+    for context in stage.contexts:
+        context.close()
+    stage.writer.close()
+    stage.reader.close()
+
+
+def numbers_of(listener: Listener) -> list[int]:
+    frames = [n for n in listener.notices if isinstance(n, Frame) and n.topic == TRADER]
+    return [entry.number for frame in frames for entry in messages(frame, _entries)]
+
+
+def until(stage: Stage, listener: Listener, condition: Callable[[Listener], bool]) -> None:
+    stage.rig.run_until(lambda: has(listener, condition))
+
+
+def test_a_round_trip_is_journalled_published_and_shown(stage: Stage) -> None:
+    stage.start_indicators()
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: status_of(h).feed == "normal")
+    stage.trade(100, "mr")
+    until(stage, heard, lambda h: status_of(h).status == "in_position")
+    shown = status_of(heard)
+    assert (shown.quantity, shown.stop_price, shown.wallet_quote) == ("10", 100 * (1.0 - 0.005), "9000")
+    stage.trade(110, "tp")
+    until(stage, heard, lambda h: status_of(h).realized == "100")
+    assert decisions_of(heard) == [(1, "mean_reversion"), (2, "take_profit")]
+    until(stage, heard, lambda h: facts_of(h)["record"] == 2)
+    assert facts_of(heard)["open_positions"] == 0
+    assert [level for level in levels_of(heard) if level in ("start", "entry", "exit")] == ["start", "entry", "exit"]
+    stage.stop_trader()
+    journal = Journal(stage.context.book_dir / "journal.db", lambda c: None, lambda w: None)
+    journal.open(0)
+    entries = journal.entries()
+    journal.close()
+    assert [entry.number for entry in entries] == numbers_of(heard) == list(range(1, len(entries) + 1))
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_restart_goes_on_with_position_and_numbers(stage: Stage, how: str) -> None:
+    stage.start_indicators()
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: status_of(h).feed == "normal")
+    stage.trade(100, "mr")
+    until(stage, heard, lambda h: status_of(h).status == "in_position")
+    if how == "kill":
+        stage.kill_trader()
+    else:
+        stage.stop_trader()
+    stage.trade(120, "tp")
+    stage.trade(50, "tp")
+    stage.start_trader()
+    until(stage, heard, lambda h: len(of(events_of(h), StartedEvent)) == 2)
+    until(stage, heard, lambda h: any(s.kind == "blind" for s in of(events_of(h), SpanEvent)))
+    stage.trade(119)
+    until(stage, heard, lambda h: decisions_of(h)[-1] == (4, "trailing_stop"))
+    numbers = numbers_of(heard)
+    assert numbers == list(range(1, len(numbers) + 1))
+    second = of(events_of(heard), StartedEvent)[1]
+    assert second.found == ("recovered" if how == "kill" else "clean")
+    assert "holds 10 B-BTC_USDT" in second.report
+    assert [(s.first, s.last) for s in of(events_of(heard), SpanEvent)] == [(2, 3)]
+
+
+def test_dead_indicators_leave_the_trailing_stop_at_work(stage: Stage) -> None:
+    stage.start_indicators()
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: status_of(h).feed == "normal")
+    stage.trade(100, "mr")
+    until(stage, heard, lambda h: status_of(h).status == "in_position")
+    stage.stop_indicators()
+    stage.trade(110, update=False)
+    until(stage, heard, lambda h: status_of(h).feed == "degraded")
+    assert "degraded" in status_of(heard).blocked
+    stage.trade(109, update=False)
+    until(stage, heard, lambda h: decisions_of(h)[-1] == (3, "trailing_stop"))
+    stage.start_indicators(last=1)
+    stage.update(2)
+    until(stage, heard, lambda h: status_of(h).feed == "normal")
+    stage.trade(100, "crash")
+    until(stage, heard, lambda h: decisions_of(h)[-1] == (4, "crash_catch"))
+    spans = [(s.kind, s.first, s.last) for s in of(events_of(heard), SpanEvent)]
+    assert spans == [("degraded", 2, -1), ("degraded", 2, 3)]
+
+
+def test_commands_over_the_local_socket(stage: Stage) -> None:
+    stage.start_indicators()
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: status_of(h).feed == "normal")
+    stage.trade(100, "mr")
+    until(stage, heard, lambda h: status_of(h).status == "in_position")
+    reply = ask_in_thread(stage, "flatten")
+    assert reply == (True, "trading is reducing; B-BTC_USDT sold at the next trade")
+    stage.trade(101, "mr")
+    until(stage, heard, lambda h: status_of(h).quantity == "0")
+    assert status_of(heard).mode == "reducing"
+    assert ask_in_thread(stage, "dance")[0] is False
+    assert ask_in_thread(stage, "resume") == (True, "trading is active")
+    stage.trade(101, "mr")
+    until(stage, heard, lambda h: decisions_of(h)[-1] == (3, "mean_reversion"))
+
+
+def test_other_settings_of_a_peer_block_entries(stage: Stage) -> None:
+    stage.start_indicators(settings_hash=5)
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: "settings_differ_indicators" in status_of(h).blocked)
+    stage.trade(100, "mr")
+    until(stage, heard, lambda h: of(events_of(h), SignalEvent)[0].outcome == "refused:settings_differ_indicators")
+
+
+def test_before_any_market_the_pairs_of_the_settings_are_shown(stage: Stage) -> None:
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: status_of(h).blocked == ["no_market"])
+    assert (status_of(heard).status, status_of(heard).feed) == ("warming_up", "blind")
+
+
+def test_a_record_of_a_pair_that_nobody_named_is_left_out_and_said(stage: Stage) -> None:
+    stage.start_indicators()
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: status_of(h).feed == "normal")
+    stage.tape.trade(100, "mr", settings_hash=indicator_hash(stage.settings))
+    stage.tape.rows[-1]["pair"] = 77
+    stage.update(1)
+    until(stage, heard, lambda h: "warn" in levels_of(h))
+    stage.tape.trade(100, "mr", settings_hash=indicator_hash(stage.settings))
+    stage.update(2)
+    until(stage, heard, lambda h: decisions_of(h) == [(2, "mean_reversion")])
+
+
+def ask_in_thread(stage: Stage, action: str) -> tuple[bool, str]:
+    """Asks as `tools/control` does, while the loop runs."""
+    answers: list[tuple[bool, str]] = []
+
+    def work() -> None:
+        reply = ask(stage.rig.run_dir, "trader", action, timeout_s=20.0)
+        answers.append((reply.ok, reply.text))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    stage.rig.run_until(lambda: answers)
+    thread.join()
+    return answers[0]
