@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 from core.clock import NS_PER_S, Clock, sleep
 from core.errors import BotError
@@ -87,8 +88,10 @@ class _UnixTransport(xmlrpc.client.Transport):
         self._path = path
         self._timeout = timeout
 
-    def make_connection(self, host: object) -> http.client.HTTPConnection:
-        return _UnixConnection(self._path, self._timeout)
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = _UnixConnection(self._path, self._timeout)
+        self._connection = host, connection  # so that close() finds it
+        return connection
 
 
 class Supervisor:
@@ -183,5 +186,5 @@ class Supervisor:
             if fault.faultCode == _BAD_NAME:
                 raise SupervisorError(f"supervisord knows no stage named {arguments[0]}") from fault
             raise SupervisorError(f"supervisord refused {method}{arguments}: {fault.faultString}") from fault
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError) as error:
             raise SupervisorError(f"supervisord did not answer {method}: {error}") from error

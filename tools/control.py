@@ -12,7 +12,7 @@ from bus.messages import Status
 from core import paths
 from core.clock import NS_PER_S, Clock, sleep
 from core.errors import BotError
-from tools.where import var_in_force
+from core.settings_load import var_dir_only
 
 ACTIONS = {
     "pause": "no new entries; exits go on",
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("action", choices=ACTIONS, help="; ".join(f"{name}: {text}" for name, text in ACTIONS.items()))
     action = parser.parse_args(arguments).action
     try:
-        reply = control.ask(paths.run_dir(var_in_force()), "trader", action, timeout_s=ANSWER_SECONDS)
+        reply = control.ask(paths.run_dir(var_dir_only()), "trader", action, timeout_s=ANSWER_SECONDS)
     except BotError as error:
         print(error, file=sys.stderr)
         return 1
@@ -43,7 +43,7 @@ def flatten_before_stop(run_dir: Path, say: Callable[[str], None], clock: Clock)
     What could not be sold stays a position of the book, is said here, and named again at the next start.
     """
     try:
-        reply = control.ask(run_dir, "trader", "flatten", timeout_s=ANSWER_SECONDS)
+        reply = control.ask(run_dir, "trader", "flatten", {"reason": "shutdown"}, timeout_s=ANSWER_SECONDS)
         say(f"ON_SHUTDOWN=flatten: {reply.text}")
         deadline = clock.monotonic_ns() + FLATTEN_SECONDS * NS_PER_S
         while held := _held(run_dir):

@@ -17,7 +17,7 @@ from pathlib import Path
 from core import paths
 from core.clock import NS_PER_S, Clock, LiveClock, sleep
 from core.errors import BotError
-from core.lock import read_record
+from core.lock import holder, read_record
 from core.settings import Settings
 from core.supervisor import SOCKET_NAME, StageState, Supervisor, SupervisorError
 from tools import follow, health, orphans
@@ -158,10 +158,14 @@ class Bot:
             raise StartError(_quote(f"supervisord ended with exit code {code}; its last lines:", lines))
         if self.running() is None:
             return health.Health(False, ("supervisord does not answer yet",))
-        states = self.supervisor.states().values()
+        states = list(self.supervisor.states().values())
         failed = [state.name for state in states if state.failed]
         if failed:
             raise StartError("\n".join(self._last_words(stage, sizes[stage]) for stage in failed))
+        # the page may still show a predecessor's sign of life
+        begin = [s.name for s in states if s.alive and holder(self.run_dir, s.name) != s.pid]
+        if begin:
+            return health.Health(False, tuple(f"{stage} has not begun yet" for stage in begin))
         return health.ask(settings)
 
     def _last_words(self, stage: str, since: int) -> str:
@@ -181,6 +185,7 @@ class Bot:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                umask=0o077,  # its umask= does nothing for the logs it writes itself
             )
         finally:
             os.close(output)

@@ -38,15 +38,23 @@ def end(run_dir: Path, clock: Clock) -> dict[str, int]:
             for pid in left.values():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-            left = _still(run_dir, left, clock, seconds)
+            left = _still(left, clock, seconds)
     return ended
 
 
-def _still(run_dir: Path, stages: dict[str, int], clock: Clock, seconds: float) -> dict[str, int]:
-    """Those of `stages` that hold their locks after at most `seconds`."""
+def _still(stages: dict[str, int], clock: Clock, seconds: float) -> dict[str, int]:
+    """Those of `stages` whose processes are there after at most `seconds`; the lock is let go a little before."""
     deadline = clock.monotonic_ns() + int(seconds * NS_PER_S)
     left = stages
     while left and clock.monotonic_ns() < deadline:
         sleep(_POLL_SECONDS)
-        left = {stage: pid for stage, pid in left.items() if holder(run_dir, stage) == pid}
+        left = {stage: pid for stage, pid in left.items() if _lives(pid)}
     return left
+
+
+def _lives(pid: int) -> bool:
+    """There, and not just a name that nobody has collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

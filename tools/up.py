@@ -17,11 +17,11 @@ from typing import TextIO
 from core import paths, settings_load
 from core.clock import sleep
 from core.errors import BotError, MisconfiguredError
+from core.lock import holder
 from core.settings import Settings
 from core.supervisor import SupervisorError
 from tools import control, follow, health, ports
 from tools.lifecycle import Bot, Interrupted, StartError
-from tools.where import var_in_force
 
 OK, FAILED, MISCONFIGURED, NOT_RUNNING, INTERRUPTED = 0, 1, 2, 3, 130
 _FOLLOW_SECONDS = 0.2
@@ -42,12 +42,12 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 def bot_here() -> Bot:
     """The bot of the VAR_DIR in force."""
-    return Bot(var_in_force())
+    return Bot(settings_load.var_dir_only())
 
 
 def applied(bot: Bot) -> Settings:
     """The settings that the running bot goes by."""
-    return settings_load.from_texts(settings_load.applied(bot.var))
+    return settings_load.applied(bot.var) or settings_load.from_texts({})
 
 
 class Ending:
@@ -95,7 +95,7 @@ def bring_up(bot: Bot, settings: Settings, ending: Callable[[], bool], *, patien
 
 def take_down(bot: Bot, *, flatten: bool) -> int:
     """Stops everything in order; `flatten`: where ON_SHUTDOWN says so, what is held is sold first."""
-    if flatten and bot.running() is not None and settings_load.applied(bot.var).get("ON_SHUTDOWN") == "flatten":
+    if flatten and applied(bot).on_shutdown == "flatten" and holder(bot.run_dir, "trader"):
         control.flatten_before_stop(bot.run_dir, say, bot.clock)
     for remark in bot.stop():
         say(remark)
@@ -106,7 +106,7 @@ def take_down(bot: Bot, *, flatten: bool) -> int:
 def run(bot: Bot) -> int:
     """Starts the bot and follows the trader's log until somebody ends it."""
     ending = Ending()
-    settings = settings_load.current()
+    settings = settings_load.load()
     with bot.alone(say):
         pid = bot.running()
         if pid is not None:
@@ -152,12 +152,12 @@ def follow_until_end(bot: Bot, follower: follow.Follower, ending: Ending) -> int
 
 def start(bot: Bot) -> int:
     """Starts the bot and returns when it is healthy."""
-    settings = settings_load.current()
+    settings = settings_load.load()
     with bot.alone(say):
         pid = bot.running()
         if pid is None:
             return bring_up(bot, settings, Ending(), patient=False)
-        differ = ", ".join(setting.name for setting in settings_load.changed(settings))
+        differ = ", ".join(setting.name for setting in settings_load.changed(applied(bot), settings))
         say(f"the bot runs already (supervisord {pid}): {health.address(applied(bot))}")
         if differ:
             say(f"changed since, and taken on by `make restart`: {differ}")
@@ -172,18 +172,18 @@ def stop(bot: Bot) -> int:
 
 def restart(bot: Bot, stage: str | None) -> int:
     """Takes on the settings as they are now: the whole bot, or one stage where nothing changed concerns another."""
-    settings = settings_load.current()
+    settings = settings_load.load()
     if stage is None:
         with bot.alone(say):
             if bot.running() is not None:
-                check_new_ports(settings)
+                check_new_ports(bot, settings)
             return bring_up(bot, settings, Ending(), patient=False)
     if stage not in paths.PROGRAMS:
         raise MisconfiguredError(f"{stage} is no stage: {', '.join(paths.PROGRAMS)}")
     with bot.alone(say):
         if bot.running() is None:
             raise MisconfiguredError(f"the bot does not run, so {stage} cannot be restarted by itself: make start")
-        changed = settings_load.changed(settings)
+        changed = settings_load.changed(applied(bot), settings)
         others = sorted({name for setting in changed for name in setting.stages} - {stage})
         if others:
             names = ", ".join(setting.name for setting in changed)
@@ -191,7 +191,7 @@ def restart(bot: Bot, stage: str | None) -> int:
                 f"{names} changed, which also concerns {', '.join(others)}: type `make restart` without STAGE."
                 " Nothing was restarted."
             )
-        check_new_ports(settings)
+        check_new_ports(bot, settings)
         settings_load.apply(settings)
         try:
             failing = bot.restart_stage(settings, stage)
@@ -202,9 +202,9 @@ def restart(bot: Bot, stage: str | None) -> int:
         return FAILED if failing else OK
 
 
-def check_new_ports(settings: Settings) -> None:
+def check_new_ports(bot: Bot, settings: Settings) -> None:
     """Before a running bot is touched: a port that it is about to move to must be free."""
-    moved = {setting.name for setting in settings_load.changed(settings)}
+    moved = {setting.name for setting in settings_load.changed(applied(bot), settings)}
     busy = [line for line in ports.taken(settings) if line.partition("=")[0] in moved]
     if busy:
         raise MisconfiguredError("\n".join(busy))
@@ -276,6 +276,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MisconfiguredError as error:
         say(str(error), sys.stderr)
         return MISCONFIGURED
+    except SupervisorError as error:
+        say(f"{error}. `make stop` ends it in any case.", sys.stderr)
+        return FAILED
     except BotError as error:
         say(str(error), sys.stderr)
         return FAILED

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from core import paths
 from core.errors import BotError
-from tools.where import var_in_force
+from core.settings_load import var_dir_only
 
 STAMP = "warm.stamp"
 
 
 def main() -> int:
     try:
-        warm(paths.cache_dir(var_in_force()))
+        warm(paths.cache_dir(var_dir_only()))
     except BotError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 2

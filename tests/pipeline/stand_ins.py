@@ -1,0 +1,76 @@
+"""A project whose stages are small stand-ins, for what the real ones cannot be brought to do at will.
+
+tools, core and bus are the real ones: settings, locks, exit codes, back-off and the control socket work as they do. A
+stand-in does what the file `STAGE.acts` in the project's folder says: nothing (it runs), `misconfigured`, `crash`,
+`deaf` (ignores TERM), `sick` (the dashboard's /healthz answers 503).
+"""
+
+import shutil
+from pathlib import Path
+
+from core import paths
+from tests.pipeline.pipeline import ROOT
+
+STAGE = """
+import json, os, signal, sys, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from core.errors import MisconfiguredError, NotCalledFor
+from core.stage import run
+
+NAME = {name!r}
+
+def acts():
+    file = Path(NAME + ".acts")
+    return file.read_text() if file.exists() else ""
+
+class Page(BaseHTTPRequestHandler):
+    def do_GET(self):
+        sick = acts() == "sick"
+        body = json.dumps({{"failing": {{"market": "no trade was heard"}} if sick else {{}}}}).encode()
+        self.send_response(503 if sick else 200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+def build(context):
+    with open("starts", "a") as file:
+        file.write(NAME + "\\n")
+    def ended():
+        with open("ends", "a") as file:
+            file.write(NAME + "\\n")
+    context.on_stop(ended)
+    if acts() == "misconfigured":
+        raise MisconfiguredError("nobody can make sense of THIS=that: change it")
+    if acts() == "crash":
+        raise RuntimeError("it broke")
+    if acts() == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if NAME == "sandbox" and context.settings.venue != "sandbox":
+        raise NotCalledFor("VENUE is another")
+    if NAME == "dashboard":
+        server = ThreadingHTTPServer(("127.0.0.1", context.settings.port), Page)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    context.log.info("%s is up, RSI_BUY is %s", NAME, context.settings.rsi_buy)
+
+run(NAME, build)
+"""
+
+
+def make_template(folder: Path) -> Path:
+    """A project to copy, as `pipeline.make_template` makes one."""
+    template = folder / "stand_ins"
+    template.mkdir()
+    for name in ("core", "bus", "tools"):
+        shutil.copytree(ROOT / name, template / name, ignore=shutil.ignore_patterns("bench"))
+    shutil.copy(ROOT / "supervisord.conf", template)
+    (template / ".venv").symlink_to(ROOT / ".venv")
+    for name in paths.PROGRAMS:
+        (template / name).mkdir()
+        (template / name / "__init__.py").touch()
+        (template / name / "__main__.py").write_text(STAGE.format(name=name))
+    return template
