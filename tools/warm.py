@@ -37,9 +37,9 @@ def warm(cache_dir: Path) -> bool:
     print("set-up: compiles the indicators (once; some seconds, longer on a small board)", flush=True)
     from indicators import jit  # loads numba
 
-    if not hasattr(jit, "warm"):
-        return False
-    jit.warm(cache_dir)
+    complaint = jit.warm(cache_dir)
+    if complaint:
+        raise BotError(complaint)
     stamp.write_text(f"{key} {jit.folder_name()}\n")
     return True
 
