@@ -64,9 +64,9 @@ def compose(
     """
     closed = flat_filled([bar for bar in bars if bar.open_ns < running_ns], timeframe_ns)
     whole_from = whole_bucket(trades, complete, timeframe_ns)
-    after = closed[-1].open_ns + timeframe_ns if closed else whole_from
+    after = closed[-1].open_ns + timeframe_ns if closed else running_ns
     if whole_from <= after:
-        return Composition(closed[-CANDLES:], None, place_of(trades, after))
+        return Composition(closed[-CANDLES:], None, place_of(trades, after if closed else whole_from))
     if closed:
         closed = flat_filled(closed, timeframe_ns, running_ns)
     first = place_of(trades, running_ns)
