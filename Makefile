@@ -4,6 +4,7 @@
 MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 TESTS ?= tests
+SET_UP = @test -x $(PYTHON) || { echo "not set up yet: type \`make run\` first"; exit 2; };
 
 .PHONY: help run test start stop restart status logs pause resume flatten lint
 
@@ -20,25 +21,25 @@ start: ## start the bot in the background; returns when it is healthy
 	@tools/setup.sh run && exec $(PYTHON) -m tools.up start
 
 stop: ## stop the bot in order
-	@exec $(PYTHON) -m tools.up stop
+	$(SET_UP) exec $(PYTHON) -m tools.up stop
 
 restart: ## check the settings and take them on; STAGE=trader restarts one stage
 	@tools/setup.sh run && exec $(PYTHON) -m tools.up restart $(STAGE)
 
 status: ## a line per stage: state, process, uptime, restarts
-	@exec $(PYTHON) -m tools.up status
+	$(SET_UP) exec $(PYTHON) -m tools.up status
 
 logs: ## follow the logs; STAGE=trader follows one
-	@exec $(PYTHON) -m tools.up logs $(STAGE)
+	$(SET_UP) exec $(PYTHON) -m tools.up logs $(STAGE)
 
 pause: ## no new entries; exits go on
-	@exec $(PYTHON) -m tools.control pause
+	$(SET_UP) exec $(PYTHON) -m tools.control pause
 
 resume: ## entries again
-	@exec $(PYTHON) -m tools.control resume
+	$(SET_UP) exec $(PYTHON) -m tools.control resume
 
 flatten: ## sell what is held, at the market; no new entries until `make resume`
-	@exec $(PYTHON) -m tools.control flatten
+	$(SET_UP) exec $(PYTHON) -m tools.control flatten
 
 lint: ## check style and types
 	@tools/setup.sh test && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy .

@@ -210,6 +210,8 @@ class Pipeline:
             if child.poll() is None:
                 child.terminate()
         self.tell()
+        if not (self.root / ".venv").exists():  # never set up
+            return
         stopped = self.stop()
         for child in self._children:
             child.wait(timeout=30)
