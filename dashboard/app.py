@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import anyio.to_thread
 import uvicorn
 
 from bus.layouts import layout_hash
 from bus.messages import Event
-from bus.publisher import Publisher, open_publisher
+from bus.publisher import open_publisher
 from bus.subscriber import open_subscriber
 from core.aloop import AsyncLoop
 from core.errors import BotError, MisconfiguredError
@@ -20,10 +21,10 @@ from dashboard.access import refusal
 from dashboard.feed import Feed, topics_of
 from dashboard.history import History, HistoryError
 from dashboard.listen import open_socket
-from dashboard.page import Page
+from dashboard.page import Pace, Page
 from dashboard.routes import create_app
 from dashboard.state import LOGS, STAGES, Config, PageState
-from dashboard.stream import TICK_SECONDS
+from dashboard.stream import GAP_SECONDS, SHOW_SECONDS
 from storage.queries import History as Database
 
 GRACE_S = 1  # for answers under way when told to stop; open streams end at once
@@ -80,8 +81,9 @@ async def main(context: Context) -> None:
         context, page.state.config.layout_hash, lambda: {"clients": page.broadcaster.clients, "port": settings.port}
     )
     await _recall(context, page)
-    _follow(context, page, publisher, await _trader_cursor(database))
-    context.loop.every(TICK_SECONDS, lambda: page.show(publisher.latency.record))
+    show = partial(page.show, publisher.latency.record)
+    pace = Pace(context.loop, context.clock, show, GAP_SECONDS, SHOW_SECONDS)
+    _follow(context, page, pace, await _trader_cursor(database))
     await _serve(context, page, sock)
 
 
@@ -104,8 +106,8 @@ async def _trader_cursor(database: Database) -> tuple[int, int] | None:
         return None
 
 
-def _follow(context: Context, page: Page, publisher: Publisher, trader_cursor: tuple[int, int] | None) -> None:
-    feed = Feed(page.state, context.clock, lambda text: context.log.warning("%s", text))
+def _follow(context: Context, page: Page, pace: Pace, trader_cursor: tuple[int, int] | None) -> None:
+    feed = Feed(page.state, context.clock, lambda text: context.log.warning("%s", text), pace.changed)
     for stage in STAGES:
         topics = topics_of(stage, trader_cursor)
         open_subscriber(context, stage, topics, feed.handler(stage), page.state.config.layout_hash)

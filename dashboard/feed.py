@@ -35,10 +35,13 @@ def topics_of(stage: str, trader_cursor: tuple[int, int] | None) -> dict[str, Jo
 class Feed:
     """The handler of all subscriptions; one writer of the state."""
 
-    def __init__(self, state: PageState, clock: Clock, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self, state: PageState, clock: Clock, complain: Callable[[str], None], changed: Callable[[], None]
+    ) -> None:
         self.state = state
         self.clock = clock
         self.complain = complain  # told once per kind of unreadable message
+        self.changed = changed  # called once a batch
         self._complained: set[str] = set()
         self._now_ns = 0
         self._folds: dict[str, tuple[msgspec.msgpack.Decoder[Any], Callable[[Any], None]]] = {
@@ -77,6 +80,7 @@ class Feed:
             elif isinstance(notice, PeerDiffers) and notice.what == "layout":
                 self.state.differs[stage] = "layout"
                 self.state.common_version += 1
+        self.changed()
 
     def _fold(self, stage: str, topic: str, payload: bytes) -> None:
         known = self._folds.get(topic)

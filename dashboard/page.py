@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core.clock import Clock
+from core.loop import Loop
 from core.pairs import canonical
 from dashboard import health, payloads
 from dashboard.health import Check
@@ -20,6 +21,29 @@ class UnknownPair(Exception):
     def __init__(self, name: str, known: list[str]) -> None:
         super().__init__(f"unknown pair {name[:60]!r}; known are: {', '.join(known)}")
         self.known = known
+
+
+class Pace:
+    """When to show: at once after a quiet moment, at most every `gap_s` in a busy one, and now and then anyway."""
+
+    def __init__(self, loop: Loop, clock: Clock, show: Callable[[], None], gap_s: float, idle_s: float) -> None:
+        self._loop, self._clock, self._show, self._gap_s = loop, clock, show, gap_s
+        self._last_ns = clock.monotonic_ns()
+        self._due = False
+        loop.every(idle_s, self.changed)
+
+    def changed(self) -> None:
+        """Something new is there."""
+        if self._due:
+            return
+        self._due = True
+        since_s = (self._clock.monotonic_ns() - self._last_ns) / 1e9
+        self._loop.call_later(max(0.0, self._gap_s - since_s), self._now)
+
+    def _now(self) -> None:
+        self._due = False
+        self._last_ns = self._clock.monotonic_ns()
+        self._show()
 
 
 class Page:
@@ -69,6 +93,7 @@ class Page:
     def show(self, record_latency: Callable[[float], None]) -> None:
         """Encode what changed since the last call and wake the listeners; nothing is done when nobody looks."""
         cast, state = self.broadcaster, self.state
+        state.forget_arrivals(cast.watched)
         if not cast.clients:
             return
         now_ns, totals = self.clock.monotonic_ns(), self.totals()

@@ -6,7 +6,7 @@ encodes only what moved.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import msgspec
@@ -257,6 +257,12 @@ class PageState:
         pair = self.pairs[name]
         arrived, pair.arrived_ns = pair.arrived_ns, None
         return arrived
+
+    def forget_arrivals(self, watched: Container[str]) -> None:
+        """What nobody looks at is shown to nobody: its waiting counts as no latency."""
+        for pair in self.pairs.values():
+            if pair.name not in watched:
+                pair.arrived_ns = None
 
     def forming(self, name: str) -> Candle | None:
         """The candle that still runs."""

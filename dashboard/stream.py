@@ -1,7 +1,7 @@
 """Server-sent events: each payload is encoded once per tick and the same bytes go to every client.
 
 Every event carries the whole latest state of its kind, not a difference. So a client needs no queue: one that is slow
-or was away is given the newest, and a reconnect resumes by itself. Kinds: `tick` (one pair, at most 5 Hz), `health`
+or was away is given the newest, and a reconnect resumes by itself. Kinds: `tick` (one pair, at most 7 Hz), `health`
 (stages, sums, notices; once a second and when it changed), `logs` (the last events; when they changed).
 """
 
@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-TICK_SECONDS = 0.2
+GAP_SECONDS = 0.15  # between two events of a kind, so that a page draws at most 7 times a second
+SHOW_SECONDS = 0.5  # looked at this often even when nothing came in
 IDLE_SECONDS = 1.0  # something is sent this often even when nothing moves, so that a dead link shows
 MAX_CLIENTS = 32
 RETRY_MS = 1000

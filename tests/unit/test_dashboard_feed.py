@@ -14,7 +14,7 @@ def frame(topic: str, *messages: object) -> Frame:
 def made() -> tuple[Feed, list[str]]:
     of = page()
     complaints: list[str] = []
-    return Feed(of.state, of.clock, complaints.append), complaints
+    return Feed(of.state, of.clock, complaints.append, lambda: None), complaints
 
 
 def test_what_is_taken_from_whom() -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 
 from core.clock import ManualClock
-from dashboard.page import Page
+from core.loop import Loop
+from dashboard.page import Pace, Page
 from tests.dashboard_world import PAIR, SECOND_NS, healthy, page, status, view
 
 
@@ -149,3 +150,46 @@ def test_latency_counts_from_the_arrival_to_the_publication() -> None:
         assert show(of) == []
 
     asyncio.run(scene())
+
+
+def test_waiting_without_a_listener_counts_as_no_latency() -> None:
+    async def scene() -> None:
+        clock = ManualClock()
+        of = healthy(page(clock=clock))
+        of.state.fold_view(view(), clock.monotonic_ns())
+        show(of)
+        clock.advance(60 * SECOND_NS)
+        await joined(of)
+        assert show(of) == []
+
+    asyncio.run(scene())
+
+
+class Timers:
+    """A loop whose timers run when told."""
+
+    def __init__(self) -> None:
+        self.due: list[tuple[float, Callable[[], object]]] = []
+
+    def every(self, seconds: float, callback: Callable[[], object]) -> None:
+        self.idle = callback
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> None:
+        self.due.append((seconds, callback))
+
+
+def test_a_change_after_quiet_is_shown_at_once_and_a_burst_at_a_steady_pace() -> None:
+    clock, timers, shown = ManualClock(), Timers(), []
+    pace = Pace(cast(Loop, timers), clock, lambda: shown.append(1), 0.15, 0.5)
+    clock.advance(SECOND_NS)
+    for _ in range(5):
+        pace.changed()
+    assert [seconds for seconds, _ in timers.due] == [0.0], "five changes, one showing, at once"
+    timers.due.pop()[1]()
+    clock.advance(SECOND_NS // 20)
+    pace.changed()
+    (seconds, go), *rest = timers.due
+    assert not rest and abs(seconds - 0.1) < 1e-9
+    go()
+    timers.idle()
+    assert len(shown) == 2 and len(timers.due) == 2, "and it is looked at now and then without any change"

@@ -16,7 +16,7 @@ const CANDLES = 500;
 const TRADES = 200;
 const SETTLE_MS = 1200; // storage writes in batches: what just closed is asked for a moment later
 
-const store = { page: null, pair: null, tick: null, tickAt: 0, health: null, logs: [], trades: [], decimals: 2, link: "waiting", lostAt: 0, bucket: null, lastTrade: null };
+const store = { page: null, pair: null, tick: null, tickAt: 0, health: null, logs: [], trades: [], decimals: 2, link: "waiting", lostAt: 0, bucket: null, lastTrade: null, loading: null };
 let chart = null;
 let link = null;
 
@@ -53,6 +53,8 @@ function choose(pair) {
 /** History of the chosen pair; live candles go on over a failure, and the words say so. */
 async function loadCandles(anew) {
   const { pair } = store;
+  if (store.loading === pair) return;
+  store.loading = pair;
   try {
     const rows = await get(`api/candles?limit=${CANDLES}&pair=${encodeURIComponent(pair)}`);
     if (pair !== store.pair) return;
@@ -66,6 +68,8 @@ async function loadCandles(anew) {
   } catch (error) {
     if (anew) veil(`Candles cannot be loaded: ${error.message}`);
     setTimeout(() => pair === store.pair && loadCandles(anew), 3000);
+  } finally {
+    if (store.loading === pair) store.loading = null;
   }
 }
 

@@ -10,7 +10,7 @@ export function showStages({ health }) {
   text("health-tag", failing.length ? `${failing.length} failing` : "healthy");
   data("health-tag", "tone", failing.length ? "bad" : "good");
   text("data-quality", quality(health));
-  const silent = (name) => (stages.find((stage) => stage.name === name)?.alive ? null : "silent");
+  const silent = (name) => (alive(health, name) ? null : "silent");
   data(document.body, "trader", silent("trader"));
   data(document.body, "market", silent("indicators"));
 }
@@ -55,9 +55,8 @@ export function problems({ tick, health, link, lostFor }) {
     found.push({ level: "bad", text: `Connection to the bot lost ${span(lostFor)} ago; what you see is old. Trying again by itself.` });
     return found;
   }
-  for (const { text: words_ } of health?.failing ?? []) found.push({ level: "bad", text: capital(words_) });
-  const watched = health?.stages.find((stage) => stage.name === "trader")?.alive ?? true;
-  if (!watched && tick && tick.entry_price !== null) {
+  found.push(...failures(health));
+  if (!alive(health, "trader") && tick && tick.entry_price !== null) {
     found.push({ level: "bad", text: "The trader is down while a position is open: its stop is not watched." });
   }
   for (const [stage, what] of Object.entries(health?.differs ?? {})) {
@@ -73,6 +72,26 @@ export function problems({ tick, health, link, lostFor }) {
   if (health?.feed === "down") found.push({ level: "warn", text: "The venue cannot be reached; the feeder tries again by itself." });
   return found;
 }
+
+/** Whether a stage is heard; true before anything is known. */
+export const alive = (health, name) => health?.stages.find((stage) => stage.name === name)?.alive ?? true;
+
+/** The failing checks of /healthz, put together: silent stages in one line, and not what only follows from them. */
+function failures(health) {
+  const failing = health?.failing ?? [];
+  const silent = (health?.stages ?? []).filter((stage) => !stage.alive);
+  const never = silent.filter((stage) => stage.last_seen_ms === null).map((stage) => stage.name);
+  const found = [];
+  if (never.length) found.push({ level: "warn", text: `Waiting for ${list(never)}. If it takes long: make status, and var/log/${never[0]}.log` });
+  for (const { check, text: words_ } of failing) {
+    const [kind, stage] = check.split(":");
+    const follows = (check === "market" && !alive(health, "feeder")) || (check === "trader" && !(alive(health, "feeder") && alive(health, "trader")));
+    if (!follows && !(kind === "stage" && never.includes(stage))) found.push({ level: "bad", text: capital(words_) });
+  }
+  return found;
+}
+
+const list = (names) => (names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}` : names[0]);
 
 const capital = (line) => line.charAt(0).toUpperCase() + line.slice(1);
 

@@ -2,6 +2,7 @@
 
 import { at, fill, make, text } from "./dom.js";
 import { fixed, percent, words } from "./format.js";
+import { alive } from "./stages.js";
 
 const BLOCKS = {
   warming_up: "the indicators are still warming up",
@@ -34,7 +35,7 @@ export function reasonWords(reason) {
   return BLOCKS[reason] ?? words(reason);
 }
 
-export function showWhy({ tick, page, decimals }) {
+export function showWhy({ tick, page, decimals, health }) {
   const held = tick.entry_price !== null;
   const rules = held ? exitRules(tick, page, decimals) : entryRules(tick, page, decimals);
   text("why-title", held ? "What would sell" : "Why no entry now");
@@ -42,7 +43,9 @@ export function showWhy({ tick, page, decimals }) {
   fill("why", rules.map((rule) => rule.title).join(), () => rules.map(makeRule));
   rules.forEach((rule, i) => updateRule(at("why").children[i], rule));
   const blocked = held ? [] : tick.blocked;
-  fill("blocked", `${held}${blocked.join()}`, () => {
+  const heard = tick.feed !== null && alive(health, "trader");
+  fill("blocked", `${held}${heard}${blocked.join()}`, () => {
+    if (!heard) return [make("li", {}, "The trader is not heard: nothing is decided.")];
     if (held) return [];
     if (!blocked.length) return [make("li", { class: "free" }, "Nothing else blocks an entry.")];
     return blocked.map((reason) => make("li", {}, `Blocked: ${reasonWords(reason)}`));
