@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from bus.layouts import MAX_BATCH
+from bus.layouts import MAX_BATCH, RECORD_SIZE
 from bus.messages import Market
-from bus.records import UPDATE
+from bus.records import HOLE_NO_OVERLAP, HOLE_TAIL_LOST, HOLE_TOO_LONG, TRADE, UPDATE
 from indicators import layout
 from indicators.candles import begin_segment
 from indicators.layout import Array, Parameters
 
 REASONS = {
     layout.WHY_START: "the start",
-    1: "a hole: the venue's recent trades no longer reach back to the last one known",
-    2: "a hole: more than 500 candles are missing",
-    3: "a hole: the end of the tape was lost",
+    HOLE_NO_OVERLAP: "a hole: the venue's recent trades no longer reach back to the last one known",
+    HOLE_TOO_LONG: "a hole: more than 500 candles are missing",
+    HOLE_TAIL_LOST: "a hole: the end of the tape was lost",
     layout.WHY_MISSING: f"more than {layout.MISSING_LIMIT} candles without a trade",
-    layout.WHY_BUS: "records were lost on the bus",
+    layout.WHY_BUS: "records lost on the bus",
 }
 
 
@@ -105,6 +105,8 @@ class Indicators:
         Returns the UPDATEs, one a TRADE: a view that the next call overwrites. Closed candles and new segments wait in
         `take_closed` and `take_segments`.
         """
+        if len(frame) > MAX_BATCH * RECORD_SIZE:
+            raise ValueError(f"a frame of more than {MAX_BATCH} records")  # compiled code does not look
         written = self._fold(frame, first, 0, self.state, self._out, self._scratch)
         if written < 0:
             written = self._take_rest(frame, first)
@@ -158,8 +160,22 @@ class Indicators:
 
     def describe(self, pairs: list[int]) -> Array:
         """The latest state of these pairs as ROWs, in this order: a view that the next call overwrites."""
+        if pairs and not 0 <= min(pairs) <= max(pairs) < self.pairs:
+            raise IndexError(f"of {self.pairs} pairs these were asked for: {pairs}")  # compiled code does not look
         self._describe(self.state, np.array(pairs, np.int64), len(pairs), self._rows_wanted)
         return self._rows_wanted.view(layout.ROW)[: len(pairs)]
+
+    def latest(self) -> Array:
+        """The latest state of every pair as an UPDATE without codes, and without what is the trade's own."""
+        rows = self.describe(list(range(self.pairs)))
+        updates = np.zeros(len(rows), UPDATE)
+        updates["kind"] = TRADE
+        for name in ("pair", "number", "rsi", "bb_lower", "bb_middle", "bb_upper", "closed", "segment"):
+            updates[name] = rows[name]
+        updates["price"] = rows["close"]
+        updates["exchange_ns"] = rows["time_ns"]
+        updates["settings_hash"] = self.parameters.settings_hash
+        return updates[rows["number"] >= 0]
 
     def closed_candles(self) -> int:
         """Closed candles of the pair that has fewest in its segment; 0 without pairs."""

@@ -71,6 +71,11 @@ def use_cache(cache_root: Path) -> str:
     return ""
 
 
+def is_warm(cache_root: Path) -> bool:
+    """Whether the kernels of these sources were compiled before."""
+    return any((cache_root / folder_name()).rglob("folding.fold-*.nbc"))
+
+
 class _Cache:
     """Whether compiled code is kept; off until `use_cache` found a folder that can be written."""
 

@@ -1,0 +1,75 @@
+"""Rows of the kernels as messages of the bus: candles and views."""
+
+from collections.abc import Sequence
+from math import isnan
+
+from bus.messages import Candle, View
+from bus.records import FORMING, PARTIAL
+from indicators.layout import Array
+
+NS_PER_MS = 1_000_000
+
+
+def known(value: float) -> float | None:
+    """The value, or None where it is not known yet."""
+    return None if isnan(value) else value
+
+
+def candles_of(rows: Array, pairs: Sequence[str], closed: bool) -> list[Candle]:
+    """Rows of `layout.ROW` as candles; pair numbers without a name are left out."""
+    return [candle_of(row, pairs[row[0]], closed) for row in rows.tolist() if row[0] < len(pairs)]
+
+
+def forming_of(rows: Array, pairs: Sequence[str]) -> list[Candle]:
+    """The forming candles among rows of the latest state."""
+    return candles_of(rows[rows["flags"] & FORMING != 0], pairs, closed=False)
+
+
+def candle_of(row: tuple, pair: str, closed: bool) -> Candle:  # type: ignore[type-arg]
+    """One row, its fields in the order of `layout.ROW`."""
+    _, flags, open_ns, open_, high, low, close, volume, trades, rsi, lower, middle, upper, *_ = row
+    return Candle(
+        pair=pair,
+        time=open_ns // NS_PER_MS,
+        open=open_,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        trades=trades,
+        rsi=known(rsi),
+        bb_lower=known(lower),
+        bb_middle=known(middle),
+        bb_upper=known(upper),
+        closed=closed,
+        partial=bool(flags & PARTIAL),
+    )
+
+
+def views_of(rows: Array, pairs: Sequence[str], needed: int) -> list[View]:
+    """Rows of the latest state as views; pairs that have seen no candle yet in their segment are left out."""
+    views = []
+    for row in rows.tolist():
+        pair, flags, close = row[0], row[1], row[6]
+        rsi, lower, middle, upper, closed, _, number, time_ns, buy_below, sell_above = row[9:]
+        forming = bool(flags & FORMING)
+        if pair >= len(pairs) or not (forming or closed):
+            continue
+        view = View(
+            pair=pairs[pair],
+            number=number,
+            time_ms=time_ns // NS_PER_MS,
+            price=close,
+            rsi=known(rsi),
+            bb_lower=known(lower),
+            bb_middle=known(middle),
+            bb_upper=known(upper),
+            warm=closed >= needed,
+            closed=closed,
+            needed=needed,
+            buy_below=known(buy_below),
+            sell_above=known(sell_above),
+            candle=candle_of(row, pairs[pair], False) if forming else None,
+        )
+        views.append(view)
+    return views
