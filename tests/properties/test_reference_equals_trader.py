@@ -1,4 +1,4 @@
-"""On generated markets too: late and equal trades, empty and refilled buckets, holes, history, blind, degraded spans."""
+"""On generated markets too: late and equal trades, empty and refilled buckets, holes, history, blind and degraded."""
 
 from decimal import Decimal
 from typing import Any
@@ -124,7 +124,7 @@ def spans_of(drawn: list[tuple[int, int, str]], count: int) -> dict[str, list[tu
     return spans
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(
     changed=TEXTS,
     markets=st.lists(MARKETS, min_size=1, max_size=2),
