@@ -117,10 +117,11 @@ class Trader:
                 case PeerDiffers():
                     self._differs(notice)
                 case PeerSilent():
-                    self._warn(f"nothing is heard of {notice.peer}")
+                    self._warn(f"nothing was heard of {notice.peer} for 3 s")
                 case BeatSeen():
                     pass
-        self._publisher.latency.record((self._clock.monotonic_ns() - now_ns) / 1000)
+        if any(isinstance(notice, Frame) for notice in notices):
+            self._publisher.latency.record((self._clock.monotonic_ns() - now_ns) / 1000)
         if self._engine.unknown_pairs > self._unknown_told:
             self._unknown_told = self._engine.unknown_pairs
             self._warn(f"{self._unknown_told} trades of pairs that no START record names were left out")

@@ -91,8 +91,8 @@ class Stage:
 
     def kill_trader(self) -> None:
         """Everything ends where it is: no good-bye in the journal."""
-        trader = next(c.__self__ for c in self.context._on_stop if isinstance(getattr(c, "__self__", None), Trader))
-        self.context._on_stop = [c for c in self.context._on_stop if getattr(c, "__self__", None) is not trader]
+        owners = [getattr(closer, "__self__", None) for closer in self.context._on_stop]
+        trader = next(owner for owner in owners if isinstance(owner, Trader))
         trader._timer.cancel()
         trader._journal.close()
         self.context.close()
