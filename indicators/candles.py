@@ -15,7 +15,7 @@ Times are ns of the venue's clock. The functions that return a bool say False wh
 the state is whole, the record is not yet folded; take the rows and come again with the same record.
 """
 
-from bus.records import FORMING, PARTIAL
+from bus.layouts import FORMING, PARTIAL
 from indicators import rules
 from indicators.layout import NEVER, WHY_MISSING, WHY_START, Array, Record
 

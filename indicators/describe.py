@@ -1,6 +1,6 @@
 """The latest state of pairs as rows: forming candle, indicators and trigger prices, for the page and for storage."""
 
-from bus.records import EXIT_TAKE_PROFIT, FORMING
+from bus.layouts import EXIT_TAKE_PROFIT, FORMING
 from indicators.candles import write_row
 from indicators.layout import HEAD, HEAD_WORDS, PARAMS, PARAMS_WORDS, ROW, Array
 from indicators.triggers import buy_below_ticks, price_at, trigger_ticks

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from bus.layouts import MAX_BATCH, RECORD_SIZE
+from bus.layouts import HOLE_NO_OVERLAP, HOLE_TAIL_LOST, HOLE_TOO_LONG, MAX_BATCH, RECORD_SIZE, TRADE
 from bus.messages import Market
-from bus.records import HOLE_NO_OVERLAP, HOLE_TAIL_LOST, HOLE_TOO_LONG, TRADE, UPDATE
+from bus.records import UPDATE
 from indicators import layout
 from indicators.candles import begin_segment
 from indicators.layout import Array, Parameters

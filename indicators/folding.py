@@ -6,7 +6,8 @@ same result, to the bit. How the records were cut into frames changes nothing.
 
 import numpy as np
 
-from bus.records import BACKFILL, CANDLE, CANDLE_RECORD, HOLE, LATE, RECORD, TRADE, UPDATE, WARM
+from bus.layouts import BACKFILL, CANDLE, HOLE, LATE, TRADE, WARM
+from bus.records import CANDLE_RECORD, RECORD, UPDATE
 from indicators import rules
 from indicators.candles import NOT_YET, TOO_HIGH, begin_segment, open_bucket, take_candle
 from indicators.layout import (

@@ -1,4 +1,4 @@
-"""numba's one door: how the plain functions are compiled, and where the machine code is kept.
+"""Where compiled code is kept, and how it gets there before the first trade.
 
 numba's disk cache notices a changed file, but not a changed function of another file that was compiled in: the old rule
 would go on running. So the cache folder's name carries a hash of every source that is compiled.
@@ -7,15 +7,13 @@ would go on running. So the cache folder's name carries a hash of every source t
 import hashlib
 import platform
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
-from numba import njit
-from numba.extending import register_jitable
+
+from indicators.compiler import Cache
 
 HERE = Path(__file__).resolve().parent
 COMPILED_SOURCES = (
@@ -28,11 +26,8 @@ COMPILED_SOURCES = (
     HERE / "triggers.py",
     HERE / "describe.py",
     HERE / "kernels.py",
-    HERE / "jit.py",
+    HERE / "compiler.py",
 )
-# No fastmath and no parallel: the same bits as plain Python. numpy's error model only drops the check for a division
-# by zero, which the rules make impossible by their branches.
-OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def sources_hash() -> int:
@@ -64,33 +59,16 @@ def use_cache(cache_root: Path) -> str:
         probe.unlink()
     except OSError as error:
         numba.config.CACHE_DIR = ""
-        _Cache.on = False
+        Cache.on = False
         return f"the kernels are compiled at each start (some seconds): no cache in {folder}: {error.strerror}"
     numba.config.CACHE_DIR = str(folder)
-    _Cache.on = True
+    Cache.on = True
     return ""
 
 
 def is_warm(cache_root: Path) -> bool:
     """Whether the kernels of these sources were compiled before."""
     return any((cache_root / folder_name()).rglob("folding.fold-*.nbc"))
-
-
-class _Cache:
-    """Whether compiled code is kept; off until `use_cache` found a folder that can be written."""
-
-    on = False
-
-
-def callable_from_kernels(*functions: Callable[..., Any]) -> None:
-    """Let compiled functions call these plain ones, compiled in."""
-    for function in functions:
-        register_jitable(**OPTIONS)(function)
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as machine code, kept in the cache where there is one; it compiles at its first call."""
-    return njit(cache=_Cache.on, **OPTIONS)(function)  # type: ignore[no-any-return]
 
 
 def warm(cache_root: Path) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bus.records import RECORD, UPDATE
 from indicators import candles, describe, folding, layout, rules, triggers
-from indicators.jit import callable_from_kernels, compiled
+from indicators.compiler import callable_from_kernels, compiled
 
 KERNELS = (folding.fold, describe.describe)
 

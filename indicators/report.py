@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from math import isnan
 
+from bus.layouts import FORMING, PARTIAL
 from bus.messages import Candle, View
-from bus.records import FORMING, PARTIAL
 from indicators.layout import Array
 
 NS_PER_MS = 1_000_000

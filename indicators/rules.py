@@ -22,7 +22,7 @@ float64's accuracy, where running sums of squared prices would lose all of it.
 
 from math import sqrt
 
-from bus.records import ENTER_CRASH_CATCH, ENTER_MEAN_REVERSION, EXIT_TAKE_PROFIT
+from bus.layouts import ENTER_CRASH_CATCH, ENTER_MEAN_REVERSION, EXIT_TAKE_PROFIT
 
 EMA_SEED = 0.1  # gain and loss that the first candle of a segment counts as, with RSI_SMOOTHING=ema
 

@@ -6,7 +6,7 @@ galloping from the last close and halving finds the neighbours between which the
 next candle closes. Plain scalars over the packed state; compiled by kernels.
 """
 
-from bus.records import ENTER_CRASH_CATCH, ENTER_MEAN_REVERSION
+from bus.layouts import ENTER_CRASH_CATCH, ENTER_MEAN_REVERSION
 from indicators import rules
 from indicators.layout import Record
 
