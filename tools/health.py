@@ -9,10 +9,15 @@ from core.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`ok`, and what is not: one line a failing check."""
+    """`ok`, and what is not: one line a failing check, with its name first; those of a stage begin with stage:NAME."""
 
     ok: bool
     failing: tuple[str, ...] = field(default=())
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that are not heard of."""
+        return [check.split(":")[1] for check in self.failing if check.startswith("stage:")]
 
 
 def address(settings: Settings) -> str:
@@ -29,7 +34,7 @@ def ask(settings: Settings, timeout_s: float = 1.0) -> Health:
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, http.client.HTTPException) as error:
-        return Health(False, (f"the page does not answer ({type(error).__name__})",))
+        return Health(False, (f"stage:dashboard: the page does not answer ({type(error).__name__})",))
     finally:
         connection.close()
     if answer.status == 200:

@@ -9,7 +9,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +57,8 @@ class Bot:
         self.clock = clock or LiveClock()
         self.supervisor = Supervisor(self.run_dir, self.clock)
         self._child: subprocess.Popen[bytes] | None = None
+        self._output = self.log_dir / "supervisord.out"
+        self._log_sizes: dict[str, int] = {}
 
     def running(self) -> int | None:
         """supervisord's process, None where none answers."""
@@ -81,34 +82,40 @@ class Bot:
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def start(self, settings: Settings, interrupted: Callable[[], bool] = lambda: False) -> tuple[str, ...]:
+    def start(self, settings: Settings, interrupted: Callable[[], bool] = lambda: False) -> health.Health:
         """Starts supervisord and waits until the bot is healthy.
 
-        Returns the checks that still fail after HEALTHY_SECONDS, none when healthy. Raises StartError when a stage gave
-        up, Interrupted when `interrupted()` said so; what was started runs on then, for the caller to stop.
+        Returns what is so after HEALTHY_SECONDS at the latest. Raises StartError when a stage gave up, Interrupted when
+        `interrupted()` said so; what was started runs on then, for the caller to stop.
         """
-        sizes = {stage: _size(self.log(stage)) for stage in paths.PROGRAMS}
+        self._note_logs()
         for stage in paths.PROGRAMS:  # restarts are counted from here
             (self.run_dir / f"{stage}.json").unlink(missing_ok=True)
         self._spawn()
-        return self._wait_healthy(settings, sizes, interrupted)
+        return self._wait_healthy(settings, interrupted)
 
-    def restart_stage(self, settings: Settings, stage: str) -> tuple[str, ...]:
+    def restart_stage(self, settings: Settings, stage: str) -> health.Health:
         """Restarts one stage and waits as `start` does."""
-        sizes = {name: _size(self.log(name)) for name in paths.PROGRAMS}
+        self._note_logs()
         self.supervisor.restart(stage)
-        return self._wait_healthy(settings, sizes, lambda: False)
+        return self._wait_healthy(settings, lambda: False)
 
-    def _wait_healthy(
-        self, settings: Settings, sizes: dict[str, int], interrupted: Callable[[], bool]
-    ) -> tuple[str, ...]:
+    def last_words(self, stage: str) -> str:
+        """The last lines that a stage wrote since the start."""
+        lines = follow.last_lines(self.log(stage), _LAST_LINES, self._log_sizes.get(stage, 0))
+        return _quote(f"the last lines of {self.log(stage)}:", lines)
+
+    def _note_logs(self) -> None:
+        self._log_sizes = {stage: _size(self.log(stage)) for stage in paths.PROGRAMS}
+
+    def _wait_healthy(self, settings: Settings, interrupted: Callable[[], bool]) -> health.Health:
         deadline = self.clock.monotonic_ns() + int(HEALTHY_SECONDS * NS_PER_S)
         while True:
             if interrupted():
                 raise Interrupted("interrupted")
-            found = self._look(settings, sizes)
+            found = self._look(settings)
             if found.ok or self.clock.monotonic_ns() > deadline:
-                return found.failing
+                return found
             sleep(_POLL_SECONDS)
 
     def stop(self) -> list[str]:
@@ -149,46 +156,37 @@ class Bot:
             note=note,
         )
 
-    def _look(self, settings: Settings, sizes: dict[str, int]) -> health.Health:
+    def _look(self, settings: Settings) -> health.Health:
         """One look at supervisord, the stages and the page. Raises StartError where waiting is of no use."""
         if self._child is not None and self._child.poll() is not None:
             code = self._child.returncode
             self._child = None
-            lines = follow.last_lines(self.log_dir / "supervisord.log", _LAST_LINES)
+            lines = follow.last_lines(self._output, _LAST_LINES)
+            lines += follow.last_lines(self.log("supervisord"), _LAST_LINES)
             raise StartError(_quote(f"supervisord ended with exit code {code}; its last lines:", lines))
         if self.running() is None:
             return health.Health(False, ("supervisord does not answer yet",))
         states = list(self.supervisor.states().values())
         failed = [state.name for state in states if state.failed]
         if failed:
-            raise StartError("\n".join(self._last_words(stage, sizes[stage]) for stage in failed))
+            raise StartError("\n".join(f"{stage} has given up; {self.last_words(stage)}" for stage in failed))
         # the page may still show a predecessor's sign of life
-        begin = [s.name for s in states if s.alive and holder(self.run_dir, s.name) != s.pid]
-        if begin:
-            return health.Health(False, tuple(f"{stage} has not begun yet" for stage in begin))
+        silent = [s.name for s in states if s.alive and holder(self.run_dir, s.name) != s.pid]
+        if silent:
+            return health.Health(False, tuple(f"stage:{stage}: has not begun yet" for stage in silent))
         return health.ask(settings)
 
-    def _last_words(self, stage: str, since: int) -> str:
-        lines = follow.last_lines(self.log(stage), _LAST_LINES, since)
-        return _quote(f"{stage} has given up; the last lines of {self.log(stage)}:", lines)
-
     def _spawn(self) -> None:
-        python = paths.ROOT / ".venv" / "bin" / "python"
-        if not python.exists():  # a private interpreter, as some tests have
-            python = Path(sys.executable)
-        output = os.open(self.log_dir / "supervisord.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
+        with self._output.open("wb") as output:
             self._child = subprocess.Popen(
-                [str(python), "-m", "supervisor.supervisord", "-c", str(self.conf())],
+                [paths.ROOT / ".venv" / "bin" / "python", "-m", "supervisor.supervisord", "-c", self.conf()],
                 cwd=paths.ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                umask=0o077,  # its umask= does nothing for the logs it writes itself
+                umask=0o077,  # its own umask= does nothing for the logs that it writes
             )
-        finally:
-            os.close(output)
 
     def conf(self) -> Path:
         """supervisord.conf; for another VAR_DIR than var a copy with other paths, written anew each time."""

@@ -75,7 +75,7 @@ def bring_up(bot: Bot, settings: Settings, ending: Callable[[], bool], *, patien
         raise MisconfiguredError("\n".join(busy))
     settings_load.apply(settings)
     try:
-        failing = bot.start(settings, ending)
+        found = bot.start(settings, ending)
     except Interrupted:
         take_down(bot, flatten=False)
         return INTERRUPTED
@@ -83,14 +83,21 @@ def bring_up(bot: Bot, settings: Settings, ending: Callable[[], bool], *, patien
         say(str(error), sys.stderr)
         take_down(bot, flatten=False)
         return FAILED
-    if failing:
-        say("not healthy yet: " + "; ".join(failing))
+    if not found.ok:
+        tell_failing(bot, found)
         if not patient:
             take_down(bot, flatten=False)
             return FAILED
-    state = "it goes on trying" if failing else "the bot runs"
+    state = "the bot runs" if found.ok else "it goes on trying"
     say(f"{state} ({paths.book_name(settings)}): {health.address(settings)}")
     return OK
+
+
+def tell_failing(bot: Bot, found: health.Health) -> None:
+    """What is not healthy, and the last lines of the stages that are not heard of."""
+    say("not healthy: " + "; ".join(found.failing), sys.stderr)
+    for stage in found.stages:
+        say(bot.last_words(stage), sys.stderr)
 
 
 def take_down(bot: Bot, *, flatten: bool) -> int:
@@ -194,12 +201,15 @@ def restart(bot: Bot, stage: str | None) -> int:
         check_new_ports(bot, settings)
         settings_load.apply(settings)
         try:
-            failing = bot.restart_stage(settings, stage)
+            found = bot.restart_stage(settings, stage)
         except StartError as error:
-            say(str(error))
+            say(str(error), sys.stderr)
             return FAILED
-        say(f"{stage} was restarted" + (", not healthy yet: " + "; ".join(failing) if failing else ""))
-        return FAILED if failing else OK
+        say(f"{stage} was restarted")
+        if not found.ok:
+            tell_failing(bot, found)
+            return FAILED
+        return OK
 
 
 def check_new_ports(bot: Bot, settings: Settings) -> None:
