@@ -319,4 +319,6 @@ def open_publisher(context: "Context", layout_hash: int, facts: Callable[[], Fac
     publisher.attach(context.loop)
     context.publish_event = publisher.event
     context.on_stop(publisher.close)
+    if context.found:
+        context.event("warn", f"{context.name} started again, its last run ended: {context.found}")
     return publisher

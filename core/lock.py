@@ -27,6 +27,7 @@ class StageRecord(msgspec.Struct):
     up_ms: int  # wall time at which its work began, after any wait
     quick_deaths: int  # in a row, within 10 s of the start
     clean: bool  # it ended because it was told to
+    failure: str = ""  # why it ended, where it could still say so
 
 
 class StageLock:
@@ -39,6 +40,7 @@ class StageLock:
         self._clock = clock or LiveClock()
         self._wait_s = wait_s
         self._fd = -1
+        self.found = ""  # how the life before this one ended, where that was not on demand
         self.record = StageRecord(pid=os.getpid(), restarts=0, up_ms=0, quick_deaths=0, clean=False)
 
     @property
@@ -80,6 +82,11 @@ class StageLock:
         self.record.clean = True
         self._write()
 
+    def failed(self, why: str) -> None:
+        """The stage ends because of a failure: its next start tells people."""
+        self.record.failure = why
+        self._write()
+
     def release(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -91,6 +98,8 @@ class StageLock:
             lived_ms = self._clock.wall_ms() - before.up_ms
             quick = not before.clean and 0 <= lived_ms < QUICK_DEATH_MS
             self.record.restarts = before.restarts + 1
+            if not before.clean:
+                self.found = before.failure or "it was killed"
             self.record.quick_deaths = before.quick_deaths + 1 if quick else 0
         wait_s = min(LONGEST_WAIT_S, 2.0 ** min(self.record.quick_deaths - 1, 10)) if self.record.quick_deaths else 0.0
         # Killed while it waits, it is as far as before: the wait counts as lived.

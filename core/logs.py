@@ -35,11 +35,15 @@ class LineFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        for secret in self._secrets:
-            text = text.replace(secret, MASK)
-        text = text.translate(_ESCAPES).replace("\n", "\n    ")
+        text = self.mask(text).translate(_ESCAPES).replace("\n", "\n    ")
         level = "WARN" if record.levelno == logging.WARNING else record.levelname
         return f"{iso_utc(int(record.created * 1000))} {level:<5} {self._stage}  {text}"
+
+    def mask(self, text: str) -> str:
+        """The text without our secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return text
 
 
 class _Repeat:
@@ -135,6 +139,14 @@ def setup(
     logger = logging.getLogger(stage)
     logger.setLevel(LEVELS[level])
     return logger
+
+
+def masked(text: str) -> str:
+    """The text as the log would show it, without our secrets."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, LineFormatter):
+            text = handler.formatter.mask(text)
+    return text
 
 
 def flush_repeats() -> None:

@@ -26,6 +26,7 @@ from core.settings import Settings
 from core.settings_load import for_stage
 
 EXIT_CLEAN, EXIT_CRASH, EXIT_MISCONFIGURED, EXIT_NOT_CALLED_FOR = 0, 1, 2, 3
+CANCEL_GRACE_S = 1.0
 STOP_GRACE_S = 3.0  # a main coroutine that awaits the stop gets this long to end in its own order
 _EVENT_LEVELS = {"warn": logging.WARNING, "error": logging.ERROR, "halt": logging.ERROR}
 
@@ -44,6 +45,7 @@ class Context:
         self.loop: Loop
         self.started_ms = clock.wall_ms()
         self.restarts = 0
+        self.found = ""  # how the stage's last life ended, where that was not on demand
         self.publish_event: Callable[[str, str, str], object] | None = None
         self._on_stop: list[Callable[[], object]] = []
 
@@ -81,12 +83,41 @@ class Context:
 
 def run(name: str, build: Callable[[Context], None], settings: Settings | None = None) -> NoReturn:
     """Runs a blocking stage: `build` wires it to `context.loop`, then the loop runs until TERM. Ends the process."""
-    sys.exit(_guarded(name, lambda context, lock: _drive(context, lock, build), settings))
+    _end(_guarded(name, lambda context, lock: _drive(context, lock, build), settings))
 
 
 def run_async(name: str, main: Callable[[Context], Awaitable[None]], settings: Settings | None = None) -> NoReturn:
     """Runs a stage over asyncio: at TERM `main` is cancelled, or ends by itself if it awaits `loop.wait_stopped()`."""
-    sys.exit(_guarded(name, lambda context, lock: asyncio.run(_drive_async(context, lock, main)), settings))
+    _end(_guarded(name, lambda context, lock: _in_asyncio(_drive_async(context, lock, main)), settings))
+
+
+def _end(code: int) -> NoReturn:
+    """Ends the process without the interpreter's own tidying.
+
+    Everything of ours is closed by now. What is left could only hold us up: a thread that waits for a venue's answer,
+    or seconds of taking compiled kernels apart.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _in_asyncio(work: Coroutine[Any, Any, None]) -> None:
+    """As asyncio.run, but without waiting for threads of the default executor."""
+    loop = asyncio.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(work)
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=CANCEL_GRACE_S))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: Settings | None) -> int:
@@ -101,7 +132,7 @@ def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: S
         context = Context(name, settings, clock, log)
         lock = StageLock(context.run_dir, name, clock)
         wait_s = lock.acquire()
-        context.restarts = lock.restarts
+        context.restarts, context.found = lock.restarts, lock.found
         if wait_s and not _waited(context, lock, wait_s):
             return EXIT_CLEAN
         lock.began()
@@ -109,6 +140,7 @@ def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: S
         drive(context, lock)
     except MisconfiguredError as error:
         log.error("%s", error)
+        _remember(lock, str(error))
         return EXIT_MISCONFIGURED
     except NotCalledFor as error:
         log.info("%s", error)
@@ -117,6 +149,7 @@ def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: S
         return EXIT_CLEAN
     except Exception as error:
         log.exception("%s crashed: %s: %s", name, type(error).__name__, error)
+        _remember(lock, f"{type(error).__name__}: {error}")
         return EXIT_CRASH
     finally:
         if lock is not None:
@@ -124,6 +157,12 @@ def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: S
         for handler in logging.getLogger().handlers:
             handler.close()
     return EXIT_CLEAN
+
+
+def _remember(lock: StageLock | None, why: str) -> None:
+    if lock is not None:
+        with contextlib.suppress(OSError):  # the disk may be the very reason
+            lock.failed(logs.masked(why))
 
 
 def _waited(context: Context, lock: StageLock, wait_s: float) -> bool:
@@ -178,7 +217,7 @@ async def _drive_async(context: Context, lock: StageLock, main: Callable[[Contex
             await asyncio.wait({work}, timeout=STOP_GRACE_S)
         if not work.done():
             work.cancel()
-            await asyncio.wait({work}, timeout=STOP_GRACE_S)
+            await asyncio.wait({work}, timeout=CANCEL_GRACE_S)
         if work.done() and not work.cancelled():
             work.result()
         if not stop.done():

@@ -83,6 +83,21 @@ def test_a_long_life_or_a_clean_end_forgives(tmp_path: Path) -> None:
     assert lives(tmp_path, clock, 1) == 0
 
 
+def test_the_next_life_knows_how_the_last_one_ended(tmp_path: Path) -> None:
+    found = []
+    for ending in ("killed", "failed", "clean", "clean"):
+        lock = StageLock(tmp_path, "trader", ManualClock())
+        lock.acquire()
+        found.append(lock.found)
+        lock.began()
+        if ending == "failed":
+            lock.failed("LookupError: no such order")
+        elif ending == "clean":
+            lock.ended_clean()
+        lock.release()
+    assert found == ["", "it was killed", "LookupError: no such order", ""]
+
+
 def test_a_clock_that_was_set_back_is_no_quick_death(tmp_path: Path) -> None:
     clock = ManualClock()
     lives(tmp_path, clock, 1)

@@ -159,6 +159,12 @@ def test_after_a_quick_death_it_waits_and_still_answers_term(stage: Stage) -> No
     assert code == 0 and "ready" not in out
 
 
+def test_a_failure_is_kept_for_the_next_start_without_secrets(stage: Stage) -> None:
+    stage.finish(stage.start("blocking", "crash", DASHBOARD_TOKEN="no such order"))
+    record = (stage.folder / "run" / "trader.json").read_text()
+    assert '"failure":"LookupError: ***"' in record
+
+
 def test_a_killed_stage_counts_its_restarts(stage: Stage) -> None:
     process = stage.start("blocking", "run")
     line_of(process, "ready after 0 restarts")
