@@ -10,9 +10,9 @@ import msgspec
 from bus.frames import STATUS, TRADE, TRADER, UPDATE, Frame, array_of
 from bus.layouts import layout_hash
 from bus.messages import Entry, Request, Status
-from bus.notices import LATEST, BeatSeen, GapFound, Joined, Notice, PeerDiffers, PeerSilent, PeerUp
+from bus.notices import FIRST, LATEST, BeatSeen, GapFound, Join, Joined, Notice, PeerDiffers, PeerSilent, PeerUp
 from bus.publisher import Facts, open_publisher
-from bus.subscriber import open_subscriber
+from bus.subscriber import Subscriber, open_subscriber
 from core.errors import MisconfiguredError
 from core.money import units_text
 from core.settings import indicator_hash
@@ -74,7 +74,9 @@ class Trader:
         context.on_stop(self._close)
 
         self._begin(found.state is not None)
-        open_subscriber(context, "indicators", {UPDATE: None}, self._take, layout_hash())
+        # A new book begins with its tape where update/ still has all of it, else with the market as it is.
+        self._from_start = state.start is None
+        self._updates = self._follow_updates(FIRST if self._from_start else None)
         open_subscriber(context, "feeder", {TRADE: LATEST}, self._take, layout_hash())
 
     def _begin(self, known: bool) -> None:
@@ -93,6 +95,19 @@ class Trader:
             self._journal.append(events, pack(self._engine.sync()))
             self._saved_record = self._engine.state.record
 
+    def _follow_updates(self, join: Join) -> Subscriber:
+        return open_subscriber(self._context, "indicators", {UPDATE: join}, self._take, layout_hash())
+
+    def _joined(self, notice: Joined, now_ns: int) -> bool:
+        """Updates were joined; False where a new book must join again, further on, because its tape's start is gone."""
+        if self._from_start and self._engine.state.start is None and notice.next_number > 0:
+            self._from_start = False
+            self._updates.close()
+            self._updates = self._follow_updates(None)
+            return False
+        self._follow.updates_joined(notice.epoch, notice.next_number, now_ns)
+        return True
+
     def _take(self, notices: list[Notice]) -> None:
         """What the bus brings."""
         now_ns = self._clock.monotonic_ns()
@@ -104,7 +119,8 @@ class Trader:
                 case Frame(topic="trade/0/"):
                     self._follow.raw_frame(notice, now_ns)
                 case Joined(topic="update/0/"):
-                    self._follow.updates_joined(notice.epoch, notice.next_number, now_ns)
+                    if not self._joined(notice, now_ns):
+                        return
                 case Joined(topic="trade/0/"):
                     self._follow.raw_joined(notice.epoch, notice.next_number, now_ns)
                 case GapFound(topic="update/0/"):

@@ -71,10 +71,12 @@ class Stage:
         self.rig.closers.append(publisher.close)
         return publisher
 
-    def start_indicators(self, last: int = 0, settings_hash: int | None = None) -> None:
-        """Begins update/0/ after tape record `last`."""
+    def start_indicators(self, last: int = -1, settings_hash: int | None = None) -> None:
+        """Begins update/0/ after tape record `last`; from the tape's START on by default."""
         self.indicators = self._publisher("indicators", settings_hash)
-        self.indicators.topic(UPDATE, self.epoch, last, snapshot=lambda: pack([]))
+        self.indicators.topic(UPDATE, self.epoch, last, ring=1000, snapshot=lambda: pack([]))
+        if last < 0:
+            self.indicators.send_records(UPDATE, 0, b"", pack(self.tape.start), 1)
 
     def stop_indicators(self) -> None:
         assert self.indicators is not None
@@ -274,6 +276,33 @@ def test_other_settings_of_a_peer_block_entries(stage: Stage) -> None:
     until(stage, heard, lambda h: "settings_differ_indicators" in status_of(h).blocked)
     stage.trade(100, "mr")
     until(stage, heard, lambda h: of(events_of(h), SignalEvent)[0].outcome == "refused:settings_differ_indicators")
+
+
+def test_a_new_book_begins_with_its_tape_where_all_of_it_is_there(stage: Stage) -> None:
+    stage.start_indicators()
+    for _ in range(3):
+        stage.trade(100, "mr")
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: decisions_of(h) == [(1, "mean_reversion")])
+    until(stage, heard, lambda h: facts_of(h)["record"] == 3)
+    assert of(events_of(heard), SpanEvent) == []
+
+
+def test_a_new_book_on_an_older_tape_begins_with_the_market_as_it_is(stage: Stage) -> None:
+    stage.start_indicators()
+    stage.trade(100, "mr")
+    stage.stop_indicators()
+    stage.start_indicators(last=1)
+    for _ in range(3):
+        stage.trade(100, "mr")
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: status_of(h).feed == "normal")
+    stage.trade(100, "mr")
+    until(stage, heard, lambda h: bool(decisions_of(h)))
+    assert decisions_of(heard) == [(5, "mean_reversion")]
+    assert of(events_of(heard), SpanEvent) == []
 
 
 def test_before_any_market_the_pairs_of_the_settings_are_shown(stage: Stage) -> None:
