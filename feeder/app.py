@@ -5,12 +5,13 @@ import random
 from collections.abc import Sequence
 
 from bus.frames import TRADE
-from bus.messages import Start
-from bus.publisher import Facts, Publisher
+from bus.messages import Start, encode
+from bus.publisher import Facts, open_publisher
 from bus.records import HOLE_TAIL_LOST, layout_hash
 from bus.tape import TapeReader, TapeWriter, boot_id, tape_replay
 from core.clock import NS_PER_MS, NS_PER_S
-from core.settings import Settings, shared_hash
+from core.errors import MisconfiguredError
+from core.settings import Settings
 from core.stage import Context
 from feeder import tail
 from feeder.desk import Desk, pair_table, plain
@@ -25,6 +26,7 @@ from venues.venue import MarketData, Rules
 RULES_EVERY_S = 300.0
 PRUNE_EVERY_S = 60.0
 SILENCE_MAX_S = 10.0
+FAREWELL_S = 0.3  # for the last event to reach who listens
 MB = 1024 * 1024
 
 
@@ -40,25 +42,13 @@ class Feeder:
         context.on_stop(self.venue.close)
         self.tape = TapeWriter(context.book_dir / "tape", context.clock, boot_id())
         context.on_stop(self.tape.close)
-        epoch, next_number = self.tape.open()
+        epoch, _ = self.tape.open()
         self.reader = TapeReader(self.tape.folder, epoch)
         context.on_stop(self.reader.close)
         self.tape_mb = self.tape.size_bytes() / MB
-        self.publisher = Publisher(
-            "feeder",
-            context.run_dir,
-            context.clock,
-            layout_hash=layout_hash(),
-            settings_hash=shared_hash(self.settings),
-            started_ms=context.started_ms,
-            restarts=context.restarts,
-            facts=self.facts,
-        )
-        context.on_stop(self.publisher.close)
-        context.publish_event = self.publisher.event
-        self.publisher.topic(TRADE, epoch, next_number - 1, replay=tape_replay(self.reader))
-        self.desk = Desk(context, self.tape, self.reader, self.publisher)
-        self.publisher.attach(context.loop)
+        self.publisher = open_publisher(context, layout_hash(), self.facts)
+        self._offer()
+        self.desk = Desk(context, self.tape, self.reader, self.publisher, self.counts)
         context.loop.every(1.0, self.desk.retry)
         context.loop.every(PRUNE_EVERY_S, self.prune)
 
@@ -68,6 +58,7 @@ class Feeder:
         rules = self.venue.resolve(self.settings.pairs, await self._markets())
         self._warn_inactive(rules)
         self.desk.start(self._start_body(rules))
+        self._offer()
         pairs = self._pairs(rules)
         settings = self.settings
         self.source = Source(
@@ -117,7 +108,7 @@ class Feeder:
             "off_grid": counts.off_grid,
             "unknown_frames": sum(source.notices.values()) if source is not None else 0,
             "reconnects": max(0, source.reconnects - 1) if source is not None else 0,
-            "lost": self.desk.lost,
+            "lost": counts.lost,
         }
 
     def prune(self) -> None:
@@ -131,6 +122,17 @@ class Feeder:
             return
         if freed:
             self.say("info", f"{freed / MB:.1f} MB of old tape removed")
+
+    def _offer(self) -> None:
+        """Offers the tape for replay; and, once it has begun, the Start in force to who joins where none is kept."""
+        tape = self.tape
+        self.publisher.topic(
+            TRADE,
+            tape.epoch,
+            tape.next_number - 1,
+            replay=tape_replay(self.reader),
+            snapshot=None if tape.start_body is None else lambda: encode(tape.start_body),
+        )
 
     def _tell_tape(self) -> None:
         because, cut = self.tape.new_epoch_because, self.tape.cut_bytes
@@ -220,4 +222,10 @@ class Feeder:
 
 async def main(context: Context) -> None:
     """The stage's main coroutine."""
-    await Feeder(context).run()
+    feeder = Feeder(context)
+    try:
+        await feeder.run()
+    except MisconfiguredError as error:
+        feeder.publisher.event("error", str(error))  # for the page; the log gets it at the end of the stage
+        await asyncio.sleep(FAREWELL_S)
+        raise

@@ -12,6 +12,7 @@ from bus.publisher import Publisher
 from bus.records import MAX_BATCH, RECORD
 from bus.tape import TapeError, TapeReader, TapeWriter
 from core.stage import Context
+from feeder.guard import Counts
 from feeder.packing import Record, pack
 from venues.venue import Rules
 
@@ -52,13 +53,15 @@ def pair_table(before: Sequence[Market], now: Sequence[Rules]) -> list[Market]:
 class Desk:
     """Tapes and publishes. Records that the disk does not take wait for it, in order, and nothing overtakes them."""
 
-    def __init__(self, context: Context, tape: TapeWriter, reader: TapeReader, publisher: Publisher) -> None:
+    def __init__(
+        self, context: Context, tape: TapeWriter, reader: TapeReader, publisher: Publisher, counts: Counts
+    ) -> None:
         self._context = context
         self._tape = tape
         self._reader = reader
         self._publisher = publisher
+        self._counts = counts
         self._pending = b""
-        self.lost = 0
 
     def start(self, body: Start) -> None:
         """Begins or goes on with the tape and tells everybody what the following records are about."""
@@ -97,7 +100,7 @@ class Desk:
     def _keep(self, data: bytes, error: TapeError) -> None:
         spare = PENDING_MAX * RECORD.itemsize
         if len(data) > spare:  # the oldest ones stay: what follows them is asked for again at the next start
-            self.lost += (len(data) - spare) // RECORD.itemsize
+            self._counts.lost += (len(data) - spare) // RECORD.itemsize
             data = data[:spare]
         if not self._pending:
             self._context.event(

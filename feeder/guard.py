@@ -38,11 +38,22 @@ class Print(NamedTuple):
 class Counts:
     """What happened to trades, for the heartbeat."""
 
-    __slots__ = ("ancient", "future", "held", "held_dropped", "late", "off_grid", "stale", "trades", "unreadable")
+    __slots__ = (
+        "ancient",
+        "future",
+        "held",
+        "held_dropped",
+        "late",
+        "lost",
+        "off_grid",
+        "stale",
+        "trades",
+        "unreadable",
+    )
 
     def __init__(self) -> None:
         self.unreadable = self.future = self.ancient = self.held = self.held_dropped = 0
-        self.late = self.stale = self.off_grid = self.trades = 0
+        self.late = self.stale = self.off_grid = self.trades = self.lost = 0
 
     @property
     def dropped(self) -> int:

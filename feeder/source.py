@@ -225,6 +225,7 @@ class Source:
                     pair.rules.pair,
                 )
                 self._write(pair.abandon(self._venue.clock_offset_ns()), 0)
+                return  # the watch sees to the history
             attempt += 1
             await asyncio.sleep(delay_s)
 

@@ -1,7 +1,10 @@
 """The socket.io codec: frames in, actions out, for both versions of the protocol."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from venues.coindcx.wire_public import WireError, parse_event
 from venues.engineio import Arrived, Closed, Connected, Send, Session, Unknown, event_frame
 
 S = 1_000_000_000
@@ -92,3 +95,38 @@ def test_absurd_ping_times_are_bounded():
     session.receive('0{"pingInterval":0,"pingTimeout":-5}', 0)
     session.receive("40", 0)
     assert session.interval_ns >= 100_000_000 and session.timeout_ns >= 100_000_000
+
+
+PIECES = [
+    "42",
+    "[",
+    "]",
+    '"',
+    "\\",
+    "{",
+    "}",
+    "new-trade",
+    "data",
+    ":",
+    ",",
+    "1",
+    "null",
+    '"p"',
+    "\ud800",
+    "é",
+    "0",
+    "4",
+    " ",
+]
+
+
+@given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max_size=14).map("".join)))
+def test_no_text_whatever_upsets_codec_or_parser(text):
+    session = opened()
+    for frame in (text, "42" + text, f'42["new-trade",{text}]'):
+        for action in session.receive(frame, 0):
+            if isinstance(action, Arrived):
+                try:
+                    parse_event("new-trade", action.body, 0, {}, "P")
+                except WireError as error:
+                    assert len(str(error)) < 1000
