@@ -103,7 +103,10 @@ class Topic:
 
 
 class Publisher:
-    """Sends a stage's topics. Topics are made by `topic`; `event/0/` and `gap/0/` are there from the start."""
+    """Sends a stage's topics, from the loop's thread alone.
+
+    Topics are made by `topic`; `event/0/` and `gap/0/` are there from the start.
+    """
 
     def __init__(
         self,

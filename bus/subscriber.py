@@ -55,6 +55,7 @@ FRAMES_PER_TURN = 256
 BYTES_PER_TURN = 8 * 1024 * 1024
 ANSWERS_PER_TURN = 64
 TICK_SECONDS = 0.5
+TICK_TURNS = 20
 FIRST_RETRY_S = 0.02
 LONGEST_RETRY_S = 2.0
 ANSWER_TIMEOUT_NS = 2 * NS_PER_S
@@ -321,8 +322,9 @@ class Subscriber:
     def _tick(self) -> None:
         """Twice a second: silence, requests without an answer."""
         # What arrived while this process was busy or stopped is no silence.
-        while self._read_data():
-            pass
+        for _ in range(TICK_TURNS):
+            if not self._read_data():
+                break
         now_ns = self._clock.monotonic_ns()
         out: list[Notice] = []
         self._watch.check(now_ns, out)

@@ -16,6 +16,7 @@ from core.errors import MisconfiguredError
 LOCK_WAIT_S = 5.0  # a predecessor that was told to stop gets this long
 QUICK_DEATH_MS = 10_000
 LONGEST_WAIT_S = 30.0
+UNCOUNTED_WAIT_S = 5.0
 _TRY_AGAIN_S = 0.05
 
 
@@ -52,7 +53,12 @@ class StageLock:
 
         Raises MisconfiguredError naming the holder where it does not let go within the wait.
         """
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise MisconfiguredError(
+                f"cannot open the lock {self._path}: {error.strerror}. Free the folder or set VAR_DIR to another place."
+            ) from error
         deadline = self._clock.monotonic_ns() + int(self._wait_s * 1e9)
         while True:
             try:
@@ -68,8 +74,9 @@ class StageLock:
                         " `make stop` ends it; to run both, give this one another VAR_DIR and other ports"
                     ) from None
             sleep(_TRY_AGAIN_S)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock itself holds, only its holder's name is missing
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
         return self._count_start()
 
     def began(self) -> None:
@@ -104,13 +111,19 @@ class StageLock:
         wait_s = min(LONGEST_WAIT_S, 2.0 ** min(self.record.quick_deaths - 1, 10)) if self.record.quick_deaths else 0.0
         # Killed while it waits, it is as far as before: the wait counts as lived.
         self.record.up_ms = self._clock.wall_ms() + int(wait_s * 1000)
-        self._write()
+        if not self._write():
+            # Nobody can count the deaths of a stage that dies of a full disk: then it always waits.
+            return max(wait_s, UNCOUNTED_WAIT_S)
         return wait_s
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
         aside = self._record_path.with_name(f"{self._stage}.json.new")
-        aside.write_bytes(msgspec.json.encode(self.record))
-        aside.replace(self._record_path)
+        try:
+            aside.write_bytes(msgspec.json.encode(self.record))
+            aside.replace(self._record_path)
+        except OSError:
+            return False
+        return True
 
 
 def read_record(path: Path) -> StageRecord | None:
