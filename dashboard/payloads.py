@@ -145,9 +145,9 @@ def stats(state: PageState, name: str, totals: Totals, now_ns: int) -> dict[str,
 
 
 def candle_row(candle: Candle) -> dict[str, Any]:
-    """One candle with the columns of the table but its pair."""
+    """One candle with the columns of the table."""
     row: dict[str, Any] = {
-        name: getattr(candle, name) for name in ("time", "open", "high", "low", "close", "volume", "trades")
+        name: getattr(candle, name) for name in ("pair", "time", "open", "high", "low", "close", "volume", "trades")
     }
     row |= {name: number(getattr(candle, name)) for name in ("rsi", "bb_lower", "bb_middle", "bb_upper")}
     return row
