@@ -31,6 +31,7 @@ SUPERVISED = "SUPERVISOR_ENABLED"
 # In the environment, which is full of other programs' names, only a close misspelling of ours is suspicious.
 ENVIRONMENT_LIKENESS = 0.86
 ENVIRONMENT_SHORTEST = 6
+EVERYBODYS = ("HOST", "PORT", "VENUE", "FEED", "PAIR", "PAIRS", "LOG_LEVEL")  # LOGLEVEL is no misspelling of ours
 
 
 def load(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> Settings:
@@ -43,6 +44,10 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) ->
     texts = _from_file(env_file, problems)
     texts.update(_from_environment(environ, problems))
     settings = _build(texts, problems)
+    if settings is not None and settings.venue == "sandbox" and settings.sandbox_tape:
+        tape = absolute(settings.sandbox_tape)
+        if not tape.exists():
+            problems.append(f"SANDBOX_TAPE={settings.sandbox_tape}: there is no file {tape}")
     if problems or settings is None:
         raise MisconfiguredError(_message(problems))
     return settings
@@ -180,7 +185,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[s
     for name in environ:
         if name not in KNOWN and len(name) >= ENVIRONMENT_SHORTEST:
             near = difflib.get_close_matches(name.upper(), KNOWN, n=1, cutoff=ENVIRONMENT_LIKENESS)
-            if near:
+            if near and near[0] not in EVERYBODYS:
                 problems.append(f"{name} (environment) is no setting: did you mean {near[0]}? unset {name} otherwise")
     return _resolve_alias(found, "the environment", problems)
 

@@ -161,8 +161,7 @@ def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: S
 
 def _remember(lock: StageLock | None, why: str) -> None:
     if lock is not None:
-        with contextlib.suppress(OSError):  # the disk may be the very reason
-            lock.failed(logs.masked(why))
+        lock.failed(logs.masked(why))
 
 
 def _waited(context: Context, lock: StageLock, wait_s: float) -> bool:
@@ -178,9 +177,8 @@ def _waited(context: Context, lock: StageLock, wait_s: float) -> bool:
     try:
         with _signals(loop.stop):
             deaths = lock.record.quick_deaths
-            context.log.warning(
-                "died %d times within 10 s of its start: waits %g s before it tries again", deaths, wait_s
-            )
+            why = f"died {deaths} times within 10 s of its start" if deaths else f"cannot write to {context.run_dir}"
+            context.log.warning("%s: waits %g s before it tries again", why, wait_s)
             loop.run()
     finally:
         loop.close()

@@ -98,6 +98,22 @@ def test_the_next_life_knows_how_the_last_one_ended(tmp_path: Path) -> None:
     assert found == ["", "it was killed", "LookupError: no such order", ""]
 
 
+def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    lock = StageLock(tmp_path, "trader", ManualClock())
+    assert lock.acquire() == 5.0
+    lock.failed("no space")
+    lock.release()
+
+
+def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MisconfiguredError, match="cannot open the lock"):
+        StageLock(tmp_path / "missing", "trader").acquire()
+
+
 def test_a_clock_that_was_set_back_is_no_quick_death(tmp_path: Path) -> None:
     clock = ManualClock()
     lives(tmp_path, clock, 1)

@@ -163,6 +163,13 @@ def test_values_that_do_not_go_together(texts: dict[str, str], told: str) -> Non
     assert told in refusal(texts)
 
 
+def test_a_tape_that_is_not_there_is_told(tmp_path: Path) -> None:
+    assert "there is no file" in refusal({"SANDBOX_TAPE": str(tmp_path / "day.csv.gz")})
+    (tmp_path / "day.csv.gz").touch()
+    assert load({"SANDBOX_TAPE": str(tmp_path / "day.csv.gz")}, NO_FILE).sandbox_tape
+    assert load({"SANDBOX_TAPE": "unused", "VENUE": "coindcx"}, NO_FILE).sandbox_tape == "unused"
+
+
 def test_the_widest_band_that_a_price_can_reach_is_allowed() -> None:
     assert load({"BB_PERIOD": "6", "BB_STDDEV": "2.2360"}, NO_FILE).bb_stddev == 2.2360
 
@@ -195,6 +202,7 @@ def test_other_programs_names_in_the_environment_are_none_of_our_business() -> N
         "EDITOR",
         "LANG",
         "PORTS",
+        "LOGLEVEL",
     )
     assert load(dict.fromkeys(others, "x"), NO_FILE) == load({}, NO_FILE)
 
