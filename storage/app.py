@@ -41,6 +41,7 @@ class Storage:
         self._recorder.rejoin = self._join
         publisher = open_publisher(context, layout_hash(), self._recorder.facts)
         self._recorder.latency = publisher.latency
+        self._recorder.publish_gap = publisher.gap
         for text in told:
             context.event("info", text)
         self._recorder.flush()  # trades.csv may be behind since the last time
@@ -62,7 +63,9 @@ class Storage:
 
         self._subscribers = []
         for stage in STAGES:
-            topics: dict[str, Join] = {topic: after(numbered_per_stage(topic, stage)) for topic in (EVENT, GAP)}
+            topics: dict[str, Join] = {EVENT: after(numbered_per_stage(EVENT, stage))}
+            if stage != self._context.name:  # our own gaps are written as they are found
+                topics[GAP] = after(numbered_per_stage(GAP, stage))
             if stage == "indicators":
                 topics[CANDLE] = None  # its snapshot holds all that is worth keeping
             elif stage == "trader":

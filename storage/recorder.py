@@ -54,6 +54,7 @@ class Recorder:
         self._tell = tell
         self._log = logging.getLogger(__name__)
         self.rejoin: Callable[[], None] = lambda: None
+        self.publish_gap: Callable[[str, int, int, int], object] = lambda *_: None
         self.batch = Batch()
         self.behind = False  # numbered messages were let go
         self.rows = 0
@@ -153,6 +154,7 @@ class Recorder:
                 self.batch.skip_to(TRADER, epoch, last)
             elif topic in (EVENT, GAP):
                 self.batch.skip_to(numbered_per_stage(topic, stage), epoch, last)
+        self.publish_gap(topic, epoch, first, last)
         self._tell("warn", f"{topic} of {stage}: numbers {first} to {last} {why}")
 
     def _let_go(self) -> None:

@@ -233,6 +233,23 @@ def test_a_locked_database_loses_nothing(others):
     assert "bot_data.db" in complaint and "locked" in complaint and "close it" in complaint
 
 
+def test_a_full_disk_loses_nothing(others):
+    others.trader()
+    others.start_storage()
+    others.run_until(lambda: others.history.cursor("event/0/ storage") is not None)
+    [(pages,)] = others.storage._writer._read("PRAGMA page_count")
+    others.storage._writer._read(f"PRAGMA max_page_count={pages}")
+    others.say(*(samples.trade(number, number) for number in range(1, 600)))
+    others.run_until(lambda: "database" in others.storage._recorder._told)
+    assert trade_ids(others) == []
+    others.storage._writer._read("PRAGMA max_page_count=1000000")
+    others.run_until(lambda: trade_ids(others) == list(range(1, 600)))
+    others.run_until(lambda: any(row["level"] == "error" for row in others.history.events()))
+    complaint = next(row["message"] for row in others.history.events() if row["level"] == "error")
+    assert "the disk is full: free some space" in complaint and "rows wait" in complaint
+    assert others.history.gaps() == []
+
+
 def test_what_is_too_much_to_wait_is_asked_for_again(others, monkeypatch):
     monkeypatch.setattr("storage.recorder.PENDING_MAX", 10)
     others.trader()
@@ -285,5 +302,5 @@ def test_topics_of_every_stage_are_followed(others):
     others.start_storage()
     followed = {subscriber.peer: set(subscriber._questions) for subscriber in others.storage._subscribers}
     assert set(followed) == {"feeder", "indicators", "trader", "storage", "dashboard"}
-    assert all({EVENT, GAP} <= topics for topics in followed.values())
+    assert all(EVENT in topics and (GAP in topics or stage == "storage") for stage, topics in followed.items())
     assert CANDLE in followed["indicators"] and TRADER in followed["trader"]

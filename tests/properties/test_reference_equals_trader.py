@@ -55,7 +55,22 @@ STEPS = st.lists(
         st.sampled_from(
             ["trade"] * 40 + ["backfill", "backfill", "stale", "untaped", "late", "hole", "candle", "forming"]
         ),
-        st.sampled_from([0, 0, 1_000_000, 200_000_000, SECOND, SECOND, 3 * SECOND, 20 * SECOND, 150 * SECOND, -SECOND]),
+        st.sampled_from(
+            [
+                0,
+                0,
+                1_000_000,
+                200_000_000,
+                SECOND,
+                SECOND,
+                3 * SECOND,
+                20 * SECOND,
+                150 * SECOND,
+                501 * SECOND,
+                502 * SECOND,
+                -SECOND,
+            ]
+        ),
         st.sampled_from([0, 0, 1, -1, 2, -2, 3, -5, 8, -13, 30, -60]),
         st.integers(0, 30_000),
     ),
@@ -132,17 +147,19 @@ def spans_of(drawn: list[tuple[int, int, str]], count: int) -> dict[str, list[tu
     history=st.sampled_from([0, 3, 12]),
     drawn=SPANS,
     fee=st.sampled_from(["0", "5", "11.8"]),
+    live=st.booleans(),
 )
-def test_generated_markets(changed, markets, steps, history, drawn, fee):
+def test_generated_markets(changed, markets, steps, history, drawn, fee, live):
     texts = texts_of(**changed)
     by_pair = dict(zip(PAIRS, markets, strict=False))
     maker = Maker(slow.TIMEFRAMES[texts["TIMEFRAME"]] * SECOND, by_pair, history)
     for step in steps:
         maker.step(*step)
     spans = spans_of(drawn, len(maker.records))
-    strategy = slow.Strategy(texts, by_pair, spans["blind"], spans["degraded"], Decimal(fee))
+    limit = 500 if live else None
+    strategy = slow.Strategy(texts, by_pair, spans["blind"], spans["degraded"], Decimal(fee), missing_limit=limit)
     reference = strategy.run(maker.records)
-    ours = answer(maker.records, texts, by_pair, fee, spans["blind"], spans["degraded"])
+    ours = answer(maker.records, texts, by_pair, fee, spans["blind"], spans["degraded"], connected_throughout=not live)
     event(f"decisions {min(len(reference.decisions), 5)}, fills {min(len(reference.fills), 5)}")
     for decision in reference.decisions:
         event(decision.reason)

@@ -74,7 +74,7 @@ def fold_all(fold: Fold, records: np.ndarray, parameters: Parameters, pairs: int
             return out.view(UPDATE)[: int(work["updates"])], np.concatenate(closed)
 
 
-def parameters_of(settings: Settings, connected_throughout: bool = True) -> Parameters:
+def parameters_of(settings: Settings, connected_throughout: bool) -> Parameters:
     """The kernel's parameters."""
     return Parameters(
         timeframe_ms=settings.timeframe_ms,
@@ -99,11 +99,12 @@ def answer(
     blind: Spans = (),
     degraded: Spans = (),
     fold: Fold = folding.fold,
+    connected_throughout: bool = True,
 ) -> Answer:
     """Runs kernels and trader over the records; spans are fed as the trader feeds them, raw from the tape."""
     settings = from_texts(texts)
     records = records_of(market_data, markets)
-    updates, rows = fold_all(fold, records, parameters_of(settings), len(markets))
+    updates, rows = fold_all(fold, records, parameters_of(settings, connected_throughout), len(markets))
     terms = terms_of(settings, SETTINGS_HASH)
     engine = replay.new_engine(terms, replay.new_state(terms, replay.OFFLINE_JOURNAL))
     events = engine.handle(inputs.NewStart(EPOCH, -1, start_of(markets, fee_bps)))

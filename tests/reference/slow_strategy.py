@@ -9,7 +9,8 @@ Candles
  3. LATE trades (before the forming bucket) are no trades. Trades out of order inside the bucket are ordinary ones.
  4. A CANDLE record is the venue's word for its bucket: it takes the place of a forming candle and closes at once, or
     with FORMING is what trades go on with. Of a bucket that is closed it changes nothing.
- 5. A HOLE forgets everything and the warm-up starts again.
+ 5. A HOLE forgets everything and the warm-up starts again; on a live tape so do more than 500 missing buckets
+    (`missing_limit`), in a file of trades they do not.
 Indicators, at each trade, with the forming close as the newest close
  6. Bollinger: mean and population deviation of the last BB_PERIOD closes; lower = mean - BB_STDDEV * deviation.
  7. RSI wilder: mean of the first RSI_PERIOD gains and losses of the segment, then (avg * (n - 1) + x) / n.
@@ -26,7 +27,7 @@ Each trade, in this order
 14. Long: price <= highest * (1 - TRAILING_STOP_PCT) is trailing_stop, else rsi > RSI_SELL is take_profit.
     Flat: rsi < RSI_CRASH is crash_catch, else rsi < RSI_BUY and price < lower is mean_reversion.
 15. BACKFILL trades and blind spans do everything but decide; in degraded spans only the trailing stop decides;
-    STALE and UNTAPED trades make no entry.
+    STALE and UNTAPED trades and blocked spans make no entry.
 Orders
 16. Quantity: TRADE_CAPITAL / price, or what the unreserved balance can pay at the worsened price with fee and tax,
     whichever is less, rounded down to the step. Below the market's minimum: no order.
@@ -89,8 +90,8 @@ class Candle:
     low: float
     close: float
     volume: float
-    trades: int = 0
     flags: int = 0
+    trades: int = 0
 
 
 @dataclass(slots=True)
@@ -159,7 +160,8 @@ class Result:
 class Chart:
     """The candles of one pair since the last HOLE and what is computed of them, in Decimals of 60 digits."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], missing_limit: int | None) -> None:
+        self.missing_limit = missing_limit
         self.frame_ns = TIMEFRAMES[settings["TIMEFRAME"]] * 1_000_000_000
         self.rsi_period = int(settings["RSI_PERIOD"])
         self.wilder = settings["RSI_SMOOTHING"] == "wilder"
@@ -205,6 +207,9 @@ class Chart:
         """Closes the forming candle, and flat ones after it, as far as `start` is later."""
         if self.forming is not None and start > self.forming[0]:
             self.close()
+        missing = 0 if self.opens_ns is None else (start - self.opens_ns) // self.frame_ns
+        if self.missing_limit is not None and missing > self.missing_limit:
+            self.forget()
         if self.forming is None and self.closes:
             while self.opens_ns is not None and self.opens_ns < start:
                 last = self.closes[-1]
@@ -293,13 +298,15 @@ class Strategy:
         blind: Iterable[tuple[int, int]] = (),
         degraded: Iterable[tuple[int, int]] = (),
         taker_fee_bps: Decimal = Decimal(0),
+        blocked: Iterable[tuple[int, int]] = (),
+        missing_limit: int | None = None,
     ) -> None:
         for name in ("MAX_DAILY_LOSS", "MAX_DRAWDOWN_PCT", "MAX_CONSECUTIVE_LOSSES", "COOLDOWN_SECONDS"):
             assert not float(settings[name]), f"the reference knows no {name}"
         self.settings = settings
         self.markets = markets
-        self.blind, self.degraded = list(blind), list(degraded)
-        self.charts = {pair: Chart(settings) for pair in markets}
+        self.blind, self.degraded, self.blocked = list(blind), list(degraded), list(blocked)
+        self.charts = {pair: Chart(settings, missing_limit) for pair in markets}
         self.positions = {pair: Position() for pair in markets}
         self.wallet = Decimal(str(settings["PAPER_BALANCE"]))
         self.fee = taker_fee_bps * BASIS_POINT
@@ -390,7 +397,7 @@ class Strategy:
     # orders
 
     def buy(self, trade: Trade, position: Position, reason: str, chart: Chart) -> None:
-        if not self.entry_allowed():
+        if not self.entry_allowed() or within(trade.number, self.blocked):
             return
         market = self.markets[trade.pair]
         free = self.free_balance()

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from core.settings import SETTINGS
+from tests.indicator_tools import kernels
 from tests.reference import slow_strategy as slow
-from tests.reference.pipeline_side import Answer, Fold, answer, cash_of
+from tests.reference.pipeline_side import Answer, answer, cash_of
 from tests.shared_data import FOLDER, shared_data
 
 PAIR = "BTC/USDT"
@@ -65,23 +66,15 @@ def assert_same_candles(reference: slow.Result, ours: Answer, pairs: list[str]) 
             assert row["volume"] == pytest.approx(float(candle[5]), rel=1e-9)
 
 
-@pytest.fixture(scope="module")
-def compiled_fold(tmp_path_factory: pytest.TempPathFactory) -> Fold:
-    """The kernel as it runs in the pipeline."""
-    from indicators import kernels
-
-    return kernels.fold
-
-
 @pytest.mark.parametrize("smoothing", ["wilder", "ema"])
 @pytest.mark.parametrize("paper_fill", ["tape", "instant"])
 @pytest.mark.parametrize("name", FILES)
-def test_recorded_markets(name: str, paper_fill: str, smoothing: str, compiled_fold: Fold):
+def test_recorded_markets(name: str, paper_fill: str, smoothing: str):
     trades = slow.read_ticks(shared_data(f"ticks/{name}.ticks.csv.gz"), PAIR)
     texts = texts_of(PAPER_FILL=paper_fill, RSI_SMOOTHING=smoothing)
     markets = {PAIR: slow.Market()}
     reference = slow.Strategy(texts, markets, taker_fee_bps=Decimal(FEE_BPS)).run(trades)
-    ours = answer(trades, texts, markets, FEE_BPS, fold=compiled_fold)
+    ours = answer(trades, texts, markets, FEE_BPS, fold=kernels().fold)
     assert_equal(reference, ours)
     assert_same_candles(reference, ours, [PAIR])
     enough = name != "binance_spot_btcusdt_20240808T2354Z"  # eleven minutes never warm up
