@@ -5,22 +5,17 @@ is a header (`bus.segment`) and then 64-byte records. The writer appends with pl
 cache, so it survives the death of the process, not that of the machine. Hence the epoch goes on only while the machine
 stays up and the last segment is whole; a half record at its end is cut off.
 
-Readers open the files by themselves, also in other processes, while the writer appends: they count whole records only.
+Here is the writer; who reads finds `TapeReader` in `bus.tape_reader`, which is also had from here.
 """
 
 import contextlib
 import os
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bus.frames import TRADE, Frame
-from bus.layouts import MAX_BATCH, RECORD_SIZE
+from bus.layouts import RECORD_SIZE
 from bus.messages import Start
-from bus.publisher import REPLAY_FRAMES
 from bus.records import HOLE, RECORD, START
 from bus.segment import (
     SegmentDamaged,
@@ -33,18 +28,14 @@ from bus.segment import (
     segment_number,
     segments_of,
 )
+from bus.tape_reader import Records, TapeError, TapeReader, epochs, tape_replay
 from core.clock import NS_PER_S, Clock
-from core.errors import BotError
+
+__all__ = ["Records", "TapeError", "TapeReader", "TapeWriter", "boot_id", "epochs", "tape_replay"]
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 SEGMENT_NS = 3600 * NS_PER_S  # so that TAPE_KEEP_HOURS has whole segments to drop in a quiet market
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-Records = np.ndarray[Any, np.dtype[Any]]
-
-
-class TapeError(BotError):
-    """The tape cannot be written or read: the text names the file and the reason."""
 
 
 def boot_id() -> str:
@@ -53,13 +44,6 @@ def boot_id() -> str:
         return BOOT_ID.read_text().strip()
     except OSError:
         return ""
-
-
-def epochs(folder: Path) -> list[int]:
-    """The epochs that have a folder, oldest first."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit() and entry.is_dir())
 
 
 class TapeWriter:
@@ -243,152 +227,6 @@ class TapeWriter:
         self._size += len(data)
 
 
-class _Segment:
-    """One open segment file."""
-
-    __slots__ = ("fd", "header", "path")
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.header = read_header(path)
-        check_layout(self.header, path)
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def count(self) -> int:
-        """Whole records on disk now."""
-        return max(0, os.fstat(self.fd).st_size - self.header.size) // RECORD_SIZE
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-
-class TapeReader:
-    """Reads the tape by number: of one epoch, by default the newest there is at the first `refresh`."""
-
-    def __init__(self, folder: Path, epoch: int | None = None) -> None:
-        self.folder = folder
-        self.epoch = epoch
-        self._open: dict[int, _Segment] = {}  # by first number; few at a time
-        self._firsts: list[int] = []
-        self.refresh()
-
-    @property
-    def first(self) -> int:
-        """The first number kept; `last` + 1 where there is none."""
-        self.refresh()
-        return self._firsts[0] if self._firsts else 0
-
-    @property
-    def last(self) -> int:
-        """The last whole record's number; -1 before the first."""
-        self.refresh()
-        if not self._firsts:
-            return -1
-        segment = self._segment(self._firsts[-1])
-        return segment.header.first + segment.count() - 1
-
-    def refresh(self) -> None:
-        """Notices segments that came or went since."""
-        if self.epoch is None:
-            known = epochs(self.folder)
-            if not known:
-                return
-            self.epoch = known[-1]
-        self._firsts = [segment_number(path) for path in segments_of(self.folder / str(self.epoch))]
-        for first in [first for first in self._open if first not in self._firsts]:
-            self._open.pop(first).close()
-
-    def read(self, first: int, limit: int = MAX_BATCH) -> tuple[Records, bytes | None]:
-        """Up to `limit` records from number `first` on, all of one segment; a START record comes alone, with its body.
-
-        No records where `first` is not there yet, or not any more: compare it with `self.first`.
-        """
-        at = _at_or_before(self._firsts, first)
-        if at is None or (at == self._firsts[-1] and first >= at + self._segment(at).count()):
-            self.refresh()
-            at = _at_or_before(self._firsts, first)
-        if at is None:
-            return np.zeros(0, RECORD), None
-        segment = self._segment(at)
-        count = min(limit, at + segment.count() - first)
-        if count <= 0:
-            return np.zeros(0, RECORD), None
-        data = os.pread(segment.fd, count * RECORD_SIZE, segment.header.size + (first - at) * RECORD_SIZE)
-        records = np.frombuffer(data, RECORD, len(data) // RECORD_SIZE)
-        starts = np.flatnonzero(records["kind"] == START)
-        if len(starts) == 0:
-            return records, None
-        if starts[0] == 0:
-            return records[:1], segment.header.body
-        return records[: starts[0]], None
-
-    def read_back(self, count: int) -> tuple[int, Records]:
-        """The last `count` records, START records included, and the number of the first of them."""
-        last = self.last
-        first = max(self.first, last + 1 - count)
-        parts: list[Records] = []
-        number = first
-        while number <= last:
-            records, _ = self.read(number, last + 1 - number)
-            if len(records) == 0:
-                break
-            parts.append(records)
-            number += len(records)
-        return first, np.concatenate(parts) if parts else np.zeros(0, RECORD)
-
-    def bodies(self) -> Iterator[tuple[int, Start]]:
-        """For each segment its first number and what its records are about."""
-        self.refresh()
-        for first in list(self._firsts):
-            yield first, self._segment(first).header.start()
-
-    def segments(self) -> Iterator[tuple[int, Start, Records]]:
-        """Each segment's first number, what it is about and its whole records, mapped from the file without a copy."""
-        self.refresh()
-        for first in list(self._firsts):
-            segment = self._segment(first)
-            count = segment.count()
-            shape = (count,)
-            records: Records = (
-                np.memmap(segment.path, RECORD, "r", segment.header.size, shape) if count else np.zeros(0, RECORD)
-            )
-            yield first, segment.header.start(), records
-
-    def close(self) -> None:
-        while self._open:
-            self._open.popitem()[1].close()
-
-    def _segment(self, first: int) -> _Segment:
-        segment = self._open.get(first)
-        if segment is None:
-            path = self.folder / str(self.epoch) / segment_name(first)
-            try:
-                segment = _Segment(path)
-            except (OSError, SegmentDamaged) as error:
-                raise TapeError(f"cannot read the tape {path}: {error}") from error
-            if len(self._open) >= 4:
-                self._open.pop(next(iter(self._open))).close()
-            self._open[first] = segment
-        return segment
-
-
-def tape_replay(reader: TapeReader) -> Callable[[int], list[Frame]]:
-    """What the feeder's publisher answers a replay of `trade/` with: frames from a number on, or the first kept."""
-
-    def replay(first: int) -> list[Frame]:
-        frames: list[Frame] = []
-        number = max(first, reader.first)
-        while len(frames) < REPLAY_FRAMES:
-            records, body = reader.read(number)
-            if len(records) == 0:
-                break
-            frames.append(Frame(TRADE, reader.epoch or 0, number, len(records), 0, records.tobytes(), body))
-            number += len(records)
-        return frames
-
-    return replay
-
-
 def _same_start(one: Start, other: Start) -> bool:
     """Whether two Starts say the same of the records; their times may differ."""
     return (one.venue, one.book, one.markets, one.taker_fee_bps, one.maker_fee_bps, one.tape_clock) == (
@@ -406,9 +244,3 @@ def _created_ns(path: Path) -> int:
         return read_header(path).created_ns
     except SegmentDamaged:
         return path.stat().st_mtime_ns
-
-
-def _at_or_before(firsts: list[int], number: int) -> int | None:
-    """The greatest of ascending `firsts` that does not exceed `number`."""
-    at = bisect_right(firsts, number)
-    return firsts[at - 1] if at else None
