@@ -96,14 +96,14 @@ def terms_of(settings: Any, indicator_hash: int) -> Terms:
         paper_balance=to_units(settings.paper_balance, "PAPER_BALANCE"),
         instant=settings.paper_fill == "instant",
         latency_ns=int(settings.paper_latency_ms) * NS_PER_MS,
-        participation=fraction_to_parts(settings.paper_participation, "PAPER_PARTICIPATION"),
+        participation=_above_zero(settings.paper_participation, "PAPER_PARTICIPATION"),
         timeout_ns=int(settings.entry_timeout_ms) * NS_PER_MS,
         taker_fee=None if fee is None else to_parts(fee, "TAKER_FEE_BPS"),
         slippage=to_parts(settings.slippage_bps, "SLIPPAGE_BPS"),
         tax_buy=to_parts(settings.tax_buy_bps, "TAX_BUY_BPS"),
         tax_sell=to_parts(settings.tax_sell_bps, "TAX_SELL_BPS"),
         max_daily_loss=to_units(settings.max_daily_loss, "MAX_DAILY_LOSS"),
-        max_drawdown=fraction_to_parts(settings.max_drawdown_pct, "MAX_DRAWDOWN_PCT"),
+        max_drawdown=_above_zero(settings.max_drawdown_pct, "MAX_DRAWDOWN_PCT") if settings.max_drawdown_pct else 0,
         max_consecutive_losses=int(settings.max_consecutive_losses),
         cooldown_ns=int(decimal_of(settings.cooldown_seconds, "COOLDOWN_SECONDS") * NS_PER_S),
         max_orders_per_minute=int(settings.max_orders_per_minute),
@@ -111,6 +111,14 @@ def terms_of(settings: Any, indicator_hash: int) -> Terms:
         day_offset_ns=int(settings.day_offset_minutes) * NS_PER_MINUTE,
         indicator_hash=indicator_hash,
     )
+
+
+def _above_zero(fraction: float, what: str) -> int:
+    """Parts of a fraction that must not become 0."""
+    parts = fraction_to_parts(fraction, what)
+    if parts == 0:
+        raise MisconfiguredError(f"{what} is {fraction}: the least is 0.000001")
+    return parts
 
 
 def deciding_settings(settings: Any) -> dict[str, str]:
