@@ -1,8 +1,8 @@
-"""What the five stages of a running bot weigh over the bare imports of the same libraries: `python -m tools.bench.memory`.
+"""What the stages of a running bot weigh over the bare imports of the same libraries: `python -m tools.bench.memory`.
 
-For each stage a fresh interpreter imports the same modules from outside the project (and nothing else) and waits; with all of
-them and all stages alive at once the kernel's proportional set sizes (PSS, /proc/PID/smaps_rollup) are read side by side, so that
-shared pages are split alike. The bot must have been running for a while: the table says how long.
+For each stage a fresh interpreter imports the same modules from outside the project (and nothing else) and waits. With
+all of them and all stages alive at once the kernel's proportional set sizes (PSS, /proc/PID/smaps_rollup) are read side
+by side, so that shared pages are split alike. The bot must have been running for a while: the table says how long.
 """
 
 import argparse
@@ -19,7 +19,8 @@ LIST_IMPORTS = """
 import sys
 import {stage}.app
 ours = {ours!r}
-print("\\n".join(sorted(n for n in sys.modules if n.split(".")[0] not in ours and not n.startswith("_") and n != "sys")))
+names = (name for name in sys.modules if name.split(".")[0] not in ours)
+print("\\n".join(sorted(name for name in names if not name.startswith("_") and name != "sys")))
 """
 
 IMPORT_AND_WAIT = """
@@ -90,10 +91,15 @@ def measure(run_dir: Path) -> dict[str, dict[str, float]]:
             process.communicate("")
 
 
+def line(name: str, bare_mb: float, stage_mb: float) -> str:
+    """A line of the table."""
+    return f"{name:<11}{bare_mb:>13.1f}{stage_mb:>9.1f}{stage_mb - bare_mb:>8.1f}"
+
+
 def main() -> None:
     """Prints the table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run-dir", type=Path, default=ROOT / "var" / "run", help="the run folder of the bot to measure")
+    parser.add_argument("--run-dir", type=Path, default=ROOT / "var" / "run", help="run folder of the bot to measure")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     try:
@@ -106,8 +112,8 @@ def main() -> None:
         return
     print(f"{'stage':<11}{'bare imports':>13}{'stage':>9}{'over':>8}   PSS in MB")
     for stage, row in rows.items():
-        print(f"{stage:<11}{row['bare']:>13.1f}{row['stage']:>9.1f}{row['stage'] - row['bare']:>8.1f}   up {row['age']:.0f} s")
-    print(f"{'all':<11}{sum(r['bare'] for r in rows.values()):>13.1f}{sum(r['stage'] for r in rows.values()):>9.1f}{over:>8.1f}")
+        print(line(stage, row["bare"], row["stage"]) + f"   up {row['age']:.0f} s")
+    print(line("all", sum(row["bare"] for row in rows.values()), sum(row["stage"] for row in rows.values())))
 
 
 if __name__ == "__main__":

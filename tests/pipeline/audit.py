@@ -1,0 +1,151 @@
+"""What a bot left behind, read from outside and compared: tape, journal, database, CSV, reference."""
+
+import csv
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bus.messages import Entry, EquityEvent, FillEvent, SignalEvent, SpanEvent, Start, TradeEvent, TraderEvent
+from bus.records import CANDLE, CANDLE_RECORD, HOLE, TRADE
+from bus.tape import TapeReader
+from core.settings_table import SETTINGS
+from tests.reference import slow_strategy as slow
+
+_decode = msgspec.msgpack.Decoder(Entry).decode
+Row = slow.Trade | slow.Candle | slow.Hole
+
+
+class Decided(NamedTuple):
+    """One approved order, comparable between journal and reference; rsi and band are compared apart."""
+
+    record: int
+    time_ms: int
+    pair: str
+    action: str
+    reason: str
+    price: float
+
+
+def journal(book: Path) -> list[Entry]:
+    """Every committed entry, in order."""
+    with closing(sqlite3.connect(f"file:{book / 'journal.db'}?mode=ro", uri=True, timeout=10)) as file:
+        return [_decode(body) for (body,) in file.execute("SELECT body FROM entries ORDER BY number")]
+
+
+def events_of(entries: Iterable[Entry], kind: type[TraderEvent]) -> list[Any]:
+    return [entry.event for entry in entries if isinstance(entry.event, kind)]
+
+
+def tape(book: Path) -> tuple[Start, list[Row]]:
+    """The newest START body and every record of the tape as the reference reads it."""
+    reader = TapeReader(book / "tape")
+    rows: list[Row] = []
+    start: Start | None = None
+    for first, start, records in reader.segments():
+        markets = start.markets
+        ticks = [Decimal(market.tick) for market in markets]
+        steps = [Decimal(market.step) for market in markets]
+        candles = records.view(CANDLE_RECORD)
+        for place, record in enumerate(records):
+            number, pair = first + place, int(record["pair"])
+            if record["kind"] == TRADE:
+                price, quantity = int(record["ticks"]) * ticks[pair], int(record["lots"]) * steps[pair]
+                flags = int(record["flags"])
+                rows.append(slow.Trade(number, markets[pair].pair, int(record["exchange_ns"]), price, quantity, flags))
+            elif record["kind"] == CANDLE:
+                c = candles[place]
+                prices = (float(c[name]) for name in ("open", "high", "low", "close", "volume"))
+                rows.append(slow.Candle(number, markets[pair].pair, int(c["open_ns"]), *prices, int(c["flags"])))
+            elif record["kind"] == HOLE:
+                rows.append(slow.Hole(number, markets[pair].pair))
+    reader.close()
+    assert start is not None, f"no tape in {book}"
+    return start, rows
+
+
+def spans(entries: list[Entry], kind: str) -> list[tuple[int, int]]:
+    """The recorded spans of a kind; one that is still open goes on for ever."""
+    found: dict[int, int] = {}
+    for event in events_of(entries, SpanEvent):
+        if event.kind == kind:
+            found[event.first] = event.last if event.last >= 0 else 1 << 62
+    return sorted(found.items())
+
+
+def settings_of(changes: dict[str, object]) -> dict[str, Any]:
+    """Every setting's text by name: the defaults, and these."""
+    return {setting.name: setting.default or "0" for setting in SETTINGS.values()} | changes
+
+
+def markets_of(start: Start) -> dict[str, slow.Market]:
+    return {
+        market.pair: slow.Market(
+            Decimal(market.tick), Decimal(market.step), Decimal(market.min_quantity), Decimal(market.min_notional)
+        )
+        for market in start.markets
+    }
+
+
+def reference(start: Start, rows: list[Row], entries: list[Entry], changes: dict[str, object]) -> slow.Result:
+    """What the slow reading does on the same records with the recorded blind and degraded spans."""
+    strategy = slow.Strategy(
+        settings_of(changes),
+        markets_of(start),
+        blind=spans(entries, "blind"),
+        degraded=spans(entries, "degraded"),
+        taker_fee_bps=Decimal(start.taker_fee_bps),
+    )
+    return strategy.run(rows)
+
+
+def decided(entries: list[Entry]) -> list[SignalEvent]:
+    return [event for event in events_of(entries, SignalEvent) if event.outcome == "approved"]
+
+
+def assert_same_decisions(entries: list[Entry], expected: slow.Result, upto_ns: int | None = None) -> None:
+    """The journal's approved orders are the reference's, in order; rsi and band to 1e-9."""
+    ours = decided(entries)
+    theirs = [d for d in expected.decisions if upto_ns is None or d.ts_ns <= upto_ns]
+    plain_ours = [(e.at.time_ms, e.pair, e.action, e.reason, e.price) for e in ours]
+    plain_theirs = [(d.ts_ns // 1_000_000, d.pair, d.action, d.reason, d.price) for d in theirs]
+    assert plain_ours == plain_theirs
+    for event, decision in zip(ours, theirs, strict=True):
+        if event.rsi is not None:
+            assert abs(event.rsi - decision.rsi) <= 1e-9 * max(1.0, abs(decision.rsi))
+        if event.bb_lower is not None:
+            assert abs(event.bb_lower - decision.bb_lower) <= 1e-9 * abs(decision.bb_lower)
+
+
+def assert_ledger_adds_up(book: Path, entries: list[Entry], balance: Decimal) -> None:
+    """Journal, database and CSV hold the same rows exactly once, and the money is the sum of the fills."""
+    fills, trades = events_of(entries, FillEvent), events_of(entries, TradeEvent)
+    assert [fill.id for fill in fills] == list(range(1, len(fills) + 1))
+    assert [trade.id for trade in trades] == list(range(1, len(trades) + 1))
+    with closing(sqlite3.connect(f"file:{book / 'bot_data.db'}?mode=ro", uri=True, timeout=10)) as file:
+        rows = file.execute("SELECT id, client_order_id, price_text, quantity_text, fee_text FROM fills ORDER BY id")
+        assert rows.fetchall() == [(f.id, f.client_order_id, f.price, f.quantity, f.fee) for f in fills]
+        rows = file.execute("SELECT id, pair, action, reason, timestamp, client_order_id FROM trades ORDER BY id")
+        assert rows.fetchall() == [(t.id, t.pair, t.action, t.reason, t.timestamp, t.client_order_id) for t in trades]
+        profits = file.execute("SELECT profit FROM trades ORDER BY id").fetchall()
+        assert [p for (p,) in profits] == [None if t.profit is None else float(t.profit) for t in trades]
+    with (book / "trades.csv").open(newline="") as lines:
+        in_csv = list(csv.DictReader(lines))
+    assert [int(row["id"]) for row in in_csv] == [trade.id for trade in trades]
+    assert len({fill.venue_fill_id for fill in fills}) == len(fills)
+    assert wallet_of(entries) == balance + sum(cash_of(fill) for fill in fills)
+
+
+def cash_of(fill: FillEvent) -> Decimal:
+    """What a fill brought into the wallet; negative where it took."""
+    value, fee = Decimal(fill.price) * Decimal(fill.quantity), Decimal(fill.fee)
+    return value - fee if fill.side == "sell" else -value - fee
+
+
+def wallet_of(entries: list[Entry]) -> Decimal:
+    """The balance of the newest equity row."""
+    return Decimal(events_of(entries, EquityEvent)[-1].balance)
