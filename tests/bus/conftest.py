@@ -17,7 +17,8 @@ def run_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
-def rig(run_dir: Path) -> Iterator[Rig]:
+def rig(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    monkeypatch.setattr("bus.publisher.BEAT_SECONDS", 0.1)  # of the publishers in this process: tests wait for beats
     rig = Rig(run_dir)
     yield rig
     rig.close()
