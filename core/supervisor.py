@@ -39,6 +39,14 @@ _ALREADY_STARTED = 60
 _ALIVE = ("STARTING", "RUNNING", "BACKOFF", "STOPPING")
 
 
+def lives(pid: int) -> bool:
+    """The process is there, and not just its entry that nobody has collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class SupervisorError(BotError):
     """supervisord did not answer, or refused; the text says to what."""
 
@@ -156,12 +164,14 @@ class Supervisor:
 
     def shutdown(self) -> None:
         """Stops every program in order, then supervisord, and returns when it is gone."""
+        pid = self.pid() or 0
         self.stop_all()
         self._call("shutdown")
         deadline = self._clock.monotonic_ns() + int(self._timeout_s * NS_PER_S)
         while self._clock.monotonic_ns() < deadline:
             try:
-                if self.pid() is None:
+                # it closes its socket a moment before it ends
+                if self.pid() is None and not lives(pid):
                     return
             except SupervisorError:  # it hangs up in the middle of an answer: on its way out
                 pass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.clock import NS_PER_S, Clock, sleep
 from core.lock import holder
-from core.supervisor import STOP_ORDER
+from core.supervisor import STOP_ORDER, lives
 
 _TERM_SECONDS = 2.0
 _KILL_SECONDS = 2.0
@@ -48,13 +48,5 @@ def _still(stages: dict[str, int], clock: Clock, seconds: float) -> dict[str, in
     left = stages
     while left and clock.monotonic_ns() < deadline:
         sleep(_POLL_SECONDS)
-        left = {stage: pid for stage, pid in left.items() if _lives(pid)}
+        left = {stage: pid for stage, pid in left.items() if lives(pid)}
     return left
-
-
-def _lives(pid: int) -> bool:
-    """There, and not just a name that nobody has collected."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

@@ -242,11 +242,11 @@ def logs(bot: Bot, stage: str | None) -> int:
     if stage is not None and stage not in (*paths.PROGRAMS, "supervisord"):
         raise MisconfiguredError(f"{stage} has no log: {', '.join(paths.PROGRAMS)}")
     stages = paths.PROGRAMS if stage is None else (stage,)
+    ending = Ending()
     files = [bot.log(name) for name in stages]
     for file in files:
         for line in follow.last_lines(file, _LINES_OF_EACH if stage is None else _LINES_OF_ONE):
             say(line)
-    ending = Ending()
     with contextlib.closing(follow.Follower(files, from_end=True)) as follower:
         while not ending():
             for line in follower.lines():

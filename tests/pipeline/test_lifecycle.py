@@ -356,7 +356,9 @@ def test_a_closed_terminal_stops_it(bot: Pipeline) -> None:
     if pid == 0:  # in the child: nothing but exec
         os.chdir(bot.root)
         os.execve(command[0], command, bot.environment)
-    bot.wait(bot.healthy, "healthy")
+    said = b""
+    while b"Ctrl-C stops it" not in said:
+        said += os.read(terminal, 1000)
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
