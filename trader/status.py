@@ -8,6 +8,7 @@ from trader.follow import JOINING, LAGGING
 from trader.state import ACTIVE, ENTRY, HALTED, NO_SPAN, PairState
 
 SIM = "sim"
+SEEN_AT_A_RECORD = ("stale", "untaped", "indicator_settings_differ", "below_minimum")  # and known only from there
 FEEDS = {JOINING: "blind", LAGGING: "degraded"}
 
 
@@ -100,6 +101,6 @@ def _blocked(engine: Engine, pair: PairState, feed: str) -> list[str]:
     limit = risk.limit_reached(state.risk, engine.terms, state.market_ns, engine.ledger.open_positions())
     if limit:
         found.append(limit)
-    if pair.refusal and pair.refusal not in found:
+    if pair.refusal in SEEN_AT_A_RECORD:
         found.append(pair.refusal)
     return found

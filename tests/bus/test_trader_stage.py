@@ -1,6 +1,7 @@
 """The trader stage with real sockets, tape and journal; feeder and indicators are played by the test."""
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -303,6 +304,31 @@ def test_a_new_book_on_an_older_tape_begins_with_the_market_as_it_is(stage: Stag
     until(stage, heard, lambda h: bool(decisions_of(h)))
     assert decisions_of(heard) == [(5, "mean_reversion")]
     assert of(events_of(heard), SpanEvent) == []
+
+
+def test_a_journal_that_cannot_be_written_blocks_entries_and_not_exits(stage: Stage) -> None:
+    stage.start_indicators()
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: status_of(h).feed == "normal")
+    stage.trade(100, "mr")
+    until(stage, heard, lambda h: numbers_of(h)[-1] >= 9)
+    other = sqlite3.connect(stage.context.book_dir / "journal.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    stage.trade(99)
+    until(stage, heard, lambda h: "journal_failing" in status_of(h).blocked)
+    assert status_of(heard).quantity == "0"
+    assert decisions_of(heard) == [(1, "mean_reversion")]  # nothing is shown before it is on the disk
+    assert "error" in levels_of(heard)
+    stage.trade(99, "mr")
+    other.execute("ROLLBACK")
+    other.close()
+    until(stage, heard, lambda h: decisions_of(h)[-1] == (2, "trailing_stop"))
+    until(stage, heard, lambda h: status_of(h).blocked == [])
+    outcomes = [signal.outcome for signal in of(events_of(heard), SignalEvent)]
+    assert outcomes == ["approved", "approved", "refused:journal_failing"]
+    numbers = numbers_of(heard)
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_before_any_market_the_pairs_of_the_settings_are_shown(stage: Stage) -> None:
