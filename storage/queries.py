@@ -49,8 +49,9 @@ class History:
         return self._rows(select(equity).order_by(ROWID.desc()).limit(limit))[::-1]
 
     def events(self, limit: int = 50) -> list[Row]:
-        """The newest `limit` events of all stages, oldest first."""
-        return self._rows(select(events).order_by(events.c.id.desc()).limit(limit))[::-1]
+        """The latest `limit` events to arrive from all stages, in the order in which they happened."""
+        rows = self._rows(select(events).order_by(events.c.id.desc()).limit(limit))
+        return sorted(rows, key=lambda row: (row["time"], row["id"]))
 
     def gaps(self, limit: int = 100) -> list[Row]:
         """The newest `limit` gaps, newest first."""
