@@ -62,24 +62,24 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def amount(low: str, high: str, *, above: bool = False) -> Callable[[str], Decimal]:
-    """An exact decimal from `low` to `high`; with `above`, `low` itself is not allowed."""
-    lowest, highest = Decimal(low), Decimal(high)
+def amount(low: str, high: str, step: str, *, above: bool = False) -> Callable[[str], Decimal]:
+    """An exact decimal from `low` to `high` in whole steps; with `above`, `low` itself is not allowed."""
+    lowest, highest, unit = Decimal(low), Decimal(high), Decimal(step)
 
     def parse(text: str) -> Decimal:
         if not _NUMBER.fullmatch(text):
             raise ValueError(text)
         value = Decimal(text)
-        if not lowest <= value <= highest or (above and value == lowest):
+        if not lowest <= value <= highest or (above and value == lowest) or value % unit:
             raise ValueError(text)
         return value
 
     return parse
 
 
-def optional_amount(low: str, high: str) -> Callable[[str], Decimal | None]:
+def optional_amount(low: str, high: str, step: str) -> Callable[[str], Decimal | None]:
     """As `amount`, or None for the empty text."""
-    parse = amount(low, high)
+    parse = amount(low, high, step)
     return lambda text: parse(text) if text else None
 
 

@@ -47,14 +47,16 @@ RULES = ("indicators", "trader")
 FEEDER, TRADER, DASHBOARD = ("feeder",), ("trader",), ("dashboard",)
 REMOTE = ("feeder", "trader")
 
-_bps = parse.amount("0", "5000")
-_fee = parse.optional_amount("-100", "1000")
-_money = parse.amount("0", "1000000000000")
-_positive = parse.amount("0", "1000000000000", above=True)
+# Amounts are 64-bit whole numbers of a hundred-millionth: sums and products must fit.
+MOST_MONEY = "11000000000"
+_bps = parse.amount("0", "5000", "0.01")
+_fee = parse.optional_amount("-100", "1000", "0.01")
+_money = parse.amount("0", MOST_MONEY, "0.00000001")
+_positive = parse.amount("0", MOST_MONEY, "0.00000001", above=True)
 _rsi = parse.number(0, 100)
 _port = parse.integer(1, 65535)
-_FEE_ALLOWED = "empty for the venue's own, or -100 to 1000"
-_BPS_ALLOWED = "0 to 5000"
+_FEE_ALLOWED = "empty for the venue's own, or -100 to 1000 in steps of 0.01"
+_BPS_ALLOWED = "0 to 5000 in steps of 0.01"
 
 
 def _secret(name: str, meaning: str, stages: tuple[str, ...]) -> Setting:
@@ -124,7 +126,7 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "PAPER_BALANCE",
                 "10500",
                 _positive,
-                "more than 0",
+                "more than 0, at most 11000000000",
                 "quote currency that a new simulated book starts with",
                 TRADER,
             ),
@@ -200,8 +202,8 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             Setting(
                 "PAPER_PARTICIPATION",
                 "1.0",
-                parse.number(0, 1, above=True),
-                "more than 0, at most 1",
+                parse.number(0.000001, 1),
+                "0.000001 to 1",
                 "the part of each following trade that our order may take",
                 TRADER,
             ),
@@ -227,7 +229,7 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "MAX_DAILY_LOSS",
                 "0",
                 _money,
-                "0 or more",
+                "0 to 11000000000",
                 "quote currency lost in one day before entries stop; 0 is off",
                 TRADER,
             ),
