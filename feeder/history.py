@@ -155,7 +155,9 @@ async def fetch_bars(
     last_ns = bucket(newest_ns, timeframe_ns)
     if interval_ms is None:
         return bars_of(trades, timeframe_ns, whole_bucket(trades, complete, timeframe_ns), last_ns)
-    start_ms = (last_ns - CANDLES * timeframe_ns) // NS_PER_MS
+    start_ms = (
+        last_ns - (CANDLES + 1) * timeframe_ns
+    ) // NS_PER_MS  # the one before the last may still count as running
     end_ms = (last_ns + timeframe_ns) // NS_PER_MS
     bars = await venue.candles(rules, interval_ms, max(0, start_ms), end_ms)
     return aggregate(bars, timeframe_ns)

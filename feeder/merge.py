@@ -87,11 +87,11 @@ class Plan(NamedTuple):
 
     kind      joined: answer[first:last] follow the tape; behind: the answer is older than the tape's end, nothing is
     new;
-              hole: the tape's end is not in it, answer[first:last] are what is known before the stream; fresh: there
-              is no tape
+              hole: the tape's end is not in it, answer[first:last] are what is known before the stream; fresh: there is
+              no tape
     skip      trades at the stream's beginning that are on the tape already
-    sealed    the stream's beginning was found in the answer, or the answer in the stream: nothing is missing between
-    them
+    sealed    the stream's beginning was found in the answer, or the answer in the stream: nothing lies between them
+    without   places from first to last that tape or stream have as well, in another order within a moment
     """
 
     kind: str
@@ -99,46 +99,75 @@ class Plan(NamedTuple):
     last: int
     skip: int
     sealed: bool
+    without: frozenset[int] = frozenset()
+
+    @property
+    def places(self) -> list[int]:
+        """Places in the answer of what is new."""
+        return [place for place in range(self.first, self.last) if place not in self.without]
 
 
 def plan(tape: Sequence[Row], answer: Sequence[Row], stream: Sequence[Row]) -> Plan:
     """Puts tape, answer and the stream's buffered beginning in order; of a trade in both, the stream's copy counts."""
-    last, sealed = _before_stream(answer, stream)
+    last, sealed, torn = _before_stream(answer, stream)
+    without = _also_in(answer, range(last), stream, stream[0][0]) if torn else frozenset()
     if not tape:
-        return Plan("fresh", 0, last, 0, sealed)
-    end = find_end(tape, [*answer[:last], *stream])
-    if end is not None:
-        return Plan("joined", min(end.end, last), last, max(0, end.end - last), sealed)
-    if _is_behind(tape, answer):
-        return Plan("behind", last, last, 0, sealed)
-    return Plan("hole", 0, last, 0, sealed)
+        return Plan("fresh", 0, last, 0, sealed, without)
+    combined = [*answer[:last], *stream]
+    tape = list(tape)
+    end = find_end(tape, combined)
+    if end is None:
+        if _is_behind(tape, answer):
+            return Plan("behind", last, last, 0, sealed)
+        return Plan("hole", 0, last, 0, sealed, without)
+    if end.run == min(end.end, len(tape)):
+        return Plan("joined", min(end.end, last), last, max(0, end.end - last), sealed, without)
+    # The order broke off: the venue sorts the trades of a moment otherwise than it sends them. What is younger than the
+    # tape's last moment is new; within it, each of the tape's trades stands for one of the answer's.
+    newest = max(row[0] for row in tape[-end.run :])
+    moment = _moment(newest, answer)
+    first = sum(1 for row in answer[:last] if row[0] < moment)
+    without |= _also_in(answer, range(first, last), tape, moment)
+    return Plan("joined", first, last, max(0, end.end - last), sealed, without)
 
 
-def _before_stream(answer: Sequence[Row], stream: Sequence[Row]) -> tuple[int, bool]:
-    """How many of the answer's rows come before the stream's first, and whether the two are known to touch."""
+def _moment(newest: int, answer: Sequence[Row]) -> int:
+    """Start of the moment of a time, in the coarser resolution."""
+    unit = min((unit_of(row[0]) for row in answer), default=1)
+    return newest - newest % max(unit, unit_of(newest))
+
+
+def _before_stream(answer: Sequence[Row], stream: Sequence[Row]) -> tuple[int, bool, bool]:
+    """How many of the answer's rows come before the stream's first; do the two touch; do their orders disagree?"""
     if not stream or not answer:
-        return len(answer), False
+        return len(answer), False, False
     start = find_start(answer, stream)
     if start is not None:
-        return start.end, True
+        return start.end, True, start.run < min(len(answer) - start.end, len(stream))
     if find_start(stream, answer) is not None:
-        return 0, True
-    return _older(answer, stream[0][0]), False
+        return 0, True, False
+    older = sum(1 for row in answer if row[0] < stream[0][0])
+    return older, False, False
 
 
-def _older(answer: Sequence[Row], time_ns: int) -> int:
-    """How many rows at the beginning are older than `time_ns`."""
-    for place, row in enumerate(answer):
-        if row[0] >= time_ns:
-            return place
-    return len(answer)
+def _also_in(answer: Sequence[Row], places: range, known: Sequence[Row], since: int) -> frozenset[int]:
+    """Places of rows not older than `since` that `known` has as well; each known row stands for one."""
+    left = [row for row in known if row[0] >= since]
+    found = []
+    for place in places:
+        row = answer[place]
+        match = next((n for n, other in enumerate(left) if same(other, row)), None) if row[0] >= since else None
+        if match is not None:
+            del left[match]
+            found.append(place)
+    return frozenset(found)
 
 
 def _is_behind(tape: Sequence[Row], answer: Sequence[Row]) -> bool:
     """Has the tape all of the answer and more? (A cached answer can be older than what the stream brought.)"""
-    if not answer or answer[-1][0] >= tape[-1][0] + _UNITS[0]:
-        return False
-    return find_end(answer, tape) is not None
+    if not answer or answer[-1][0] < tape[-1][0]:
+        return bool(answer)
+    return answer[-1][0] < tape[-1][0] + _UNITS[0] and find_end(answer, tape) is not None
 
 
 class Repeats:

@@ -167,12 +167,17 @@ class PairFeed:
         reaches = history.whole_bucket(answer.prints, answer.complete, self.timeframe_ns) <= since_ns
         return plan._replace(kind="joined" if reaches and not self._forming_row else "hole", first=first)
 
+    def brings(self, answer: Answer) -> bool:
+        """Has the answer trades that are not on the tape?"""
+        plan = self.plan(answer)
+        return plan.kind == "hole" or bool(plan.places)
+
     def wants_history(self, answer: Answer, plan: merge.Plan) -> bool:
         """Must candles be had before this answer can be settled?"""
         if self.needs_history or plan.kind in ("fresh", "hole"):
             return True
-        if plan.first < plan.last:
-            first_ns = history.bucket(answer.rows[plan.first][0], self.timeframe_ns)
+        if plan.places:
+            first_ns = history.bucket(answer.rows[plan.places[0]][0], self.timeframe_ns)
             return self._too_long(self.guard.bucket_ns, first_ns)
         return False
 
@@ -193,8 +198,8 @@ class PairFeed:
         records: list[Record] = []
         self._begun = True
         if bars is None:
-            for item in answer.prints[plan.first : plan.last]:
-                records += self._take(item, flags, offset_ns, False)
+            for place in plan.places:
+                records += self._take(answer.prints[place], flags, offset_ns, False)
         else:
             records += self._history(answer, plan, bars, venue_ns, offset_ns)
         if self.live:  # a history put in beside the stream, which goes on by itself
@@ -209,7 +214,8 @@ class PairFeed:
     ) -> list[Record]:
         records: list[Record] = []
         stream_ns = self.buffer[plan.skip].row[0] if len(self.buffer) > plan.skip else None
-        trades = [] if self.live else answer.prints[: plan.last]
+        places = [] if self.live else [place for place in range(plan.last) if place not in plan.without]
+        trades = [answer.prints[place] for place in places]
         running_ns = history.running_bucket(self.timeframe_ns, stream_ns, trades, bars, venue_ns)
         if self.live:
             running_ns = max(running_ns, self.guard.bucket_ns)
@@ -236,7 +242,7 @@ class PairFeed:
         self.needs_history = False
         if not self.live:
             self.tail.clear()
-            self.tail.extend(answer.rows[: plan.last][: made.first])
+            self.tail.extend(item.row for item in trades[: made.first])
         for item in trades[made.first :]:
             records += self._take(item, BACKFILL, offset_ns, False)
         return records

@@ -358,13 +358,13 @@ class Source:
     async def _check(self, pair: PairFeed) -> None:
         """A silent pair: quiet market, or deaf stream?"""
         answer = await self._ask(pair)
-        if pair.live and _brings(pair, answer):
+        if pair.live and pair.brings(answer):
             await asyncio.sleep(STREAM_LAG_S)  # the stream may just be a little later
         if not pair.live:
             return
         now_ns = self._clock.monotonic_ns()
-        if not _brings(pair, answer):
-            pair.heard_ns = self.proof_ns = max(now_ns - self._silence_ns // 2, pair.heard_ns)
+        if not pair.brings(answer):
+            pair.heard_ns = max(now_ns - self._silence_ns // 2, pair.heard_ns)
             self.proof_ns = now_ns
             pair.deaf = 0
             self._failing.discard(pair.rules.pair)
@@ -395,9 +395,3 @@ class Source:
         level = "warn" if what not in self._failing else "debug"
         self._failing.add(what)
         self._say(level, text, "" if what == "stream" else what)
-
-
-def _brings(pair: PairFeed, answer: Answer) -> bool:
-    """Has the answer trades that are not on the tape?"""
-    plan = pair.plan(answer)
-    return plan.first < plan.last if plan.kind != "hole" else True

@@ -111,7 +111,7 @@ def truth(world):
     return [(t.time_ns, t.price, t.side) for t in world.trades[world.first :]]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_every_trade_once_through_whatever_happens(data):
     world = World(data.draw)

@@ -95,6 +95,12 @@ class Bench:
     def now_ms(self) -> int:
         return self.clock.wall_ns() // NS_PER_MS
 
+    async def amid_a_minute(self) -> int:
+        """Waits until the minute has trades a while old and is not over soon; the time in ms."""
+        while not 3_000 < self.now_ms() % MINUTE_MS < 50_000:
+            await asyncio.sleep(0.2)
+        return self.now_ms()
+
     async def trades(self, count: int, price: float = 81_000.0) -> None:
         """Several happen now, half of them alike to the millisecond."""
         at_ms = self.now_ms()
@@ -133,7 +139,7 @@ def old_candles(now_ms: int, count: int) -> list[dict[str, float]]:
 
 def test_a_start_brings_history_the_running_minute_and_the_stream(scene):
     async def play(peer, bench):
-        now_ms = bench.now_ms()
+        now_ms = await bench.amid_a_minute()
         peer.older = old_candles(now_ms, 700)
         minute_ms = now_ms - now_ms % MINUTE_MS
         for at_ms in (minute_ms - 61_000, minute_ms - 30_000, minute_ms, minute_ms):
@@ -154,10 +160,7 @@ def test_a_start_brings_history_the_running_minute_and_the_stream(scene):
 
 def test_a_running_minute_out_of_reach_comes_from_the_forming_row(scene):
     async def play(peer, bench):
-        now_ms = bench.now_ms()
-        while now_ms % MINUTE_MS < 3_000:  # the minute must hold trades a second old
-            await asyncio.sleep(0.2)
-            now_ms = bench.now_ms()
+        now_ms = await bench.amid_a_minute()
         peer.older = old_candles(now_ms, 50)
         minute_ms = now_ms - now_ms % MINUTE_MS
         for n in range(600):  # more than an answer holds
@@ -227,7 +230,7 @@ def test_feed_poll_opens_no_stream(scene):
 
 def test_an_outage_beyond_the_answer_is_a_hole_with_a_new_history(scene):
     async def play(peer, bench):
-        peer.older = old_candles(bench.now_ms(), 60)
+        peer.older = old_candles(await bench.amid_a_minute(), 60)
         bench.poll_s = 600.0
         await bench.start()
         await bench.live()
@@ -320,7 +323,7 @@ def test_a_bad_answer_is_one_clear_line_and_nothing_is_lost(scene, answer, words
 
 def test_without_rest_the_stream_goes_on_and_the_history_follows(scene):
     async def play(peer, bench):
-        peer.older = old_candles(bench.now_ms(), 60)
+        peer.older = old_candles(await bench.amid_a_minute(), 60)
         bench.give_up_s = 0.5
         peer.faults[TRADES_PATH] = [fake.BROKEN] * 6
         await bench.start()
