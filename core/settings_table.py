@@ -120,7 +120,12 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             ),
             Setting("POLL_SECONDS", "5", parse.number(0.2, 300), "0.2 to 300", "seconds between two polls", FEEDER),
             Setting(
-                "TRADE_CAPITAL", "10000", _positive, "more than 0", "quote currency put into one entry, at most", TRADER
+                "TRADE_CAPITAL",
+                "10000",
+                _positive,
+                "more than 0, at most 11000000000",
+                "quote currency put into one entry, at most",
+                TRADER,
             ),
             Setting(
                 "PAPER_BALANCE",
