@@ -6,12 +6,15 @@ What the fold says is journalled first; only what is on the disk is published an
 from collections import deque
 
 import msgspec
+import numpy as np
 
 from bus.frames import STATUS, TRADE, TRADER, UPDATE, Frame, array_of
 from bus.layouts import layout_hash
 from bus.messages import Entry, Request, Status
 from bus.notices import FIRST, LATEST, BeatSeen, GapFound, Join, Joined, Notice, PeerDiffers, PeerSilent, PeerUp
 from bus.publisher import Facts, open_publisher
+from bus.records import UPDATE as RECORDS
+from bus.records import WARM
 from bus.subscriber import Subscriber, open_subscriber
 from core.errors import MisconfiguredError
 from core.money import units_text
@@ -74,8 +77,8 @@ class Trader:
         context.on_stop(self._close)
 
         self._begin(found.state is not None)
-        # A new book begins with its tape where update/ still has all of it, else with the market as it is.
         self._from_start = state.start is None
+        self._trial: Joined | None = None
         self._updates = self._follow_updates(FIRST if self._from_start else None)
         open_subscriber(context, "feeder", {TRADE: LATEST}, self._take, layout_hash())
 
@@ -98,15 +101,27 @@ class Trader:
     def _follow_updates(self, join: Join) -> Subscriber:
         return open_subscriber(self._context, "indicators", {UPDATE: join}, self._take, layout_hash())
 
-    def _joined(self, notice: Joined, now_ns: int) -> bool:
-        """Updates were joined; False where a new book must join again, further on, because its tape's start is gone."""
-        if self._from_start and self._engine.state.start is None and notice.next_number > 0:
-            self._from_start = False
+    def _new_book_waits(self, notice: Joined | Frame, now_ns: int) -> bool:
+        """Whether a new book must join again, at the latest update; it begins with the warm-up where that is there.
+
+        update/ was joined at the first number it still has: is the first frame from then not warm yet, then nothing
+        could have been decided before it, and the book misses nothing.
+        """
+        if isinstance(notice, Joined):
+            self._trial = notice if self._from_start and notice.next_number > 0 else None
+            if self._trial is None:
+                self._follow.updates_joined(notice.epoch, notice.next_number, now_ns)
+            return False
+        trial, self._trial = self._trial, None
+        if trial is None:
+            return False
+        self._from_start = False
+        if (np.frombuffer(notice.payload, RECORDS)["codes"] & WARM).any():
             self._updates.close()
             self._updates = self._follow_updates(None)
-            return False
-        self._follow.updates_joined(notice.epoch, notice.next_number, now_ns)
-        return True
+            return True
+        self._follow.updates_joined(trial.epoch, trial.next_number, now_ns)
+        return False
 
     def _take(self, notices: list[Notice]) -> None:
         """What the bus brings."""
@@ -115,12 +130,13 @@ class Trader:
         for notice in notices:
             match notice:
                 case Frame(topic="update/0/"):
+                    if self._new_book_waits(notice, now_ns):
+                        return
                     self._follow.update_frame(notice, now_ns)
                 case Frame(topic="trade/0/"):
                     self._follow.raw_frame(notice, now_ns)
                 case Joined(topic="update/0/"):
-                    if not self._joined(notice, now_ns):
-                        return
+                    self._new_book_waits(notice, now_ns)
                 case Joined(topic="trade/0/"):
                     self._follow.raw_joined(notice.epoch, notice.next_number, now_ns)
                 case GapFound(topic="update/0/"):

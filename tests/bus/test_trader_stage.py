@@ -290,19 +290,23 @@ def test_a_new_book_begins_with_its_tape_where_all_of_it_is_there(stage: Stage) 
     assert of(events_of(heard), SpanEvent) == []
 
 
-def test_a_new_book_on_an_older_tape_begins_with_the_market_as_it_is(stage: Stage) -> None:
+@pytest.mark.parametrize("first", ["warm", ""])
+def test_a_new_book_on_an_older_tape_begins_with_the_warm_up_or_with_the_market_as_it_is(
+    stage: Stage, first: str
+) -> None:
     stage.start_indicators()
     stage.trade(100, "mr")
     stage.stop_indicators()
     stage.start_indicators(last=1)
-    for _ in range(3):
-        stage.trade(100, "mr")
+    stage.trade(100, first)
+    stage.trade(100, "mr")
     stage.start_trader()
     heard = stage.listen()
-    until(stage, heard, lambda h: status_of(h).feed == "normal")
-    stage.trade(100, "mr")
+    if first == "warm":
+        until(stage, heard, lambda h: status_of(h).feed == "normal")
+        stage.trade(100, "mr")
     until(stage, heard, lambda h: bool(decisions_of(h)))
-    assert decisions_of(heard) == [(5, "mean_reversion")]
+    assert decisions_of(heard) == [(4 if first == "warm" else 3, "mean_reversion")]
     assert of(events_of(heard), SpanEvent) == []
 
 
