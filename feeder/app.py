@@ -4,6 +4,8 @@ import asyncio
 import random
 from collections.abc import Sequence
 
+import msgspec
+
 from bus.frames import TRADE
 from bus.messages import Start, encode
 from bus.publisher import Facts, open_publisher
@@ -14,7 +16,7 @@ from core.errors import MisconfiguredError
 from core.settings import Settings
 from core.stage import Context
 from feeder import tail
-from feeder.desk import Desk, pair_table, plain
+from feeder.desk import Desk, known_rules, pair_table, plain
 from feeder.guard import Counts
 from feeder.packing import hole
 from feeder.pair import PairFeed
@@ -26,6 +28,7 @@ from venues.venue import MarketData, Rules
 RULES_EVERY_S = 300.0
 PRUNE_EVERY_S = 60.0
 SILENCE_MAX_S = 10.0
+TRIES_BEFORE_TAPE = 3
 FAREWELL_S = 0.3  # for the last event to reach who listens
 MB = 1024 * 1024
 
@@ -55,7 +58,7 @@ class Feeder:
     async def run(self) -> None:
         """Until cancelled."""
         self._tell_tape()
-        rules = self.venue.resolve(self.settings.pairs, await self._markets())
+        rules = await self._rules()
         self._warn_inactive(rules)
         self.desk.start(self._start_body(rules))
         self._offer()
@@ -145,15 +148,20 @@ class Feeder:
         if cut:
             self.say("warn", f"half a record ({cut} bytes) was cut off the tape's end")
 
-    async def _markets(self) -> list[Rules]:
+    async def _rules(self) -> list[Rules]:
+        """The markets of PAIRS; those of the tape where the venue cannot be asked for now."""
         attempt = 0
         while True:
             try:
-                return await self.venue.markets()
+                return list(self.venue.resolve(self.settings.pairs, await self.venue.markets()))
             except Retry as error:
                 delay_s = error.retry_after_s if isinstance(error, RateLimited) else backoff_s(attempt, random.random())
+                known = known_rules(self.tape.start_body, self.settings.pairs) if attempt >= TRIES_BEFORE_TAPE else []
+                if known:
+                    self.say("warn", f"{error}; going on with the market rules that the tape has")
+                    return known
                 # The sandbox may be starting beside us: that is no cause for alarm yet.
-                level = "warn" if attempt >= 2 else "info"
+                level = "warn" if attempt >= TRIES_BEFORE_TAPE else "info"
                 self.say(level, f"{error}; the market list is asked for again in {delay_s:.1f} s")
                 attempt += 1
                 await asyncio.sleep(delay_s)
@@ -206,18 +214,19 @@ class Feeder:
                 continue
             changed = [pair for pair in pairs if known.get(pair.rules.pair, pair.rules) != pair.rules]
             for pair in changed:
-                rules = known[pair.rules.pair]
-                if rules.active != pair.rules.active:
-                    self.say(
-                        "warn",
-                        f"the venue {'trades' if rules.active else 'does not trade'} this market now",
-                        rules.pair,
-                    )
-                pair.change_rules(rules)
+                self._change(pair, known[pair.rules.pair])
             body = self._start_body([pair.rules for pair in pairs])
             if changed and self.tape.start_body is not None and body.markets != self.tape.start_body.markets:
-                self.say("info", f"market rules changed: {', '.join(pair.rules.pair for pair in changed)}")
                 self.desk.start(body)
+
+    def _change(self, pair: PairFeed, rules: Rules) -> None:
+        """Takes up changed rules; the largest market order moves all the time and is no news."""
+        before = pair.rules
+        if rules.active != before.active:
+            self.say("warn", f"the venue {'trades' if rules.active else 'does not trade'} this market now", rules.pair)
+        elif msgspec.structs.replace(rules, max_quantity=before.max_quantity) != before:
+            self.say("info", "the market's rules changed", rules.pair)
+        pair.change_rules(rules)
 
 
 async def main(context: Context) -> None:

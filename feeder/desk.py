@@ -50,6 +50,27 @@ def pair_table(before: Sequence[Market], now: Sequence[Rules]) -> list[Market]:
     return table + [market(item) for item in rules.values()]
 
 
+def known_rules(start: Start | None, wanted: Sequence[str]) -> list[Rules]:
+    """The rules as the tape has them, for when the venue does not tell; none unless it has all that is wanted."""
+    table = {item.pair: item for item in start.markets} if start is not None else {}
+    if not all(name in table for name in wanted):
+        return []
+    return [
+        Rules(
+            pair=item.pair,
+            symbol=item.base + item.quote,
+            base=item.base,
+            quote=item.quote,
+            tick=Decimal(item.tick),
+            step=Decimal(item.step),
+            min_quantity=Decimal(item.min_quantity),
+            min_notional=Decimal(item.min_notional),
+            max_quantity=None if item.max_quantity is None else Decimal(item.max_quantity),
+        )
+        for item in (table[name] for name in wanted)
+    ]
+
+
 class Desk:
     """Tapes and publishes. Records that the disk does not take wait for it, in order, and nothing overtakes them."""
 

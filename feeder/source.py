@@ -323,7 +323,7 @@ class Source:
 
     async def _watch_forever(self) -> None:
         while True:
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(min(WATCH_S, self._silence_ns / NS_PER_S / 2))
             now_ns = self._clock.monotonic_ns()
             live = [pair for pair in self._pairs if pair.live and pair.number not in self._busy]
             for pair in live:

@@ -4,11 +4,11 @@ from decimal import Decimal
 
 import pytest
 
-from bus.messages import Market
+from bus.messages import Market, Start
 from bus.records import BACKFILL, CANDLE, CANDLE_RECORD, FORMING, HOLE, HOLE_NO_OVERLAP, HOLE_TOO_LONG, RECORD, TRADE
 from core.clock import NS_PER_S
 from feeder import pair as pairs
-from feeder.desk import market, pair_table, plain
+from feeder.desk import known_rules, market, pair_table, plain
 from feeder.guard import Counts
 from feeder.packing import candle, hole, pack
 from feeder.pair import PairFeed
@@ -180,3 +180,11 @@ def test_decimals_as_text(value, text):
 def test_rules_as_a_message():
     message = market(RULES)
     assert (message.tick, message.step, message.max_quantity) == ("0.01", "0.00001", None)
+
+
+def test_the_tape_knows_the_rules_when_the_venue_does_not_answer():
+    start = Start("v", "b", [market(RULES)], "5", "5", False, 0)
+    assert known_rules(start, ["P"]) == [
+        Rules("P", "BTCUSDT", *[getattr(RULES, n) for n in RULES.__struct_fields__[2:]])
+    ]
+    assert known_rules(start, ["P", "Q"]) == [] and known_rules(None, ["P"]) == []
