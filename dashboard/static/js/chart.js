@@ -194,7 +194,7 @@ export class CandleChart {
     const row = this.rows.get(this.hover ?? this.last);
     if (!row) return;
     const f = (value) => fixed(value, this.decimals);
-    text("legend", `${clock(row.time, false)}  O ${f(row.open)}  H ${f(row.high)}  L ${f(row.low)}  C ${f(row.close)}`);
+    text("legend", `${clock(row.time, this.page.timeframe_ms < 60_000)}  O ${f(row.open)}  H ${f(row.high)}  L ${f(row.low)}  C ${f(row.close)}`);
   }
 
   showToNow() {

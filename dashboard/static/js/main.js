@@ -16,7 +16,7 @@ const CANDLES = 500;
 const TRADES = 200;
 const SETTLE_MS = 1200; // storage writes in batches: what just closed is asked for a moment later
 
-const store = { page: null, pair: null, tick: null, tickAt: 0, health: null, logs: [], trades: [], decimals: 2, link: "waiting", lostAt: 0, bucket: null, lastTrade: null, loading: null };
+const store = { page: null, pair: null, tick: null, tickAt: 0, health: null, logs: [], trades: [], decimals: 2, link: "waiting", lostAt: 0, bucket: null, lastTrade: null, loading: null, settling: 0 };
 let chart = null;
 let link = null;
 
@@ -101,9 +101,12 @@ function onTick(tick) {
 
 function onCandle(candle) {
   if (!chart.rows.size) return loadCandles(true);
-  if (store.bucket !== null && candle.time !== store.bucket) {
+  if (store.bucket !== null && candle.time !== store.bucket && !store.settling) {
     // The one before is closed now: storage has its last word in a moment.
-    setTimeout(() => loadCandles(false), SETTLE_MS);
+    store.settling = setTimeout(() => {
+      store.settling = 0;
+      loadCandles(false);
+    }, SETTLE_MS);
   }
   store.bucket = candle.time;
   chart.update(candle);

@@ -49,7 +49,7 @@ function makeRow({ pair, buy, sell }, decimals) {
   return make(
     "tr",
     {},
-    make("td", { class: "num" }, make("time", { datetime: last.timestamp }, clock(Date.parse(last.timestamp))), make("small", { class: "pair-small" }, split(pair)[0])),
+    make("td", { class: "num" }, ...when(last.timestamp), make("small", { class: "pair-small" }, split(pair)[0])),
     make("td", { class: "col-pair" }, pairLabel(pair)),
     leg(buy, decimals),
     leg(sell, decimals),
@@ -58,6 +58,13 @@ function makeRow({ pair, buy, sell }, decimals) {
     make("td", { class: "col-wide r num" }, fixed(fees, 2)),
     make("td", { class: "r num net" }, ...result),
   );
+}
+
+/** The time of day, and the day beneath it where it is not today. */
+function when(timestamp) {
+  const [first, second] = clock(Date.parse(timestamp)).split(" ");
+  const time = make("time", { datetime: timestamp }, second ?? first);
+  return second ? [time, make("small", {}, first)] : [time];
 }
 
 function leg(row, decimals) {
