@@ -141,11 +141,16 @@ class Recorder:
                     self.batch.add_candle(candle)
             except msgspec.DecodeError as error:
                 self._tell("error", f"the candles that {stage} holds cannot be read ({error}): restart it")
-        elif joined.topic == TRADER and joined.next_number > 1:
-            epoch, number = self._writer.cursors().get(TRADER, (None, 0))
-            missed_from = number + 1 if epoch == joined.epoch else 1
-            if joined.next_number > missed_from:
-                self._gap(stage, TRADER, joined.epoch, missed_from, joined.next_number - 1)
+        elif joined.topic == TRADER:
+            self._joined_journal(stage, joined)
+
+    def _joined_journal(self, stage: str, joined: Joined) -> None:
+        """Our cursor was of no use: there was none, the journal is another one, or it ends before what we have."""
+        self.flush(urgent=True)
+        if self._writer.cursors().get(TRADER) is not None:
+            self.batch.begin_journal()
+        if joined.next_number > 1:
+            self._gap(stage, TRADER, joined.epoch, 1, joined.next_number - 1)
 
     def _gap(self, stage: str, topic: str, epoch: int, first: int, last: int, why: str = "missed for good") -> None:
         self.batch.add_gap(Gap(stage, topic, epoch, first, last, self._clock.wall_ms()))

@@ -134,6 +134,7 @@ class Batch:
     numbered: list[tuple[str, int, int, str, Values]] = field(default_factory=list)  # topic, epoch, number, table, row
     reached: dict[str, tuple[int, int]] = field(default_factory=dict)  # topic: (epoch, last number added)
     gaps: list[Values] = field(default_factory=list)
+    journal_begins: bool = False  # what the tables hold of the trader's journal is not, or no longer, in it
 
     def add_candle(self, candle: Candle) -> None:
         """The latest state of a candle; earlier ones of the same bucket are not written."""
@@ -178,6 +179,12 @@ class Batch:
         self.numbered.append((topic, epoch, number, "gaps", row))
         self.reached[topic] = (epoch, number)
 
+    def begin_journal(self) -> None:
+        """The journal is another one, or lost its end: what waits of it is void, what comes counts from its first."""
+        self.numbered = [row for row in self.numbered if row[0] != TRADER]
+        self.reached.pop(TRADER, None)
+        self.journal_begins = True
+
     def skip_to(self, topic: str, epoch: int, number: int) -> None:
         """Nothing up to `number` will come any more."""
         self.reached[topic] = (epoch, number)
@@ -186,7 +193,7 @@ class Batch:
         return len(self.candles) + len(self.numbered) + len(self.gaps)
 
     def __bool__(self) -> bool:
-        return bool(self.candles or self.numbered or self.gaps or self.reached)
+        return bool(self.candles or self.numbered or self.gaps or self.reached or self.journal_begins)
 
 
 def numbered_per_stage(topic: str, stage: str) -> str:
@@ -305,13 +312,13 @@ class Writer:
         Two journals number their trades alike; mixed in one table they would overwrite one another, and no sum over
         it would be anybody's profit.
         """
-        epoch = batch.reached.get(TRADER, (None, 0))[0]
         stored = self.cursors().get(TRADER)
-        if epoch is None or stored is None or stored[0] == epoch:
+        another = stored is not None and batch.reached.get(TRADER, stored)[0] != stored[0]
+        if stored is None or not (another or batch.journal_begins):
             return ()
-        if not any(self._read(f"SELECT 1 FROM {table} LIMIT 1") for table in OF_THE_JOURNAL):
-            return ()
-        copy = keep_copy(self.engine, self.database, f"journal-{epoch}")
+        copy = None
+        if any(self._read(f"SELECT 1 FROM {table} LIMIT 1") for table in OF_THE_JOURNAL):
+            copy = keep_copy(self.engine, self.database, f"journal-{stored[0]}")
         with self.engine.begin() as connection:
             names = ", ".join(f"'{table.name}'" for table in LEDGER)
             query = f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ({names})"
@@ -323,7 +330,10 @@ class Writer:
             connection.exec_driver_sql("DELETE FROM cursors WHERE topic = ?", (TRADER,))
             for trigger in triggers:
                 connection.exec_driver_sql(trigger.sql)
-        return (f"the trader has another journal: its ledger starts anew, the one before is kept in {copy.name}",)
+        if copy is None:
+            return ()
+        what = "another journal" if another else "a journal that lost its end"
+        return (f"the trader has {what}: the ledger is made anew from it, as it was it is kept in {copy.name}",)
 
 
 def _size(path: Path) -> int:

@@ -214,6 +214,20 @@ def test_another_journal_is_taken_from_its_beginning(others):
     assert others.history.gaps() == []
 
 
+def test_a_journal_that_was_put_back_to_an_older_state_is_taken_from_its_beginning(others):
+    others.trader()
+    others.say(samples.trade(1, 1), samples.trade(2, 2, "5"), samples.trade(3, 3), samples.trade(4, 4, "7"))
+    others.start_storage()
+    others.run_until(lambda: others.history.realized() == 12.0)
+    del others.journal[2:]
+    others.trader()
+    others.run_until(lambda: trade_ids(others) == [1, 2])
+    others.say(samples.trade(3, 3), samples.trade(4, 4, "-1"))
+    others.run_until(lambda: others.history.realized() == 4.0)
+    assert others.history.gaps() == []
+    assert len(list(others.context.book_dir.glob("bot_data.before-journal-*.db"))) == 1
+
+
 def test_a_locked_database_loses_nothing(others):
     others.trader()
     others.start_storage()
@@ -231,6 +245,31 @@ def test_a_locked_database_loses_nothing(others):
     others.run_until(lambda: any("lost" in row["message"] for row in others.history.events()))
     complaint = next(row["message"] for row in others.history.events() if row["level"] == "error")
     assert "bot_data.db" in complaint and "locked" in complaint and "close it" in complaint
+
+
+def test_a_reader_without_end_makes_us_write_less_often_until_it_is_closed(others, monkeypatch):
+    monkeypatch.setattr("storage.recorder.WAL_MAX_BYTES", 20_000)
+    monkeypatch.setattr("storage.recorder.SLOW_NS", 10**15)
+    others.trader()
+    others.start_storage()
+    others.run_until(lambda: others.history.cursor("event/0/ storage") is not None)
+    held = others.history._engine.connect()
+    held.exec_driver_sql("BEGIN")
+    held.exec_driver_sql("SELECT count(*) FROM trades").fetchall()
+    others.say(*(samples.trade(number, number) for number in range(1, 400)))
+    others.run_until(lambda: len(trade_ids(others)) == 399)
+    others.storage._recorder.tidy()
+    assert others.storage._recorder._slow
+    others.say(samples.trade(400, 400))
+    others.run_until(lambda: len(others.storage._recorder.batch.numbered) > 0)
+    others.storage._recorder.flush()
+    assert len(trade_ids(others)) == 399
+    held.close()
+    others.storage._recorder.tidy()
+    others.run_until(lambda: len(trade_ids(others)) == 400)
+    messages = [row["message"] for row in others.history.events()]
+    assert any("close that program" in text for text in messages)
+    assert not others.storage._recorder._slow
 
 
 def test_a_full_disk_loses_nothing(others):

@@ -145,16 +145,30 @@ def test_a_locked_database_is_told_and_the_batch_can_be_written_later(writer, da
 def test_another_journal_is_applied_from_its_first_entry_and_the_old_ledger_is_kept_aside(writer, database):
     writer.write(batch_of(samples.order(1, "old"), samples.fill(2, 1, "old"), samples.trade(3, 1), samples.equity(4)))
     written = writer.write(batch_of(samples.trade(1, 1, "-2.5", "new"), journal=777))
-    assert len(written.told) == 1 and "bot_data.before-journal-777.db" in written.told[0]
+    assert len(written.told) == 1 and f"bot_data.before-journal-{JOURNAL}.db" in written.told[0]
     history = History(database)
     assert [row["client_order_id"] for row in history.trades()] == ["new"]
     assert history.realized() == -2.5
     assert (history.orders(), history.fills(), history.equity()) == ([], [], [])
     assert writer.cursors()[TRADER] == (777, 1)
-    kept = History(database.with_name("bot_data.before-journal-777.db"))
+    kept = History(database.with_name(f"bot_data.before-journal-{JOURNAL}.db"))
     assert [row["client_order_id"] for row in kept.trades()] == ["scalp-1"] and len(kept.fills()) == 1
     with pytest.raises(writer.driver_errors, match="kept for ever"):
         writer._read("DELETE FROM trades")  # the triggers are back
+
+
+def test_a_journal_that_lost_its_end_is_applied_from_its_first_entry(writer, database):
+    writer.write(batch_of(samples.trade(1, 1), samples.trade(2, 2, "5"), samples.trade(3, 3)))
+    batch = batch_of(samples.trade(4, 4, "100"), first=4)
+    batch.begin_journal()  # what waits is of the lost end
+    batch.add_entry(JOURNAL, 1, samples.trade(1, 1))
+    written = writer.write(batch)
+    assert "lost its end" in written.told[0]
+    assert [row["id"] for row in History(database).trades()] == [1]
+    assert writer.cursors()[TRADER] == (JOURNAL, 1)
+    again = writer.write(batch_of(samples.trade(2, 2, "-5"), first=2))
+    assert (again.rows, again.told) == (1, ())
+    assert History(database).realized() == -5.0
 
 
 def test_another_journal_over_an_empty_ledger_needs_no_copy(writer, database):
