@@ -18,6 +18,7 @@ from core.errors import BotError, MisconfiguredError
 from core.settings import Settings, shared_hash
 from core.stage import Context
 from dashboard.access import refusal
+from dashboard.books import DATABASE, left_open
 from dashboard.feed import Feed, topics_of
 from dashboard.history import History, HistoryError
 from dashboard.listen import open_socket
@@ -30,7 +31,6 @@ from storage.queries import History as Database
 GRACE_S = 1  # for answers under way when told to stop; open streams end at once
 FILE_THREADS = 2  # for reading static files
 HISTORY_SECONDS = 5.0
-DATABASE = "bot_data.db"
 
 
 class Server(uvicorn.Server):
@@ -81,6 +81,7 @@ async def main(context: Context) -> None:
         context, page.state.config.layout_hash, lambda: {"clients": page.broadcaster.clients, "port": settings.port}
     )
     await _recall(context, page)
+    await _other_books(context, page)
     show = partial(page.show, publisher.latency.record)
     pace = Pace(context.loop, context.clock, show, GAP_SECONDS, SHOW_SECONDS)
     _follow(context, page, pace, await _trader_cursor(database))
@@ -97,6 +98,13 @@ async def _recall(context: Context, page: Page) -> None:
             page.state.fold_stored_gap(row)
     except HistoryError as error:
         context.event("warn", str(error))
+
+
+async def _other_books(context: Context, page: Page) -> None:
+    """Names, once at start, the books that still hold something."""
+    page.state.left_open = await asyncio.to_thread(left_open, context.book_dir.parent, context.book_dir.name)
+    for book in page.state.left_open:
+        context.event("warn", f"another book was left with an open position: {book}")
 
 
 async def _trader_cursor(database: Database) -> tuple[int, int] | None:

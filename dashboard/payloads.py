@@ -194,6 +194,7 @@ def health(state: PageState, totals: Totals, found: list[Check], now_ns: int) ->
         "gaps": [gap_row(g) for g in state.gaps],
         "spans": [span_row(s) for s in state.spans],
         "trading_state": trading_state(state),
+        "left_open": list(state.left_open),
         "report": state.started.report if state.started else None,
     }
 

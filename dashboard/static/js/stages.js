@@ -67,6 +67,7 @@ export function problems({ tick, health, link, lostFor }) {
     const reason = health?.trading_state?.reason;
     found.push({ level: "warn", text: `Trading is ${tick.mode}${reason ? `: ${words(reason)}` : ""}. No new entries; exits go on.` });
   }
+  for (const book of health?.left_open ?? []) found.push({ level: "warn", text: `Another book was left with an open position: ${book}. It is not watched while this one runs.` });
   if (tick?.feed === "degraded") found.push({ level: "warn", text: "Degraded: no indicators arrive, only the trailing stop decides." });
   if (tick?.feed === "blind") found.push({ level: "warn", text: "Blind span: the trader catches up with the tape and decides nothing." });
   if (health?.feed === "down") found.push({ level: "warn", text: "The venue cannot be reached; the feeder tries again by itself." });
