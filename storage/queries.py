@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from storage.schema import candles, cursors, equity, events, fills, gaps, orders, reader_engine, signals, trades
 
 Row = dict[str, Any]
+MONEY_DIGITS = 8  # all amounts are whole units of 1e-8; what a sum of floats has beyond is noise
 ROWID: ColumnElement[int] = literal_column("rowid")
 
 
@@ -61,7 +62,7 @@ class History:
         """The sum of `trades.profit` of the book, or of one pair, in quote currency."""
         total = select(func.coalesce(func.sum(trades.c.profit), 0.0).label("total"))
         rows = self._rows(total if pair is None else total.where(trades.c.pair == pair))
-        return float(rows[0]["total"]) if rows else 0.0
+        return round(float(rows[0]["total"]), MONEY_DIGITS) if rows else 0.0
 
     def totals(self) -> dict[str, float]:
         """Of all trades: `trades` (exits), `wins`, `losses`, `fees` of both sides, `realized`, `last_id`."""
@@ -74,8 +75,8 @@ class History:
             func.coalesce(func.sum(profit), 0.0).label("realized"),
             func.coalesce(func.max(trades.c.id), 0).label("last_id"),
         )
-        rows = self._rows(query)
-        return rows[0] if rows else dict.fromkeys(("trades", "wins", "losses", "fees", "realized", "last_id"), 0)
+        rows = self._rows(query) or [dict.fromkeys(("trades", "wins", "losses", "fees", "realized", "last_id"), 0)]
+        return {name: round(value, MONEY_DIGITS) for name, value in rows[0].items()}
 
     def last_ids(self) -> dict[str, int]:
         """The highest id of `trades`, `fills` and `events`; 0 where there is none."""
