@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from bus.messages import (
@@ -167,14 +168,14 @@ def test_a_market_that_cannot_be_counted_is_named(rules: dict[str, str], part: s
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"trade_capital": "100000000000"}, "TRADE_CAPITAL is 100000000000"),
-        ({"slippage_bps": "0.001"}, "SLIPPAGE_BPS is 0.001"),
-        ({"paper_participation": "0.0000001"}, "PAPER_PARTICIPATION"),
+        ({"trade_capital": Decimal("100000000000")}, "TRADE_CAPITAL is 100000000000"),
+        ({"slippage_bps": Decimal("0.001")}, "SLIPPAGE_BPS is 0.001"),
+        ({"paper_participation": 0.0000001}, "PAPER_PARTICIPATION"),
     ],
 )
-def test_settings_beyond_64_bit_money_are_refused_with_their_numbers(changed: dict[str, str], part: str) -> None:
+def test_settings_beyond_64_bit_money_are_refused_with_their_numbers(changed: dict[str, object], part: str) -> None:
     with pytest.raises(MisconfiguredError, match=part):
-        terms_of(settings(**changed), HASH)
+        terms_of(msgspec.structs.replace(settings(), **changed), HASH)
 
 
 def test_paper_balance_only_seeds_a_new_book() -> None:
