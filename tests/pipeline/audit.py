@@ -6,29 +6,17 @@ from collections.abc import Iterable
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from bus.messages import Entry, EquityEvent, FillEvent, SignalEvent, SpanEvent, Start, TradeEvent, TraderEvent
-from bus.records import CANDLE, CANDLE_RECORD, HOLE, TRADE
-from bus.tape import TapeReader
+from bus.messages import Entry, EquityEvent, FillEvent, SignalEvent, SpanEvent, TradeEvent, TraderEvent
 from core.settings_table import SETTINGS
 from tests.reference import slow_strategy as slow
+from tests.reference.read_tape import read_tape
 
 _decode = msgspec.msgpack.Decoder(Entry).decode
 Row = slow.Trade | slow.Candle | slow.Hole
-
-
-class Decided(NamedTuple):
-    """One approved order, comparable between journal and reference; rsi and band are compared apart."""
-
-    record: int
-    time_ms: int
-    pair: str
-    action: str
-    reason: str
-    price: float
 
 
 def journal(book: Path) -> list[Entry]:
@@ -41,31 +29,11 @@ def events_of(entries: Iterable[Entry], kind: type[TraderEvent]) -> list[Any]:
     return [entry.event for entry in entries if isinstance(entry.event, kind)]
 
 
-def tape(book: Path) -> tuple[Start, list[Row]]:
-    """The newest START body and every record of the tape as the reference reads it."""
-    reader = TapeReader(book / "tape")
-    rows: list[Row] = []
-    start: Start | None = None
-    for first, start, records in reader.segments():
-        markets = start.markets
-        ticks = [Decimal(market.tick) for market in markets]
-        steps = [Decimal(market.step) for market in markets]
-        candles = records.view(CANDLE_RECORD)
-        for place, record in enumerate(records):
-            number, pair = first + place, int(record["pair"])
-            if record["kind"] == TRADE:
-                price, quantity = int(record["ticks"]) * ticks[pair], int(record["lots"]) * steps[pair]
-                flags = int(record["flags"])
-                rows.append(slow.Trade(number, markets[pair].pair, int(record["exchange_ns"]), price, quantity, flags))
-            elif record["kind"] == CANDLE:
-                c = candles[place]
-                prices = (float(c[name]) for name in ("open", "high", "low", "close", "volume"))
-                rows.append(slow.Candle(number, markets[pair].pair, int(c["open_ns"]), *prices, int(c["flags"])))
-            elif record["kind"] == HOLE:
-                rows.append(slow.Hole(number, markets[pair].pair))
-    reader.close()
-    assert start is not None, f"no tape in {book}"
-    return start, rows
+def tape(book: Path) -> tuple[list[Row], dict[str, slow.Market], Decimal]:
+    """Every record of the newest tape, the markets and the taker fee in bps, read without the project's code."""
+    epochs = sorted((book / "tape").iterdir(), key=lambda folder: int(folder.name))
+    assert len(epochs) == 1, f"the tape began anew: {epochs}"
+    return read_tape(epochs[-1])
 
 
 def spans(entries: list[Entry], kind: str) -> list[tuple[int, int]]:
@@ -82,23 +50,23 @@ def settings_of(changes: dict[str, object]) -> dict[str, Any]:
     return {setting.name: setting.default or "0" for setting in SETTINGS.values()} | changes
 
 
-def markets_of(start: Start) -> dict[str, slow.Market]:
-    return {
-        market.pair: slow.Market(
-            Decimal(market.tick), Decimal(market.step), Decimal(market.min_quantity), Decimal(market.min_notional)
-        )
-        for market in start.markets
-    }
-
-
-def reference(start: Start, rows: list[Row], entries: list[Entry], changes: dict[str, object]) -> slow.Result:
-    """What the slow reading does on the same records with the recorded blind and degraded spans."""
+def reference(
+    rows: list[Row],
+    markets: dict[str, slow.Market],
+    fee_bps: Decimal,
+    entries: list[Entry],
+    changes: dict[str, object],
+    missing_limit: int | None = None,
+) -> slow.Result:
+    """What the slow reading does on the same records with the recorded spans."""
     strategy = slow.Strategy(
         settings_of(changes),
-        markets_of(start),
+        markets,
         blind=spans(entries, "blind"),
         degraded=spans(entries, "degraded"),
-        taker_fee_bps=Decimal(start.taker_fee_bps),
+        blocked=spans(entries, "blocked"),
+        taker_fee_bps=fee_bps,
+        missing_limit=missing_limit,
     )
     return strategy.run(rows)
 

@@ -33,12 +33,13 @@ def test_each_stage_killed_once_while_trading(make_pipeline: Callable[..., Pipel
 
     book = bot.book.resolve()
     entries = audit.journal(book)
-    start, rows = audit.tape(book)
+    rows, markets, fee_bps = audit.tape(book)
     assert bot.rows("SELECT * FROM gaps") == []
     assert not [row for row in rows if isinstance(row, audit.slow.Hole)]
     audit.assert_ledger_adds_up(book, entries, Decimal(10500))
     applied = entries[-1].event.at.record
-    result = audit.reference(start, [row for row in rows if row.number <= applied], entries, {})
+    rows = [row for row in rows if row.number <= applied]
+    result = audit.reference(rows, markets, fee_bps, entries, {}, missing_limit=500)
     audit.assert_same_decisions(entries, result)
     balance = Decimal(10500) + sum(audit.cash_of(fill) for fill in audit.events_of(entries, audit.FillEvent))
     assert result.wallet == balance

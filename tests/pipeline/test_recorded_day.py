@@ -40,9 +40,8 @@ def test_a_recorded_day_at_600x_gives_its_candles_and_the_decisions_of_the_refer
     bot.wait(at_the_end, "the whole day in the database", seconds=86_400 / SPEED + 120)
     assert bot.healthy(), "a tape that ended is healthy"
     bot.wait(lambda: not bot.rows("SELECT * FROM orders WHERE status NOT IN ('filled', 'cancelled')"), "no open order")
-    start, rows = audit.tape(bot.book.resolve())
-    market = start.markets[0]
-    step = Decimal(market.step)
+    rows, markets, fee_bps = audit.tape(bot.book.resolve())
+    ((pair, market),) = markets.items()
 
     # the tape is the file
     taped = [row for row in rows if isinstance(row, slow.Trade)]
@@ -56,12 +55,12 @@ def test_a_recorded_day_at_600x_gives_its_candles_and_the_decisions_of_the_refer
         (
             int(c["open_time_ms"]),
             *(float(c[name]) for name in ("open", "high", "low", "close")),
-            round(Decimal(c["volume"]) / step),
+            round(Decimal(c["volume"]) / market.step),
             int(c["trades"]),
         )
         for c in rows_of(candles)
     ]
-    assert [(*row[:5], round(Decimal(str(row[5])) / step), row[6]) for row in in_database] == expected
+    assert [(*row[:5], round(Decimal(str(row[5])) / market.step), row[6]) for row in in_database] == expected
     assert bot.rows("SELECT * FROM gaps") == []
 
     # the decisions are those of the reference over the file itself
@@ -71,10 +70,10 @@ def test_a_recorded_day_at_600x_gives_its_candles_and_the_decisions_of_the_refer
     assert all(last < first for first, last in blind), f"nothing was blind: {blind}"
     to_ms = 1_000_000  # the venue's times have no more
     plain = [
-        slow.Trade(n, market.pair, int(row["ts_ns"]) // to_ms * to_ms, Decimal(row["price"]), Decimal(row["qty"]))
+        slow.Trade(n, pair, int(row["ts_ns"]) // to_ms * to_ms, Decimal(row["price"]), Decimal(row["qty"]))
         for n, row in enumerate(day)
     ]
-    result = audit.reference(start, list(plain), [], changes)
+    result = audit.reference(list(plain), markets, fee_bps, [], changes)
     assert len(result.decisions) > 20
     audit.assert_same_decisions(entries, result)
     audit.assert_ledger_adds_up(bot.book.resolve(), entries, Decimal(10500))
