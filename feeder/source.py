@@ -26,6 +26,7 @@ STREAM_LAG_S = 3.0  # the stream may bring a trade this much later than REST
 LAGGING_TRIES = 4
 REQUESTS_AT_ONCE = 4
 DEAF_BEFORE_POLLING = 3
+TELL_AT_MOST = 3  # failures at one time
 WATCH_S = 1.0
 
 Write = Callable[[Sequence[Record], int], None]
@@ -70,8 +71,9 @@ class Source:
         self._deaf_reason = ""
         self._polled_ns = 0
         self._side: set[asyncio.Task[None]] = set()
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # by a task beside
         self._busy: set[int] = set()  # pairs with a task of their own
-        self._failing: set[str] = set()  # pairs (or "stream") whose failure was told
+        self._failing: dict[str, bool] = {}  # pairs (or "stream") that fail, and whether that was told
         self.proof_ns = 0  # last proof of the market; 0: none yet
         self.notices: dict[str, int] = {}
         self.reconnects = 0
@@ -91,7 +93,7 @@ class Source:
             work.append(self._stream_forever())
         tasks = [asyncio.create_task(item) for item in work]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            done, _ = await asyncio.wait([*tasks, self._broken], return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
         finally:
@@ -161,7 +163,7 @@ class Source:
 
     def _connected(self, count: int) -> None:
         self.reconnects += 1
-        self._failing.discard("stream")
+        self._well("stream")
         again = "" if self.reconnects == 1 else f" (connection {self.reconnects})"
         self._say("info", f"connected to {self._venue.name}: stream of {count} pair{'s' * (count > 1)}{again}", "")
 
@@ -268,9 +270,7 @@ class Source:
         records = pair.settle(answer, plan, bars, flags, self._venue_ns(pair), offset_ns)
         now_ns = self._clock.monotonic_ns()
         pair.heard_ns = pair.proven_ns = self.proof_ns = now_ns
-        if pair.rules.pair in self._failing:
-            self._failing.discard(pair.rules.pair)
-            self._say("info", "REST answers again", pair.rules.pair)
+        self._well(pair.rules.pair, "REST answers again")
         if records:
             self._write(records, 0)
 
@@ -353,7 +353,13 @@ class Source:
 
         task = asyncio.create_task(run())
         self._side.add(task)
-        task.add_done_callback(self._side.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._side.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._broken.done():
+            self._broken.set_exception(error)
 
     async def _check(self, pair: PairFeed) -> None:
         """A silent pair: quiet market, or deaf stream?"""
@@ -367,7 +373,7 @@ class Source:
             pair.heard_ns = max(now_ns - self._silence_ns // 2, pair.heard_ns)
             self.proof_ns = now_ns
             pair.deaf = 0
-            self._failing.discard(pair.rules.pair)
+            self._well(pair.rules.pair, "REST answers again")
             return
         pair.deaf += 1
         if pair.deaf >= DEAF_BEFORE_POLLING:
@@ -390,8 +396,14 @@ class Source:
             await asyncio.sleep(self._poll_s)
 
     def _tell(self, what: str, error: VenueError, then: str = "") -> None:
-        """Tells a failure once until it is over; the others are for who looks closely."""
+        """Tells a failure once until it is over, and of many pairs only the first few: they mostly have one reason."""
         text = f"{error}; {then}" if then else str(error)
-        level = "warn" if what not in self._failing else "debug"
-        self._failing.add(what)
-        self._say(level, text, "" if what == "stream" else what)
+        few = what == "stream" or len(self._failing) < TELL_AT_MOST
+        news = few and what not in self._failing
+        self._failing.setdefault(what, news)
+        self._say("warn" if news else "debug", text, "" if what == "stream" else what)
+
+    def _well(self, what: str, text: str = "") -> None:
+        """A failure is over; said where it was told."""
+        if self._failing.pop(what, False) and text:
+            self._say("info", text, what)
