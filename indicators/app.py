@@ -5,7 +5,6 @@ has. What it missed for good is a hole of every pair. All that it knows comes fr
 moment: what was not yet published is folded and published again, under the same numbers.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -20,7 +19,7 @@ from core import paths
 from core.settings import indicator_hash
 from core.stage import Context
 from indicators import jit, report, state
-from indicators.engine import Indicators, Segment, parameters_of
+from indicators.engine import Indicators, Kernels, Segment, parameters_of
 from indicators.ring import ClosedCandles, candles_kept
 
 VIEW_SECONDS = 0.1
@@ -29,8 +28,6 @@ SAVE_CHECK_SECONDS = 1.0
 UPDATE_RING = 8_192
 CANDLE_RING = 4_096
 NAMED = 3  # pairs that an event names; of more it gives the number
-
-Kernels = tuple[Callable[..., int], Callable[..., None]]
 
 
 def build(context: Context) -> None:
@@ -41,15 +38,10 @@ def build(context: Context) -> None:
 def start(context: Context) -> "Stage":
     """The stage, wired to the context's loop."""
     cache_root = paths.cache_dir(context.var_dir)
-    complaint = jit.use_cache(cache_root)
-    if complaint or not jit.is_warm(cache_root):
-        context.log.warning(
-            "%s", complaint or "compiles the kernels once, some seconds, on a small board up to a minute"
-        )
-    from indicators import kernels  # only now: compiled code is bound to the cache that is set when this is imported
-
-    kernels.compile_all()
-    stage = Stage(context, (kernels.fold, kernels.describe_pairs))
+    if not jit.is_warm(cache_root):
+        context.log.warning("the kernels are compiled first: some seconds, on a small board up to a minute")
+    machine, complaint = jit.load(cache_root)
+    stage = Stage(context, machine)
     publisher = open_publisher(context, layout_hash(), stage.facts)
     stage.begin(publisher)
     if complaint:
@@ -73,7 +65,7 @@ class Stage:
         self._sources_hash = jit.sources_hash()
         self._parameters = parameters_of(settings, self._settings_hash)
         self._folder = paths.cache_dir(context.var_dir) / f"indicators-{paths.book_name(settings)}"
-        self.indicators = Indicators(self._parameters, *kernels)
+        self.indicators = Indicators(self._parameters, kernels)
         self.epoch = -1
         self.number = -1  # of the last record folded
         self._start: Start | None = None
@@ -236,7 +228,7 @@ class Stage:
         self._open_topic()
 
     def _forget(self) -> None:
-        self.indicators = Indicators(self._parameters, *self._kernels)
+        self.indicators = Indicators(self._parameters, self._kernels)
         self._pairs = []
         self._warm.clear()
         self._dirty_views.clear()

@@ -6,7 +6,7 @@ No I/O and no clock: frames of records in, UPDATEs, closed candles and new segme
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,19 +46,22 @@ def price_grid(tick: str) -> tuple[int, int]:
     return int(value.scaleb(places)), int(10**places)
 
 
-class Indicators:
-    """Folds frames of tape records; `fold` and `describe` are the kernels, compiled or plain."""
+class Kernels(Protocol):
+    """The kernels, compiled (`machine.Machine`) or plain: each bound to the arena that it works on."""
 
-    def __init__(
-        self, parameters: Parameters, fold: Callable[..., int], describe: Callable[..., None], pairs: int = 0
-    ) -> None:
+    def fold(self, arena: Array) -> Callable[[bytes, int, int, int], int]: ...
+
+    def describe(self, arena: Array) -> Callable[[Array, int, Array], None]: ...
+
+
+class Indicators:
+    """Folds frames of tape records."""
+
+    def __init__(self, parameters: Parameters, kernels: Kernels, pairs: int = 0) -> None:
         self.parameters = parameters
         self.closed: list[Array] = []  # arrays of ROW, since `take_closed`
         self.segments: list[Segment] = []  # since `take_segments`
-        self._fold = fold
-        self._describe = describe
-        self._out = np.zeros(MAX_BATCH * UPDATE.itemsize // 8, np.int64)
-        self._updates = self._out.view(UPDATE)
+        self._kernels = kernels
         self.load(layout.new_state(parameters, pairs))
 
     @property
@@ -77,15 +80,20 @@ class Indicators:
         return int(self._work["unknown"])
 
     def load(self, state: Array) -> None:
-        """Go on from this state (int64 words), which becomes ours."""
-        self.state = state
+        """Go on from a copy of this state (int64 words)."""
+        self._use(layout.new_arena(state, MAX_BATCH))
+
+    def _use(self, arena: Array) -> None:
+        self.state, out, scratch = layout.parts_of(arena)
+        self._updates = out.view(UPDATE)
         pairs = self.pairs
-        self._scratch = layout.new_scratch(pairs)
-        self._work = self._scratch[: layout.WORK_WORDS].view(layout.WORK)[0]
+        self._work = scratch[: layout.WORK_WORDS].view(layout.WORK)[0]
         first = layout.WORK_WORDS + pairs
-        self._dirty = self._scratch[layout.WORK_WORDS : first]
-        self._dirty_list = self._scratch[first : first + pairs]
-        self._rows = self._scratch[first + pairs :].view(layout.ROW)
+        self._dirty = scratch[layout.WORK_WORDS : first]
+        self._dirty_list = scratch[first : first + pairs]
+        self._rows = scratch[first + pairs :].view(layout.ROW)
+        self._fold = self._kernels.fold(arena)
+        self._describe = self._kernels.describe(arena)
         self._rows_wanted = np.zeros(pairs * layout.ROW_WORDS, np.int64)
         self._known_segments = self.heads["segment"].copy()
 
@@ -105,9 +113,10 @@ class Indicators:
         Returns the UPDATEs, one a TRADE: a view that the next call overwrites. Closed candles and new segments wait in
         `take_closed` and `take_segments`.
         """
-        if len(frame) > MAX_BATCH * RECORD_SIZE:
-            raise ValueError(f"a frame of more than {MAX_BATCH} records")  # compiled code does not look
-        written = self._fold(frame, first, 0, self.state, self._out, self._scratch)
+        size = len(frame)
+        if size > MAX_BATCH * RECORD_SIZE or size % RECORD_SIZE:
+            raise ValueError(f"a frame of {size} bytes")  # compiled code does not look
+        written = self._fold(frame, size, first, 0)
         if written < 0:
             written = self._take_rest(frame, first)
         return self._updates[:written]
@@ -123,7 +132,7 @@ class Indicators:
                 self._note_segments()
             if written >= 0 or self._work["next"] * 64 >= len(frame):
                 return int(self._work["updates"])
-            written = self._fold(frame, first, int(self._work["next"]), self.state, self._out, self._scratch)
+            written = self._fold(frame, len(frame), first, int(self._work["next"]))
 
     def _note_segments(self) -> None:
         heads = self.heads
@@ -162,7 +171,7 @@ class Indicators:
         """The latest state of these pairs as ROWs, in this order: a view that the next call overwrites."""
         if pairs and not 0 <= min(pairs) <= max(pairs) < self.pairs:
             raise IndexError(f"of {self.pairs} pairs these were asked for: {pairs}")  # compiled code does not look
-        self._describe(self.state, np.array(pairs, np.int64), len(pairs), self._rows_wanted)
+        self._describe(np.array(pairs, np.int64), len(pairs), self._rows_wanted)
         return self._rows_wanted.view(layout.ROW)[: len(pairs)]
 
     def latest(self) -> Array:

@@ -1,24 +1,28 @@
-"""Where compiled code is kept, and how it gets there before the first trade.
+"""Where compiled kernels are kept, and how they get there before the first trade.
 
-numba's disk cache notices a changed file, but not a changed function of another file that was compiled in: the old rule
-would go on running. So the cache folder's name carries a hash of every source that is compiled.
+The folder's name carries a hash of every source that is compiled, of the versions of what compiles them and of the
+processor: code of another rule, release or machine is never run. Set-up compiles (`warm`); a stage loads.
 """
 
 import hashlib
 import platform
 import shutil
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
-import llvmlite
-import numba
-import numpy as np
+import llvmlite.binding as llvm
+import msgspec
 
-from indicators.compiler import Cache
+from core.errors import BotError
+from core.paths import ROOT
+from indicators.machine import Code, Machine
 
-HERE = Path(__file__).resolve().parent
+HERE = ROOT / "indicators"
 COMPILED_SOURCES = (
-    HERE.parent / "bus" / "layouts.py",
-    HERE.parent / "bus" / "records.py",
+    ROOT / "bus" / "layouts.py",
+    ROOT / "bus" / "records.py",
     HERE / "layout.py",
     HERE / "rules.py",
     HERE / "candles.py",
@@ -26,8 +30,13 @@ COMPILED_SOURCES = (
     HERE / "triggers.py",
     HERE / "describe.py",
     HERE / "kernels.py",
-    HERE / "compiler.py",
+    HERE / "machine.py",
 )
+DIGEST_BYTES = 16
+
+
+class UnusableCode(BotError):
+    """A file of compiled kernels that is not there, not whole, or does not run here: the text says which."""
 
 
 def sources_hash() -> int:
@@ -40,48 +49,106 @@ def sources_hash() -> int:
 
 
 def folder_name() -> str:
-    """Name of the cache folder for these sources with this Python, numba and numpy."""
-    versions = f"{platform.python_version()} {numba.__version__} {llvmlite.__version__} {np.__version__}"
-    mark = hashlib.sha256(f"{sources_hash()} {versions}".encode()).hexdigest()[:12]
+    """Name of the folder for these sources with this Python, numba, llvmlite and processor."""
+    compilers = f"{platform.python_version()} {version('numba')} {version('llvmlite')} {version('numpy')}"
+    processor = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    mark = hashlib.sha256(f"{sources_hash()} {compilers} {processor}".encode()).hexdigest()[:12]
     return f"kernels-{mark}"
 
 
-def use_cache(cache_root: Path) -> str:
-    """Keep compiled code under `cache_root`; to be called before `indicators.kernels` is imported.
+def code_file(cache_root: Path) -> Path:
+    """Where the compiled kernels of these sources lie."""
+    return cache_root / folder_name() / "kernels"
 
-    Returns "" or, where the folder cannot be written, why the kernels are compiled anew at each start.
-    """
-    folder = cache_root / folder_name()
+
+def load(cache_root: Path) -> tuple[Machine, str]:
+    """The kernels, compiled first where they are not there yet; also why they could not be kept, or nothing."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        numba.config.CACHE_DIR = ""
-        Cache.on = False
-        return f"the kernels are compiled at each start (some seconds): no cache in {folder}: {error.strerror}"
-    numba.config.CACHE_DIR = str(folder)
-    Cache.on = True
-    return ""
+        return Machine(read(code_file(cache_root))), ""
+    except UnusableCode:
+        code, complaint = compile_into(cache_root)
+        return Machine(code), complaint
 
 
 def is_warm(cache_root: Path) -> bool:
-    """Whether the kernels of these sources were compiled before."""
-    return any((cache_root / folder_name()).rglob("folding.fold-*.nbc"))
+    """Whether the kernels of these sources are compiled already."""
+    try:
+        read(code_file(cache_root))
+    except UnusableCode:
+        return False
+    return True
 
 
 def warm(cache_root: Path) -> str:
-    """Compile everything into the cache, so that no start waits for it; returns what `use_cache` returns.
+    """Have the compiled kernels there, so that no start waits for them; returns why they could not be kept, or nothing.
 
     Folders of other sources or versions are removed: a running stage has long loaded what it needs.
     """
-    complaint = use_cache(cache_root)
-    from indicators import kernels  # compiled code is bound to the cache that is set when this is imported
-
-    kernels.compile_all()
+    complaint = "" if is_warm(cache_root) else compile_into(cache_root)[1]
     if not complaint:
         for folder in cache_root.glob("kernels-*"):
             if folder.name != folder_name():
                 shutil.rmtree(folder, ignore_errors=True)
     return complaint
+
+
+def compile_into(cache_root: Path) -> tuple[Code, str]:
+    """Compile, and keep the result once a fresh process has run it; also why it is not kept, or nothing."""
+    from indicators import kernels  # half a second and 40 MB, for who has to compile
+
+    code = kernels.object_code()
+    path = code_file(cache_root)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f"{path.name}.{platform.node()}.new")
+        packed = msgspec.msgpack.encode(code)
+        aside.write_bytes(digest(packed) + packed)
+        # Loading code that does not fit this machine or llvmlite can end the process: not one that is needed.
+        tried = subprocess.run([sys.executable, "-c", TRY, str(aside)], cwd=ROOT, capture_output=True, text=True)
+        if tried.returncode:
+            aside.unlink()
+            reason = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
+            return code, f"the kernels are compiled at each start: their code does not run by itself: {reason}"
+        aside.replace(path)
+    except OSError as error:
+        return code, f"the kernels are compiled at each start, some seconds: cannot write {path}: {error.strerror}"
+    return code, ""
+
+
+TRY = """
+import sys
+from pathlib import Path
+from indicators import jit
+jit.attempt(Path(sys.argv[1]))
+"""
+
+
+def attempt(path: Path) -> None:
+    """Load kernels and run them once over nothing."""
+    from indicators import layout
+
+    machine = Machine(read(path))
+    arena = layout.new_arena(layout.new_state(layout.Parameters(60_000), 1), 1)
+    if machine.fold(arena)(bytes(64), 64, 0, 0) != 0:
+        raise UnusableCode("the kernel found an update in an empty record")
+    machine.describe(arena)(layout.parts_of(arena)[2], 0, layout.parts_of(arena)[1])
+
+
+def read(path: Path) -> Code:
+    """The compiled kernels of a file.
+
+    Raises UnusableCode.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnusableCode(f"{path}: {error.strerror}") from error
+    packed = content[DIGEST_BYTES:]
+    if digest(packed) != content[:DIGEST_BYTES]:
+        raise UnusableCode(f"{path} is damaged")
+    return msgspec.msgpack.decode(packed, type=Code)
+
+
+def digest(packed: bytes) -> bytes:
+    """What tells a whole file from a damaged one."""
+    return hashlib.blake2b(packed, digest_size=DIGEST_BYTES).digest()

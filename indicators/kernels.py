@@ -1,17 +1,26 @@
-"""The compiled kernels. Call `jit.use_cache` before importing this, or they compile at each start."""
+"""What is compiled, by numba: the kernels as object code for `indicators.machine`, and single rules for tests.
+
+Only set-up imports this, and a stage that finds no object code: everybody else is spared numba.
+"""
 
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import Any
 
-import numpy as np
+import llvmlite.binding as llvm
+from numba import carray, cfunc, njit, types
+from numba.extending import register_jitable
 
-from bus.records import RECORD, UPDATE
 from indicators import candles, describe, folding, layout, rules, triggers
-from indicators.compiler import callable_from_kernels, compiled
+from indicators.machine import Code, target_machine
 
-KERNELS = (folding.fold, describe.describe)
+# No fastmath and no parallel: the same bits as plain Python. numpy's error model only drops the check for a division
+# by zero, which the rules make impossible by their branches.
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+WORDS = types.CPointer(types.int64)
+FOLD = types.int64(WORDS, types.CPointer(types.uint8), types.int64, types.int64, types.int64)
+DESCRIBE = types.void(WORDS, WORDS, types.int64, WORDS)
 
 
 def functions_of(module: ModuleType) -> list[Callable[..., Any]]:
@@ -19,22 +28,44 @@ def functions_of(module: ModuleType) -> list[Callable[..., Any]]:
     return [f for f in vars(module).values() if callable(f) and getattr(f, "__module__", "") == module.__name__]
 
 
-for _module in (rules, candles, folding, triggers):
-    callable_from_kernels(*[function for function in functions_of(_module) if function not in KERNELS])
+for _module in (rules, candles, folding, triggers, describe):
+    for _function in functions_of(_module):
+        register_jitable(**OPTIONS)(_function)
 
-fold = compiled(folding.fold)
-describe_pairs = compiled(describe.describe)
+
+@cache
+def fold() -> Callable[..., int]:
+    """`folding.fold` as numba calls it, compiled at its first call: for loops that are compiled themselves."""
+    return njit(**OPTIONS)(folding.fold)  # type: ignore[no-any-return]
 
 
 @cache
 def jit_rule(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One rule as the kernels run it, callable by itself: for tests and for the backtest."""
-    return compiled(function)
+    """One rule as the kernels run it, callable by itself."""
+    return njit(**OPTIONS)(function)  # type: ignore[no-any-return]
 
 
-def compile_all() -> None:
-    """Compile the kernels for the arguments they are called with, or load them from the cache."""
-    state = layout.new_state(layout.Parameters(60_000), 1)
-    out = np.zeros(UPDATE.itemsize // 8, np.int64)
-    fold(bytes(RECORD.itemsize), 0, 0, state, out, layout.new_scratch(1, 1))
-    describe_pairs(state, np.zeros(1, np.int64), 1, np.zeros(layout.ROW_WORDS, np.int64))
+def scalp_fold(arena_at, frame_at, size, first, start):  # type: ignore[no-untyped-def]
+    """`folding.fold` over the buffers of an arena."""
+    head = carray(arena_at, (layout.ARENA_WORDS,))
+    arena = carray(arena_at, (head[layout.END_AT],))
+    state = arena[layout.ARENA_WORDS : head[layout.OUT_AT]]
+    out = arena[head[layout.OUT_AT] : head[layout.SCRATCH_AT]]
+    return folding.fold(carray(frame_at, (size,)), first, start, state, out, arena[head[layout.SCRATCH_AT] :])
+
+
+def scalp_describe(arena_at, wanted_at, count, rows_at):  # type: ignore[no-untyped-def]
+    """`describe.describe` over the state of an arena."""
+    head = carray(arena_at, (layout.ARENA_WORDS,))
+    state = carray(arena_at, (head[layout.OUT_AT],))[layout.ARENA_WORDS :]
+    wanted = carray(wanted_at, (count,))
+    describe.describe(state, wanted, count, carray(rows_at, (count * layout.ROW_WORDS,)))
+
+
+def object_code() -> Code:
+    """Both kernels as object code for this machine's processor."""
+    kernels = [cfunc(FOLD, **OPTIONS)(scalp_fold), cfunc(DESCRIBE, **OPTIONS)(scalp_describe)]
+    # What numba hands out is optimised and has all that is called linked in.
+    modules = [llvm.parse_assembly(kernel.inspect_llvm()) for kernel in kernels]
+    modules[0].link_in(modules[1])
+    return Code(kernels[0].native_name, kernels[1].native_name, target_machine().emit_object(modules[0]))

@@ -131,6 +131,9 @@ UPDATE_WORDS = np.dtype(
     ]
 )
 
+ARENA_WORDS = 8  # head of an arena: where its parts begin, in words
+END_AT, OUT_AT, SCRATCH_AT = 0, 1, 2
+
 PARAMS_WORDS = PARAMS.itemsize // 8
 HEAD_WORDS = HEAD.itemsize // 8
 ROW_WORDS = ROW.itemsize // 8
@@ -219,6 +222,23 @@ def grown(state: Array, parameters: Parameters, pairs: int) -> Array:
 def new_scratch(pairs: int, rows: int = 1024) -> Array:
     """What `fold` writes beside the state (int64 words): WORK, dirty flags, dirty list, room for `rows` closed ROWs."""
     return np.zeros(WORK_WORDS + 2 * pairs + rows * ROW_WORDS, np.int64)
+
+
+def new_arena(state: Array, batch: int, rows: int = 1024) -> Array:
+    """One buffer (int64 words) with everything a kernel needs: head, a copy of the state, UPDATEs, scratch."""
+    scratch = new_scratch(int(params_of(state)["pairs"]), rows)
+    out_at = ARENA_WORDS + len(state)
+    scratch_at = out_at + batch * UPDATE.itemsize // 8
+    arena = np.zeros(scratch_at + len(scratch), np.int64)
+    arena[END_AT], arena[OUT_AT], arena[SCRATCH_AT] = len(arena), out_at, scratch_at
+    arena[ARENA_WORDS:out_at] = state
+    return arena
+
+
+def parts_of(arena: Array) -> tuple[Array, Array, Array]:
+    """State, UPDATE words and scratch of an arena, as views."""
+    out_at, scratch_at = int(arena[OUT_AT]), int(arena[SCRATCH_AT])
+    return arena[ARENA_WORDS:out_at], arena[out_at:scratch_at], arena[scratch_at:]
 
 
 def params_of(state: Array) -> Record:

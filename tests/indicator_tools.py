@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from bus.messages import Market
 from bus.records import CANDLE, CANDLE_RECORD, HOLE, HOLE_RECORD, RECORD, TRADE, UPDATE
 from core.paths import ROOT
-from indicators import describe, folding, jit
+from indicators import describe, folding, jit, layout
 from indicators.engine import Indicators
 from indicators.layout import Parameters
 from tests.shared_data import shared_data
@@ -21,23 +22,58 @@ MINUTE = 60 * SECOND
 T0 = 1_700_000_040 * SECOND  # the start of a minute
 
 
-@cache
-def kernels() -> Any:
-    """The compiled kernels, from the cache that set-up has warmed."""
-    jit.use_cache(ROOT / "var" / "cache")
-    from indicators import kernels as module
+class Compiled:
+    """The kernels as they run, and by themselves for a test that brings its own buffers."""
 
-    return module
+    def __init__(self) -> None:
+        self.machine, complaint = jit.load(ROOT / "var" / "cache")
+        assert not complaint, complaint
+
+    def fold(
+        self, frame: bytes, first: int, start: int, state: np.ndarray, out: np.ndarray, scratch: np.ndarray
+    ) -> int:
+        """Called as `folding.fold` is: everything goes into an arena and back."""
+        arena = np.concatenate([np.zeros(layout.ARENA_WORDS, np.int64), state, out, scratch])
+        out_at = layout.ARENA_WORDS + len(state)
+        arena[[layout.END_AT, layout.OUT_AT, layout.SCRATCH_AT]] = len(arena), out_at, out_at + len(out)
+        written = self.machine.fold(arena)(frame, len(frame), first, start)
+        for mine, theirs in zip((state, out, scratch), layout.parts_of(arena), strict=True):
+            mine[:] = theirs
+        return written
+
+    def jit_rule(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """One rule, compiled by itself."""
+        from indicators import kernels as module  # numba, which nothing else here needs
+
+        return module.jit_rule(function)
+
+
+class Plain:
+    """The same functions without numba."""
+
+    def fold(self, arena: np.ndarray) -> Callable[[bytes, int, int, int], int]:
+        state, out, scratch = layout.parts_of(arena)
+        return lambda frame, size, first, start: folding.fold(frame[:size], first, start, state, out, scratch)
+
+    def describe(self, arena: np.ndarray) -> Callable[[np.ndarray, int, np.ndarray], None]:
+        state = layout.parts_of(arena)[0]
+        return lambda wanted, count, rows: describe.describe(state, wanted, count, rows)
+
+
+@cache
+def kernels() -> Compiled:
+    """The compiled kernels, from the cache that set-up has warmed."""
+    return Compiled()
 
 
 def compiled(parameters: Parameters, pairs: int = 1) -> Indicators:
     """The indicators as they run."""
-    return Indicators(parameters, kernels().fold, kernels().describe_pairs, pairs)
+    return Indicators(parameters, kernels().machine, pairs)
 
 
 def plain(parameters: Parameters, pairs: int = 1) -> Indicators:
-    """The same functions without numba."""
-    return Indicators(parameters, folding.fold, describe.describe, pairs)
+    """The indicators without numba."""
+    return Indicators(parameters, Plain(), pairs)
 
 
 def market(pair: str = "B-BTC_USDT", tick: str = "0.01") -> Market:

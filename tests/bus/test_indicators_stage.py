@@ -186,11 +186,15 @@ class World:
 @pytest.fixture
 def world() -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="ind") as folder:
-        kernels()
+        # The stage finds the kernels compiled, as after set-up.
         world = World(Path(folder))
+        source = jit.code_file(ROOT / "var" / "cache")
+        kernels()
+        target = jit.code_file(world.folder / "cache")
+        target.parent.mkdir(parents=True)
+        target.write_bytes(source.read_bytes())
         yield world
         world.close()
-        jit.use_cache(ROOT / "var" / "cache")  # the stage has set it to a folder that goes
 
 
 def trades(seed: int, count: int) -> np.ndarray:

@@ -95,10 +95,7 @@ def test_a_saved_state_goes_on_as_if_nothing_had_happened(records: np.ndarray, d
 @given(tapes(), st.integers(1, 5))
 def test_a_small_room_for_rows_changes_nothing(records: np.ndarray, room: int) -> None:
     roomy, tight = compiled(PARAMETERS, PAIRS), compiled(PARAMETERS, PAIRS)
-    scratch = layout.new_scratch(PAIRS, room)
-    first = layout.WORK_WORDS + 2 * PAIRS
-    tight._scratch, tight._rows = scratch, scratch[first:].view(layout.ROW)
-    tight._work = scratch[: layout.WORK_WORDS].view(layout.WORK)[0]
+    tight._use(layout.new_arena(tight.state, 1000, room))
     assert fold_all(roomy, records).tobytes() == fold_all(tight, records).tobytes()
     assert closed_rows(roomy).tobytes() == closed_rows(tight).tobytes()
 

@@ -1,57 +1,96 @@
-"""The cache of compiled kernels: named for its sources, and done without where it cannot be written."""
+"""Compiled kernels: kept under a name that tells what they are made of, loaded without numba, not run where damaged."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.paths import ROOT
-from indicators import jit
+from indicators import jit, layout
+from tests.indicator_tools import kernels
 
-PROGRAM = """
+WARM = """
 import sys
 from pathlib import Path
 from indicators import jit
-print(repr(jit.warm(Path(sys.argv[1]))))
-from indicators import kernels
-print(sum(kernels.fold.stats.cache_hits.values()), sum(kernels.fold.stats.cache_misses.values()))
+print(repr(jit.warm(Path(sys.argv[1]))), "numba" in sys.modules)
+"""
+LOAD = """
+import sys
+from pathlib import Path
+from indicators import app, jit
+machine, complaint = jit.load(Path(sys.argv[1]))
+print(repr(complaint), "numba" in sys.modules)
 """
 
 
-def run(cache_root: Path) -> tuple[str, str]:
-    """A fresh process that warms the cache: what it said, and the cache's hits and misses."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(cache_root)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    said, counts = done.stdout.splitlines()
-    return said, counts
+def run(program: str, cache_root: Path) -> str:
+    """What a fresh process prints."""
+    done = subprocess.run([sys.executable, "-c", program, str(cache_root)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
-def test_a_second_process_finds_what_the_first_has_compiled(tmp_path: Path) -> None:
+def warmed(cache_root: Path) -> Path:
+    """A cache as set-up leaves it."""
+    kernels()
+    path = jit.code_file(cache_root)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(jit.code_file(ROOT / "var" / "cache").read_bytes())
+    return path
+
+
+def test_set_up_compiles_once_and_removes_what_others_left(tmp_path: Path) -> None:
     (tmp_path / "kernels-of-another-release").mkdir()
-    assert run(tmp_path) == ("''", "0 1")
+    assert run(WARM, tmp_path) == "'' True"
     (folder,) = tmp_path.iterdir()
     assert folder.name == jit.folder_name()
-    assert run(tmp_path) == ("''", "1 0")
+    assert [path.name for path in folder.iterdir()] == ["kernels"]
+    assert run(WARM, tmp_path) == "'' False"
 
 
-def test_without_a_writable_folder_it_compiles_and_says_so(tmp_path: Path) -> None:
+def test_a_stage_loads_without_numba(tmp_path: Path) -> None:
+    warmed(tmp_path)
+    assert run(LOAD, tmp_path) == "'' False"
+
+
+def test_damaged_code_is_never_loaded(tmp_path: Path) -> None:
+    path = warmed(tmp_path)
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:-1], whole[:100] + b"\xff" + whole[101:]):
+        path.write_bytes(damaged)
+        assert not jit.is_warm(tmp_path)
+        with pytest.raises(jit.UnusableCode, match="damaged"):
+            jit.read(path)
+
+
+def test_without_a_folder_that_can_be_written_it_compiles_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
-    program = """
-import sys
-from pathlib import Path
-from indicators import jit
-print(jit.use_cache(Path(sys.argv[1])))
-from indicators import kernels, rules
-print(kernels.jit_rule(rules.rsi_value)(3.0, 1.0))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(in_the_way)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    said, result = done.stdout.splitlines()
-    assert "no cache in" in said and result == "75.0"
+    code = jit.read(warmed(tmp_path / "cache"))
+    from indicators import kernels as compiler
+
+    monkeypatch.setattr(compiler, "object_code", lambda: code)
+    machine, complaint = jit.load(in_the_way)
+    assert "cannot write" in complaint and "compiled at each start" in complaint
+    arena = layout.new_arena(layout.new_state(layout.Parameters(60_000), 1), 1)
+    assert machine.fold(arena)(bytes(64), 64, 0, 0) == 0
+
+
+def test_code_that_does_not_run_by_itself_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = jit.read(warmed(tmp_path / "cache"))
+    from indicators import kernels as compiler
+
+    monkeypatch.setattr(compiler, "object_code", lambda: code)
+    monkeypatch.setattr(jit, "TRY", "raise SystemExit('Illegal instruction')")
+    _, complaint = jit.compile_into(tmp_path / "other")
+    assert "Illegal instruction" in complaint
+    assert not jit.is_warm(tmp_path / "other")
+    assert list(jit.code_file(tmp_path / "other").parent.iterdir()) == []
 
 
 def test_the_folder_changes_with_any_compiled_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,9 +109,21 @@ def test_the_folder_changes_with_any_compiled_source(tmp_path: Path, monkeypatch
         copy.write_bytes(text)
 
 
-def test_every_module_that_kernels_compiles_is_in_the_hash() -> None:
-    source = (ROOT / "indicators" / "kernels.py").read_text()
+def test_every_module_that_is_compiled_is_in_the_hash() -> None:
+    from indicators import kernels as compiler
+
     hashed = {path.stem for path in jit.COMPILED_SOURCES}
-    for module in ("rules", "candles", "folding", "triggers", "describe", "layout", "kernels"):
-        assert module in hashed
-        assert module in source or module == "kernels"
+    assert {"layouts", "records", "layout", "machine", "kernels"} <= hashed
+    modules = [m for m in vars(compiler).values() if getattr(m, "__package__", "") == "indicators"]
+    assert len(modules) >= 6
+    assert {Path(module.__file__).stem for module in modules} <= hashed
+
+
+def test_an_arena_holds_its_parts_in_place() -> None:
+    state = layout.new_state(layout.Parameters(60_000), 3)
+    arena = layout.new_arena(state, 10, rows=2)
+    mine, out, scratch = layout.parts_of(arena)
+    assert mine.tobytes() == state.tobytes()
+    assert len(out) == 10 * 16 and len(scratch) == layout.WORK_WORDS + 6 + 2 * layout.ROW_WORDS
+    mine[0] = 99
+    assert arena[layout.ARENA_WORDS] == 99 and np.shares_memory(arena, scratch)

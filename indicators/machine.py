@@ -1,0 +1,92 @@
+"""The compiled kernels without the compiler: object code out of the cache, loaded by llvmlite alone.
+
+numba makes the code once, at set-up (`indicators.kernels.object_code`). A stage that only loads it is spared numba's
+import, half a second and 40 MB at each start; calls cost the same. Buffers are handed over as one arena
+(`layout.new_arena`), whose address is bound once.
+"""
+
+import ctypes
+import os
+from collections.abc import Callable
+from functools import partial
+
+import llvmlite.binding as llvm
+import msgspec
+
+from indicators.layout import Array
+
+Fold = Callable[[bytes, int, int, int], int]
+Describe = Callable[[Array, int, Array], None]
+
+# What compiled code calls when it raises, or frees memory of its own: the kernels do neither, yet the code names them.
+NEVER_CALLED = (
+    "NRT_Allocate",
+    "NRT_Free",
+    "NRT_MemInfo_call_dtor",
+    "NRT_decref",
+    "NRT_incref",
+    "numba_do_raise",
+    "numba_gil_ensure",
+    "numba_gil_release",
+    "numba_runtime_build_excinfo_struct",
+    "numba_unpickle",
+)
+
+
+def _called_all_the_same() -> None:
+    os.write(2, b"indicators: the compiled kernel raised an error, which it cannot\n")
+    os.abort()
+
+
+_stub = ctypes.PYFUNCTYPE(None)(_called_all_the_same)
+_int64, _address = ctypes.c_int64, ctypes.c_void_p
+
+
+class Code(msgspec.Struct, array_like=True, frozen=True):
+    """Compiled kernels: the names of their entries and the object file that holds them."""
+
+    fold: str
+    describe: str
+    object: bytes
+
+
+def target_machine() -> llvm.TargetMachine:
+    """This machine's processor, as code is made for it and loaded on it."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+        jit=True,
+        codemodel="jitdefault",
+    )
+
+
+class Machine:
+    """The compiled kernels, callable as long as this lives."""
+
+    def __init__(self, code: Code) -> None:
+        target = target_machine()
+        for name in NEVER_CALLED:
+            if llvm.address_of_symbol(name) is None:  # with numba in the process its own stand there
+                llvm.add_symbol(name, ctypes.cast(_stub, _address).value)
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code.object))
+        self._engine.finalize_object()
+        fold = ctypes.PYFUNCTYPE(_int64, _address, ctypes.c_char_p, _int64, _int64, _int64)
+        describe = ctypes.PYFUNCTYPE(None, _address, _address, _int64, _address)
+        self._fold = fold(self._engine.get_function_address(code.fold))
+        self._describe = describe(self._engine.get_function_address(code.describe))
+
+    def fold(self, arena: Array) -> Fold:
+        """`folding.fold` over this arena, which must outlive it: called with frame, its bytes, first number, start."""
+        return partial(self._fold, _address(arena.ctypes.data))
+
+    def describe(self, arena: Array) -> Describe:
+        """`describe.describe` over this arena: called with wanted pairs, their count, words for rows."""
+
+        def call(wanted: Array, count: int, rows: Array) -> None:
+            self._describe(arena.ctypes.data, wanted.ctypes.data, count, rows.ctypes.data)
+
+        return call
