@@ -212,7 +212,8 @@ class Trader:
                 self._tell(entry)
 
     def _tell(self, entry: Entry) -> None:
-        said = words(entry.event)
+        market = self._engine.market(getattr(entry.event, "pair", ""))
+        said = words(entry.event, None if market is None else market.scale.tick)
         if said is not None:
             self._context.event(*said)
 

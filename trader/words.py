@@ -1,6 +1,9 @@
 """Journal entries as a person reads them: level and text of the event, or nothing where nobody needs to be told."""
 
+from decimal import Context, Decimal
+
 from bus.messages import OrderEvent, SignalEvent, SpanEvent, StartedEvent, StateEvent, TradeEvent, TraderEvent
+from core.money import plain, steps_nearest, steps_text
 
 Words = tuple[str, str, str]  # level, text, pair
 
@@ -12,14 +15,16 @@ _COMMANDS = {
 }
 
 
-def words(event: TraderEvent) -> Words | None:
-    """Level (start, info, warn, entry, exit, refusal, halt), text and pair of an event."""
+def words(event: TraderEvent, tick: Decimal | None = None) -> Words | None:
+    """Level (start, info, warn, entry, exit, refusal, halt), text and pair of an event; tick: of its pair."""
     match event:
         case TradeEvent(action="buy"):
-            return "entry", f"bought {event.quantity} at {event.price} ({event.reason}), fee {event.fee}", event.pair
+            text = f"bought {event.quantity} at {_price(event.price, tick)} ({event.reason}), fee {_amount(event.fee)}"
+            return "entry", text, event.pair
         case TradeEvent():
-            text = f"sold {event.quantity} at {event.price} ({event.reason}), profit {event.profit}, fee {event.fee}"
-            return "exit", text, event.pair
+            profit = "unknown" if event.profit is None else _amount(event.profit)
+            text = f"sold {event.quantity} at {_price(event.price, tick)} ({event.reason}), profit {profit}"
+            return "exit", f"{text}, fee {_amount(event.fee)}", event.pair
         case OrderEvent(status="cancelled", filled="0", side="buy"):
             return "info", f"entry not filled ({event.reason})", event.pair
         case OrderEvent(status="rejected"):
@@ -35,13 +40,26 @@ def words(event: TraderEvent) -> Words | None:
     return None
 
 
+def _price(text: str, tick: Decimal | None) -> str:
+    """An average price as people say it: to the tick."""
+    return text if tick is None else steps_text(steps_nearest(text, tick), tick)
+
+
+def _amount(text: str) -> str:
+    """An amount of money to the cent; one below a cent to two digits."""
+    value = Decimal(text)
+    if value and abs(value) < Decimal("0.01"):
+        return plain(value.normalize(Context(prec=2)))
+    return format(value.quantize(Decimal("0.01")), "f")
+
+
 def _signal(event: SignalEvent) -> Words | None:
     if event.outcome == "approved":
-        return "info", f"{event.action} ({event.reason}) at {event.price:g}", event.pair
+        return "info", f"{event.action} ({event.reason}) at {event.price:.8g}", event.pair
     reason = event.outcome.removeprefix("refused:")
     if reason.endswith(" ended"):
         return "info", f"refusal over: {reason.removesuffix(' ended')}, {event.count} entries were refused", event.pair
-    return "refusal", f"entry ({event.reason}) at {event.price:g} refused: {reason}", event.pair
+    return "refusal", f"entry ({event.reason}) at {event.price:.8g} refused: {reason}", event.pair
 
 
 def _state(event: StateEvent) -> Words:

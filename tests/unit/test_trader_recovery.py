@@ -84,7 +84,12 @@ def order(status: str, filled: str) -> OrderEvent:
     ("event", "level", "part"),
     [
         (TradeEvent(AT, 1, "P", "buy", "100", "2", "0.1", None, "crash_catch", "", "id"), "entry", "bought 2 at 100"),
-        (TradeEvent(AT, 1, "P", "sell", "9", "2", "0.1", "-5", "trailing_stop", "", "id"), "exit", "profit -5"),
+        (TradeEvent(AT, 1, "P", "sell", "9", "2", "0.1", "-5", "trailing_stop", "", "id"), "exit", "profit -5.00"),
+        (
+            TradeEvent(AT, 1, "P", "sell", "78806.197239694175", "2", "0.004321", "65.33394284", "x", "", "i"),
+            "exit",
+            "sold 2 at 78806.2 (x), profit 65.33, fee 0.0043",
+        ),
         (order("cancelled", "0"), "info", "not filled"),
         (order("rejected", "0"), "error", "rejected"),
         (SignalEvent(AT, "P", "enter", "crash_catch", 1.5, None, None, "approved", "id"), "info", "at 1.5"),
@@ -102,7 +107,7 @@ def order(status: str, filled: str) -> OrderEvent:
     ],
 )
 def test_people_are_told_in_words(event: TraderEvent, level: str, part: str) -> None:
-    said = words(event)
+    said = words(event, Decimal("0.1"))
     assert said is not None
     assert said[0] == level
     assert part in said[1]
