@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -57,6 +58,7 @@ class Peer:
         self.version = version
         self.deaf = False  # answers pings, sends no data
         self.refuse_stream = False
+        self.only_version = False  # another Engine.IO version is answered with 400
         self.connections = 0
         self.joined: dict[ServerConnection, set[str]] = {}
         self.frames: list[str] = []  # received
@@ -149,7 +151,9 @@ class Peer:
 
     # --- stream ---
 
-    def _refuse(self, connection: ServerConnection, request: object) -> object:
+    def _refuse(self, connection: ServerConnection, request: Any) -> object:
+        if f"EIO={self.version}" not in request.path and self.only_version:
+            return connection.respond(400, "unsupported protocol version\n")
         return connection.respond(503, "no stream today\n") if self.refuse_stream else None
 
     async def _stream(self, connection: ServerConnection) -> None:

@@ -377,6 +377,18 @@ def test_an_older_server_is_pinged_by_us(scene):
     scene(play, version=3)
 
 
+def test_a_server_that_refuses_version_4_is_asked_for_3(scene):
+    async def play(peer, bench):
+        peer.only_version = True
+        await bench.start()
+        await bench.live()
+        await bench.trades(2)
+        await bench.until(lambda: len(bench.taped()) == 2)
+        assert bench.taped() == bench.truth() and "40" not in peer.frames
+
+    scene(play, version=3)
+
+
 def test_unknown_pairs_are_named_with_the_nearest(scene):
     async def play(peer, bench):
         texts = {"VENUE": "coindcx", "VENUE_REST_URL": peer.rest_url}
