@@ -5,6 +5,8 @@ import { clock, fixed, words } from "./format.js";
 
 const LWC = window.LightweightCharts;
 
+const WORDS_BARS = 9; // candles that a marker's words take up
+
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const seconds = (ms) => Math.floor(ms / 1000);
 
@@ -166,9 +168,9 @@ export class CandleChart {
         size: 1,
       });
     }
-    // Words only where they have room; the table below says them anyway.
-    if (made.length * 90 > at("chart").clientWidth) for (const marker of made) marker.text = "";
-    this.markers.setMarkers(made.sort((a, b) => a.time - b.time));
+    made.sort((a, b) => a.time - b.time);
+    thinOut(made, (WORDS_BARS * this.page.timeframe_ms) / 1000, at("chart").clientWidth);
+    this.markers.setMarkers(made);
   }
 
   /** The prices that matter: {entry, stop, buy, sell}, null where there is none. */
@@ -207,6 +209,16 @@ export class CandleChart {
     const wanted = Math.max(30, Math.round(width / 9));
     const count = this.rows.size;
     this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(-2, count - wanted), to: count + 5 });
+  }
+}
+
+/** Words stay only where they have room, the newest first; the table below says them anyway. */
+function thinOut(markers, room, width) {
+  const next = {};
+  for (const marker of [...markers].reverse()) {
+    const near = next[marker.position] - marker.time < room;
+    if (near || markers.length * 60 > width) marker.text = "";
+    else next[marker.position] = marker.time;
   }
 }
 
