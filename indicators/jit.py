@@ -5,6 +5,7 @@ processor: code of another rule, release or machine is never run. Set-up compile
 """
 
 import hashlib
+import os
 import platform
 import shutil
 import subprocess
@@ -100,7 +101,7 @@ def compile_into(cache_root: Path) -> tuple[Code, str]:
     path = code_file(cache_root)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f"{path.name}.{platform.node()}.new")
+        aside = path.with_name(f"{path.name}.{os.getpid()}.new")
         packed = msgspec.msgpack.encode(code)
         aside.write_bytes(digest(packed) + packed)
         # Loading code that does not fit this machine or llvmlite can end the process: not one that is needed.
