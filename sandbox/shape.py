@@ -34,7 +34,7 @@ LULL = 14  # minutes before birth without remains of a move: the first entry mus
 LONGEST_SLUMP = 10  # minutes until nothing of a slump is left
 
 # Drift: (period in minutes, height); bounded, about +-11 % in all.
-DRIFT = ((4, 0.0002), (13, 0.0006), (41, 0.0010), (180, 0.004), (780, 0.012), (4320, 0.03), (15840, 0.06))
+DRIFT = ((4, 0.0004), (13, 0.0012), (41, 0.0020), (180, 0.004), (780, 0.012), (4320, 0.03), (15840, 0.06))
 
 Knots = list[tuple[float, float]]
 Piece = tuple[float, float, float, float]  # least and most seconds, lowest and highest level at the end
