@@ -68,6 +68,7 @@ class Feeder:
             self.venue,
             pairs,
             self.context.clock,
+            self.counts,
             stream=settings.feed == "stream",
             poll_s=settings.poll_seconds,
             silence_s=min(SILENCE_MAX_S, settings.stale_seconds / 3),

@@ -104,8 +104,9 @@ class Guard:
         side = trade.side if trade.side in (SIDE_BUY, SIDE_SELL) else SIDE_UNKNOWN
         return Print((trade.time_ns, ticks, lots, side, trade.trade_id), price, quantity, trade.received_ns)
 
-    def judge(self, item: Print, flags: int, offset_ns: int, stream: bool) -> list[TradeRecord]:
-        """Records for the tape: none (dropped or held back), one, or several where held ones are let through.
+    def judge(self, item: Print, flags: int, offset_ns: int, stream: bool) -> list[TradeRecord] | None:
+        """Records for the tape: none (held back), one, or several where held ones are let through; None where its
+        time is impossible and it was dropped.
 
         `offset_ns`: venue's clock less ours; `stream`: it came live, so a very old time is nonsense.
         """
@@ -114,10 +115,10 @@ class Guard:
         if self._wall_clock:
             if time_ns > venue_ns + AHEAD_NS:
                 self.counts.future += 1
-                return []
+                return None
             if stream and time_ns < venue_ns - ANCIENT_NS:
                 self.counts.ancient += 1
-                return []
+                return None
             if time_ns < venue_ns - self._stale_ns:
                 self.counts.stale += 1
                 flags |= STALE

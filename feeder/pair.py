@@ -129,7 +129,10 @@ class PairFeed:
 
     def _take(self, item: Print, flags: int, offset_ns: int, stream: bool) -> list[Record]:
         before_ns, end_ns = self.guard.bucket_ns, self._end_ns()
-        records: list[Record] = list(self.guard.judge(item, flags, offset_ns, stream))
+        judged = self.guard.judge(item, flags, offset_ns, stream)
+        if judged is None:
+            return []
+        records: list[Record] = list(judged)
         self.tail.append(item.row)
         if records:
             self.on_tape = True

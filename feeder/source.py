@@ -13,6 +13,7 @@ from typing import Any
 from bus.records import BACKFILL
 from core.clock import NS_PER_S, Clock
 from feeder import history
+from feeder.guard import Counts
 from feeder.packing import Record
 from feeder.pair import Answer, PairFeed
 from venues.errors import RateLimited, Rejected, Retry, VenueError
@@ -28,6 +29,8 @@ REQUESTS_AT_ONCE = 4
 DEAF_BEFORE_POLLING = 3
 TELL_AT_MOST = 3  # failures at one time
 WATCH_S = 1.0
+RECLOCK_NS = 5 * NS_PER_S  # the venue's time is not asked for more often
+MOVED_S = 0.5
 
 Write = Callable[[Sequence[Record], int], None]
 Say = Callable[[str, str, str], None]
@@ -46,6 +49,7 @@ class Source:
         venue: MarketData,
         pairs: Sequence[PairFeed],
         clock: Clock,
+        counts: Counts,
         *,
         stream: bool,
         poll_s: float,
@@ -59,6 +63,8 @@ class Source:
         self._pairs = list(pairs)
         self._by_name = {pair.rules.pair: pair for pair in pairs}
         self._clock = clock
+        self._counts = counts
+        self._doubted_ns = 0
         self._with_stream = stream
         self._poll_s = poll_s
         self._silence_ns = int(silence_s * NS_PER_S)
@@ -176,13 +182,16 @@ class Source:
         offset_ns = self._venue.clock_offset_ns()
         records: list[Record] = []
         received_ns = 0
+        pair: PairFeed | None = None
+        doubtful = self._counts.future + self._counts.stale
         for item in items:
             if isinstance(item, Notice):
                 self._notice(item)
                 continue
-            pair = self._by_name.get(item.pair)
-            if pair is None:
+            known = self._by_name.get(item.pair)
+            if known is None:
                 continue
+            pair = known
             received_ns = received_ns or item.received_ns
             pair.heard_ns = now_ns
             pair.deaf = 0
@@ -191,6 +200,26 @@ class Source:
             self.proof_ns = now_ns
         if records:
             self._write(records, received_ns)
+        if pair is not None and self._counts.future + self._counts.stale > doubtful:
+            self._doubt_clock(pair, now_ns)
+
+    def _doubt_clock(self, pair: PairFeed, now_ns: int) -> None:
+        """Trades from the future, or very old ones: was our clock set, did this machine sleep?"""
+        if now_ns - self._doubted_ns > RECLOCK_NS and pair.number not in self._busy:
+            self._doubted_ns = now_ns
+            self._aside(pair, self._reclock(pair))
+
+    async def _reclock(self, pair: PairFeed) -> None:
+        """Asks the venue for its time; what was dropped by a wrong clock comes again over REST."""
+        before_ns, future = self._venue.clock_offset_ns(), self._counts.future
+        await self._ask(pair)
+        moved_s = (self._venue.clock_offset_ns() - before_ns) / NS_PER_S
+        if abs(moved_s) < MOVED_S:
+            return
+        self._say("warn", f"our clock and the venue's moved apart by {moved_s:+.1f} s; the venue's counts", "")
+        if future and self._reader is not None:
+            self._deaf_reason = "trades were dropped by a clock that was wrong"
+            self._reader.cancel()
 
     def _notice(self, notice: Notice) -> None:
         count = self.notices.get(notice.kind, 0) + 1

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
@@ -115,6 +116,7 @@ class Peer:
                 if status == 0:
                     break
                 head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+                head += f"Date: {formatdate(usegmt=True)}\r\n"
                 writer.write((head + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n").encode() + body)
                 await writer.drain()
         except (ConnectionError, asyncio.CancelledError):

@@ -22,12 +22,24 @@ TRADES_PATH = "/market_data/trade_history"
 MINUTE_MS = 60_000
 
 
+class SetClock(LiveClock):
+    """The machine's clock, with a step that somebody made."""
+
+    __slots__ = ("step_ns",)
+
+    def __init__(self) -> None:
+        self.step_ns = 0
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() + self.step_ns
+
+
 class Bench:
     """Peer, adapter and source, with the records that would be on the tape."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        self.clock = LiveClock()
+        self.clock = SetClock()
         self.records: list[tuple] = []
         self.said: list[tuple[str, str, str]] = []
         self.venue = None
@@ -39,15 +51,17 @@ class Bench:
         self.give_up_s = 10.0
         self.stream = True
 
-    async def start(self, restored: PairFeed | None = None) -> None:
+    async def start(self) -> None:
         texts = {"VENUE": "coindcx", "VENUE_REST_URL": self.peer.rest_url, "VENUE_STREAM_URL": self.peer.stream_url}
         self.venue = market_data(from_texts(texts), self.clock)
         rules = self.venue.resolve(["BTC/USDT"], await self.venue.markets())[0]
-        self.pair = restored or PairFeed(0, rules, 60 * NS_PER_S, 30 * NS_PER_S, False, Counts())
+        self.counts = Counts()
+        self.pair = PairFeed(0, rules, 60 * NS_PER_S, 30 * NS_PER_S, False, self.counts)
         self.source = Source(
             self.venue,
             [self.pair],
             self.clock,
+            self.counts,
             stream=self.stream,
             poll_s=self.poll_s,
             silence_s=self.silence_s,
@@ -93,7 +107,8 @@ class Bench:
         return [(t, p, q) for t, p, q, _ in self.peer.trades[since:]]
 
     def now_ms(self) -> int:
-        return self.clock.wall_ns() // NS_PER_MS
+        """By the venue's clock."""
+        return LiveClock().wall_ns() // NS_PER_MS
 
     async def amid_a_minute(self) -> int:
         """Waits until the minute has trades a while old and is not over soon; the time in ms."""
@@ -362,6 +377,25 @@ def test_frames_with_missing_or_extra_fields_are_counted_and_the_rest_goes_on(sc
         assert bench.taped() == bench.truth()
         assert sum(bench.source.notices.values()) == 7
         assert peer.connections == 1
+
+    scene(play)
+
+
+@pytest.mark.parametrize("step_s", [-90, 90], ids=["set back", "set ahead"])
+def test_a_clock_that_is_set_costs_no_trade(scene, step_s):
+    async def play(peer, bench):
+        await bench.trades(2)
+        await bench.start()
+        await bench.live()
+        await bench.trades(3)
+        await bench.until(lambda: len(bench.taped()) >= 3)
+        bench.clock.step_ns = step_s * NS_PER_S
+        await bench.trades(4)
+        await bench.until(lambda: any("moved apart" in text for _, text, _ in bench.said), "noticed")
+        await bench.until(lambda: bench.pair.live)
+        await bench.trades(3)
+        await bench.until(lambda: bench.taped()[-10:] == bench.truth()[-10:], "all of them")
+        assert not bench.of(TRADE)[-1][2]
 
     scene(play)
 

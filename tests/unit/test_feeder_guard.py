@@ -27,7 +27,7 @@ def judged(guard, *trades, flags=0, offset=0, stream=True):
     for item in trades:
         converted = guard.convert(item)
         if converted is not None:
-            out += guard.judge(converted, flags, offset, stream)
+            out += guard.judge(converted, flags, offset, stream) or []
     return out
 
 
