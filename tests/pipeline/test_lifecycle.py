@@ -406,6 +406,13 @@ def test_run_tells_which_stage_gave_up(bot: Pipeline) -> None:
 # --- a killed supervisord
 
 
+def test_a_supervisord_that_is_told_to_end_stops_in_order(bot: Pipeline) -> None:
+    bot.start()
+    os.kill(bot.supervisord(), signal.SIGTERM)
+    bot.wait(lambda: bot.processes() == {}, "all are gone")
+    assert_ended_in_order(words(bot, "ends"))
+
+
 def test_orphans_are_ended_before_a_start_the_trader_first(bot: Pipeline) -> None:
     bot.start()
     orphans = bot.pids()

@@ -1,0 +1,122 @@
+"""The real stages: a closed terminal, orphans, ON_SHUTDOWN, and the commands to a running trader."""
+
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+from core import paths
+from tests.pipeline.pipeline import Pipeline
+
+# Enters as soon as it may: the RSI is nearly always below 99 and the price often below the middle band.
+EAGER = {"RSI_BUY": "99", "RSI_CRASH": "98", "RSI_SELL": "99.5", "TRAILING_STOP_PCT": "0.2"}
+
+
+def in_position(bot: Pipeline) -> bool:
+    status, stats = bot.get("/api/stats")
+    return status == 200 and stats["status"] == "in_position"
+
+
+def sells(bot: Pipeline) -> list[str]:
+    """The reasons of all completed exits."""
+    with closing(sqlite3.connect(f"file:{bot.book / 'bot_data.db'}?mode=ro", uri=True, timeout=10)) as file:
+        return [reason for (reason,) in file.execute("SELECT reason FROM trades WHERE profit IS NOT NULL ORDER BY id")]
+
+
+def test_a_closed_terminal_and_the_next_start(pipeline: Pipeline) -> None:
+    command = [".venv/bin/python", "-m", "tools.up", "run"]
+    pid, terminal = pty.fork()
+    if pid == 0:  # in the child: nothing but exec
+        os.chdir(pipeline.root)
+        os.execve(command[0], command, pipeline.environment)
+    said = b""
+    while b"Ctrl-C stops it" not in said:
+        said += os.read(terminal, 1000)
+    before = time.monotonic()
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    print(f"closed terminal: {time.monotonic() - before:.1f} s")
+    assert pipeline.processes() == {}
+    for stage in paths.PROGRAMS:
+        assert "Traceback" not in pipeline.log(stage)
+    pipeline.start()
+    before = time.monotonic()
+    assert pipeline.stop().returncode == 0
+    print(f"stop: {time.monotonic() - before:.1f} s")
+    assert pipeline.processes() == {}
+
+
+def test_orphans_go_on_until_the_next_start(make_pipeline: Callable[..., Pipeline]) -> None:
+    bot = make_pipeline(**EAGER)
+    bot.start()
+    bot.wait(lambda: in_position(bot), "a position")
+    orphans = bot.pids()
+    os.kill(bot.supervisord(), signal.SIGKILL)
+    _, before = bot.get("/api/stats")
+    bot.wait(lambda: bot.get("/api/stats")[1]["price"] != before["price"], "the orphans go on")
+    assert bot.pids() == orphans
+    started = bot.up("start")
+    assert started.returncode == 0, started.stderr
+    assert f"trader (process {orphans['trader']})" in started.stdout
+    assert in_position(bot)
+    assert bot.rows("SELECT * FROM gaps") == []
+
+
+def test_stop_holds_and_stop_flattens_where_the_settings_say_so(make_pipeline: Callable[..., Pipeline]) -> None:
+    bot = make_pipeline(**EAGER)
+    bot.start()
+    bot.wait(lambda: in_position(bot), "a position")
+    bot.stop()
+    assert sells(bot) == []
+
+    bot.settings["ON_SHUTDOWN"] = "flatten"
+    bot.start()
+    bot.wait(lambda: in_position(bot), "the position is still there")
+    stopped = bot.stop()
+    assert stopped.returncode == 0
+    assert "ON_SHUTDOWN=flatten" in stopped.stdout and "still held" not in stopped.stdout
+    assert bot.processes() == {}
+
+    bot.start()  # storage takes what the trader did last; and trading goes on by itself
+    bot.wait(lambda: len(sells(bot)) == 1, "the sale is in the database")
+    bot.wait(lambda: in_position(bot), "the next entry")
+
+
+def test_ctrl_c_flattens_and_a_restart_holds(make_pipeline: Callable[..., Pipeline]) -> None:
+    bot = make_pipeline(ON_SHUTDOWN="flatten", **EAGER)
+    child = bot.spawn("run", stdout=subprocess.PIPE, text=True)
+    bot.wait(lambda: in_position(bot), "a position")
+    assert bot.up("restart").returncode == 0
+    assert in_position(bot) and sells(bot) == []
+    child.send_signal(signal.SIGINT)
+    said, _ = child.communicate(timeout=40)
+    assert "ON_SHUTDOWN=flatten" in said and "still held" not in said
+    assert bot.processes() == {}
+
+
+def test_pause_resume_and_flatten_need_no_page(make_pipeline: Callable[..., Pipeline]) -> None:
+    bot = make_pipeline(**EAGER)
+    bot.start()
+    bot.wait(lambda: in_position(bot), "a position")
+    bot.kill("dashboard", signal.SIGSTOP)
+    for action, word in (("pause", "paused"), ("resume", "active"), ("flatten", "reducing")):
+        done = bot.tool("tools.control", action)
+        assert done.returncode == 0, done.stderr
+        assert word in done.stdout
+    bot.wait(lambda: len(sells(bot)) == 1, "it is sold")
+    bot.kill("dashboard", signal.SIGCONT)
+
+
+def test_a_command_while_the_trader_is_down_is_refused(pipeline: Pipeline) -> None:
+    pipeline.start()
+    pipeline.kill("trader", signal.SIGSTOP)
+    done = pipeline.tool("tools.control", "pause")
+    assert done.returncode == 1
+    assert "trader" in done.stderr
+    pipeline.kill("trader", signal.SIGCONT)
+    pipeline.wait_healthy()
+    assert pipeline.get("/api/stats")[1]["mode"] == "sim"
