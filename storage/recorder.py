@@ -134,7 +134,7 @@ class Recorder:
                 self._gap(stage, topic, epoch, number, number, f"malformed amount: {error}")
 
     def _joined(self, stage: str, joined: Joined) -> None:
-        self._log.info("joined %s of %s at number %s", joined.topic, stage, joined.next_number)
+        self._log.debug("joined %s of %s at number %s", joined.topic, stage, joined.next_number)
         if joined.topic == CANDLE and joined.snapshot:
             try:
                 for candle in _DECODERS[CANDLE].decode(joined.snapshot):
