@@ -17,6 +17,8 @@ from indicators import layout
 from indicators.candles import begin_segment
 from indicators.layout import Array, Parameters
 
+MOST_BYTES = MAX_BATCH * RECORD_SIZE
+
 REASONS = {
     layout.WHY_START: "the start",
     HOLE_NO_OVERLAP: "a hole: the venue's recent trades no longer reach back to the last one known",
@@ -114,7 +116,7 @@ class Indicators:
         `take_closed` and `take_segments`.
         """
         size = len(frame)
-        if size > MAX_BATCH * RECORD_SIZE or size % RECORD_SIZE:
+        if size > MOST_BYTES or size % RECORD_SIZE:
             raise ValueError(f"a frame of {size} bytes")  # compiled code does not look
         written = self._fold(frame, size, first, 0)
         if written < 0:

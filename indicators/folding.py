@@ -274,40 +274,59 @@ def fold(frame: bytes, first: int, start: int, state: Array, out: Array, scratch
     are full; then, having taken them, call again with start = WORK.next.
     """
     words = np.frombuffer(frame, dtype=np.int64)
-    records, others, trades = words.view(RECORD), words.view(CANDLE_RECORD), words.view(TRADE_WORDS)
-    updates, update_words = out.view(UPDATE), out.view(UPDATE_WORDS)
+    trades, updates = words.view(TRADE_WORDS), out.view(UPDATE_WORDS)
     params = state[:PARAMS_WORDS].view(PARAMS)[0]
     pairs = params["pairs"]
     heads = state[PARAMS_WORDS : PARAMS_WORDS + pairs * HEAD_WORDS].view(HEAD)
-    closes = state[PARAMS_WORDS + pairs * HEAD_WORDS :].view(np.float64)
     work = scratch[:WORK_WORDS].view(WORK)[0]
     dirty = scratch[WORK_WORDS : WORK_WORDS + 2 * pairs]
-    rows = scratch[WORK_WORDS + 2 * pairs :].view(ROW)
-    count = records.size
-    i = start
-    if start == 0:
-        work["updates"] = 0
-    written = work["updates"]
     work["rows"] = 0
     work["segments"] = 0
+    if start == 0:
+        work["updates"] = 0
+        # Mostly this is all, and a frame of one trade is spared the other views.
+        after = take_runs(params, heads, trades, updates, dirty, work, 0, first, 0)
+        work["updates"] = after
+        work["next"] = after
+        if after == trades.size:
+            return int(after)
+    closes = state[PARAMS_WORDS + pairs * HEAD_WORDS :].view(np.float64)
+    rows = scratch[WORK_WORDS + 2 * pairs :].view(ROW)
+    return fold_rest(params, heads, closes, words, out, rows, dirty, work, first)
+
+
+def fold_rest(
+    params: Record,
+    heads: Array,
+    closes: Array,
+    words: Array,
+    out: Array,
+    rows: Array,
+    dirty: Array,
+    work: Record,
+    first: int,
+) -> int:
+    """Fold what the fast path has left, from WORK.next on, records of every kind; returns what `fold` returns."""
+    records, others, trades = words.view(RECORD), words.view(CANDLE_RECORD), words.view(TRADE_WORDS)
+    updates, update_words = out.view(UPDATE), out.view(UPDATE_WORDS)
+    count = records.size
+    written, i = work["updates"], work["next"]
     while i < count:
-        after = take_runs(params, heads, trades, update_words, dirty, work, i, first, written)
-        written += after - i
-        i = after
-        if i == count:
-            break
         record = records[i]
         if record["kind"] != TRADE:
             if not take_other(params, heads, closes, others[i], record["pair"], rows, work, dirty, first + i):
                 break
         else:
-            if record["pair"] >= pairs:
+            if record["pair"] >= params["pairs"]:
                 work["unknown"] += 1
                 write_unknown(updates[written], record, params, first + i)
             elif not take_trade(params, heads, closes, record, updates[written], rows, work, dirty, first + i):
                 break
             written += 1
         i += 1
+        after = take_runs(params, heads, trades, update_words, dirty, work, i, first, written)
+        written += after - i
+        i = after
     work["updates"] = written
     work["next"] = i
     if i < count or work["rows"] > 0 or work["segments"] > 0:

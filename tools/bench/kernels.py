@@ -1,0 +1,118 @@
+"""What the indicator kernel costs: `python -m tools.bench.kernels`.
+
+Full update of the forming candle in a frame of 1,000 trades, for one pair and for many, and a frame of one trade from
+bytes to verdict; beside a bare numba loop over the same frames that only reads the trades and writes as many bytes.
+Rounds alternate and the best of each counts: what the code costs when nobody else has the core.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numba import njit
+
+from bus.layouts import CANDLE, MAX_BATCH, TRADE
+from bus.records import CANDLE_RECORD, RECORD
+from core import paths
+from core.settings_load import var_dir_only
+from indicators import jit
+from indicators.engine import Indicators
+from indicators.layout import Parameters
+from indicators.machine import Machine
+
+MINUTE_NS = 60_000_000_000
+T0 = 1_700_000_040 * 1_000_000_000
+WARM_UP = 60
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=400)
+    arguments.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    chosen = arguments.parse_args()
+    machine, _ = jit.load(paths.cache_dir(var_dir_only()))
+    figures = measure(machine, chosen.rounds)
+    if chosen.json:
+        print(json.dumps(figures))
+        return 0
+    for name, value in figures.items():
+        print(f"{name:58} {value:8.2f} ns")
+    return 0
+
+
+def measure(machine: Machine, rounds: int) -> dict[str, float]:
+    """Each figure by name, in ns."""
+    one_trade, batch = trades(1, 1), trades(MAX_BATCH, 1)
+    single = warmed(machine, 1)
+    out = np.zeros(MAX_BATCH * 16, np.int64)
+    copy = njit(read_and_write)
+    cases: dict[str, tuple[Callable[[], object], int]] = {
+        "frame of one trade, bytes to verdict": (lambda: single.fold(one_trade, WARM_UP), 1),
+        "frame of one trade, bare numba loop": (lambda: copy(one_trade, out), 1),
+        "in a frame of 1,000, one pair: a trade": (lambda: single.fold(batch, WARM_UP), MAX_BATCH),
+        "in a frame of 1,000, bare numba loop: a trade": (lambda: copy(batch, out), MAX_BATCH),
+    }
+    for pairs in (10, 1_500):
+        many, mixed = warmed(machine, pairs), trades(MAX_BATCH, pairs)
+        cases[f"in a frame of 1,000, {pairs:,} pairs at random: a trade"] = (
+            lambda many=many, mixed=mixed: many.fold(mixed, WARM_UP),  # type: ignore[misc]
+            MAX_BATCH,
+        )
+    best = dict.fromkeys(cases, float("inf"))
+    for case, _ in cases.values():
+        case()
+    for _ in range(rounds):
+        for name, (case, count) in cases.items():
+            calls = 300 if count == 1 else 10
+            before = time.perf_counter_ns()
+            for _ in range(calls):
+                case()
+            best[name] = min(best[name], (time.perf_counter_ns() - before) / calls / count)
+    return best
+
+
+def read_and_write(frame, out):  # type: ignore[no-untyped-def]
+    """The least that has to be done: read each word of the trades, write as many words as an UPDATE has."""
+    words = np.frombuffer(frame, dtype=np.int64)
+    for i in range(words.size // 8):
+        for k in range(8):
+            out[16 * i + k] = words[8 * i + k]
+            out[16 * i + 8 + k] = i
+    return words.size
+
+
+def warmed(machine: Machine, pairs: int) -> Indicators:
+    """Indicators of so many pairs, with history and the first trade of the running minute."""
+    indicators = Indicators(Parameters(60_000), machine, pairs)
+    for minute in range(WARM_UP):
+        for at in range(0, pairs, MAX_BATCH):
+            records = np.zeros(min(MAX_BATCH, pairs - at), CANDLE_RECORD)
+            records["kind"], records["pair"] = CANDLE, at + np.arange(len(records))
+            records["open_ns"] = T0 - (WARM_UP - minute) * MINUTE_NS
+            for name in ("open", "high", "low", "close"):
+                records[name] = 60_000.0 + minute % 7
+            indicators.fold(records.tobytes(), 0)
+    first = np.zeros(1, RECORD)
+    first["kind"], first["exchange_ns"], first["price"] = TRADE, T0, 60_000.0
+    for pair in range(pairs):
+        first["pair"] = pair
+        indicators.fold(first.tobytes(), WARM_UP)
+    indicators.take_closed()
+    return indicators
+
+
+def trades(count: int, pairs: int) -> bytes:
+    """A frame of trades inside the running minute, of pairs at random."""
+    rng = np.random.default_rng(1)
+    records = np.zeros(count, RECORD)
+    records["kind"], records["pair"] = TRADE, rng.integers(0, pairs, count)
+    records["exchange_ns"] = T0 + 1 + np.arange(count)
+    records["price"] = np.round(60_000 + np.cumsum(rng.normal(0, 1, count)), 2)
+    records["quantity"] = 0.01
+    return records.tobytes()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
