@@ -16,11 +16,12 @@ from core.errors import MisconfiguredError
 from core.settings import Settings
 from core.stage import Context
 from feeder import tail
+from feeder.backfill import backoff_s
 from feeder.desk import Desk, known_rules, pair_table, plain
 from feeder.guard import Counts
 from feeder.packing import hole
 from feeder.pair import PairFeed
-from feeder.source import Source, backoff_s
+from feeder.source import Source
 from venues.choose import market_data
 from venues.errors import RateLimited, Retry, VenueError
 from venues.venue import MarketData, Rules

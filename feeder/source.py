@@ -10,35 +10,20 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from bus.records import BACKFILL
 from core.clock import NS_PER_S, Clock
-from feeder import history
+from feeder.backfill import BACKOFF_MAX_S, GIVE_UP_S, REQUESTS_AT_ONCE, Backfill, Complaints, Say, Write, backoff_s
 from feeder.guard import Counts
 from feeder.packing import Record
-from feeder.pair import Answer, PairFeed
-from venues.errors import RateLimited, Rejected, Retry, VenueError
-from venues.venue import Bar, MarketData, Notice, Stream, Trade
+from feeder.pair import PairFeed
+from venues.errors import RateLimited, Retry, VenueError
+from venues.venue import MarketData, Notice, Stream, Trade
 
-BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 STEADY_NS = 30 * NS_PER_S  # a connection that held this long begins the back-off anew
-SETTLE_NS = NS_PER_S  # joins are never acknowledged: an answer asked for this long after one is sure to reach it
-GIVE_UP_S = 10.0  # how long trades are held back for a REST answer
 STREAM_LAG_S = 3.0  # the stream may bring a trade this much later than REST
-LAGGING_TRIES = 4
-REQUESTS_AT_ONCE = 4
 DEAF_BEFORE_POLLING = 3
-TELL_AT_MOST = 3  # failures at one time
 WATCH_S = 1.0
 RECLOCK_NS = 5 * NS_PER_S  # the venue's time is not asked for more often
 MOVED_S = 0.5
-
-Write = Callable[[Sequence[Record], int], None]
-Say = Callable[[str, str, str], None]
-
-
-def backoff_s(attempt: int, random: float) -> float:
-    """Seconds before attempt number `attempt` (from 0): doubling, capped, and spread by `random` in [0, 1)."""
-    return min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(attempt, 16)) * (0.5 + random / 2)
 
 
 class Source:
@@ -68,21 +53,27 @@ class Source:
         self._with_stream = stream
         self._poll_s = poll_s
         self._silence_ns = int(silence_s * NS_PER_S)
-        self._give_up_ns = int(give_up_s * NS_PER_S)
         self._random = random
         self._write = write
         self._say = say
-        self._slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self._reader: asyncio.Task[None] | None = None
         self._deaf_reason = ""
         self._polled_ns = 0
         self._side: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # by a task beside
         self._busy: set[int] = set()  # pairs with a task of their own
-        self._failing: dict[str, bool] = {}  # pairs (or "stream") that fail, and whether that was told
-        self.proof_ns = 0  # last proof of the market; 0: none yet
+        self._complaints = Complaints(say)
+        self._rest = Backfill(
+            venue, clock, self._complaints, poll_s=poll_s, give_up_s=give_up_s, random=random, write=write
+        )
+        self._heard_ns = 0
         self.notices: dict[str, int] = {}
         self.reconnects = 0
+
+    @property
+    def proof_ns(self) -> int:
+        """Last proof of the market: a trade, or REST saying that there is none newer; 0: none yet."""
+        return max(self._heard_ns, self._rest.proof_ns)
 
     @property
     def feed(self) -> str:
@@ -121,7 +112,7 @@ class Source:
                 if self._clock.monotonic_ns() - begun_ns > STEADY_NS:
                     attempt = 0
                 delay_s = max(wait_s, backoff_s(attempt, self._random()))
-                self._tell("stream", error, f"polling meanwhile; next try in {delay_s:.1f} s")
+                self._complaints.tell("stream", error, f"polling meanwhile; next try in {delay_s:.1f} s")
                 attempt += 1
                 await asyncio.sleep(delay_s)
 
@@ -139,7 +130,7 @@ class Source:
             for pair in pairs:
                 pair.join()  # what arrived already waits in the stream
             self._deaf_reason = ""
-            seams = [asyncio.create_task(self._sew(pair, joined_ns)) for pair in pairs]
+            seams = [asyncio.create_task(self._rest.sew(pair, joined_ns)) for pair in pairs]
             self._reader = asyncio.create_task(self._read(stream))
             self._connected(len(pairs))
             await self._until_broken(self._reader, seams)
@@ -169,7 +160,7 @@ class Source:
 
     def _connected(self, count: int) -> None:
         self.reconnects += 1
-        self._well("stream")
+        self._complaints.well("stream")
         again = "" if self.reconnects == 1 else f" (connection {self.reconnects})"
         self._say("info", f"connected to {self._venue.name}: stream of {count} pair{'s' * (count > 1)}{again}", "")
 
@@ -197,7 +188,7 @@ class Source:
             pair.deaf = 0
             records += pair.stream(item, offset_ns)
         if received_ns:
-            self.proof_ns = now_ns
+            self._heard_ns = now_ns
         if records:
             self._write(records, received_ns)
         if pair is not None and self._counts.future + self._counts.stale > doubtful:
@@ -212,7 +203,7 @@ class Source:
     async def _reclock(self, pair: PairFeed) -> None:
         """Asks the venue for its time; what was dropped by a wrong clock comes again over REST."""
         before_ns, future = self._venue.clock_offset_ns(), self._counts.future
-        await self._ask(pair)
+        await self._rest.ask(pair)
         moved_s = (self._venue.clock_offset_ns() - before_ns) / NS_PER_S
         if abs(moved_s) < MOVED_S:
             return
@@ -227,126 +218,23 @@ class Source:
         if count in (1, 10, 100) or count % 1000 == 0:
             self._say("warn", f"{notice.kind} on the stream, {count} so far: {notice.text}", "")
 
-    # --- the seam between tape, REST and stream ------------------------------------------------------
-
-    async def _sew(self, pair: PairFeed, joined_ns: int | None) -> None:
-        """Asks until the pair is settled; holds trades back no longer than `give_up_s`."""
-        attempt = 0
-        begun_ns = self._clock.monotonic_ns()
-        while True:
-            delay_s = 0.3
-            try:
-                async with self._slots:
-                    if await self._settle(pair, joined_ns, attempt):
-                        return
-            except RateLimited as error:
-                self._tell(pair.rules.pair, error)
-                delay_s = error.retry_after_s
-            except Retry as error:
-                self._tell(pair.rules.pair, error)
-                delay_s = backoff_s(attempt, self._random())
-            except VenueError as error:
-                self._tell(pair.rules.pair, error)
-                delay_s = BACKOFF_MAX_S
-            waited_ns = self._clock.monotonic_ns() - begun_ns + int(delay_s * NS_PER_S)
-            if not pair.live and pair.streaming and waited_ns > self._give_up_ns:
-                self._say(
-                    "warn",
-                    "REST does not answer: going on with the stream, what came before is a hole",
-                    pair.rules.pair,
-                )
-                self._write(pair.abandon(self._venue.clock_offset_ns()), 0)
-                return  # the watch sees to the history
-            attempt += 1
-            await asyncio.sleep(delay_s)
-
-    async def _settle(self, pair: PairFeed, joined_ns: int | None, attempt: int) -> bool:
-        """Asks once; False where it must be asked again. `joined_ns` is None where there is no stream."""
-        streaming = pair.streaming
-        asked_ns, asked_wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
-        answer = await self._ask(pair)
-        plan = pair.plan(answer)
-        bars = None
-        if pair.wants_history(answer, plan):
-            bars = await self._bars(pair, answer)
-            plan = pair.plan(answer)  # the stream may have begun meanwhile
-        if pair.streaming != streaming:
-            return True  # connected or cut while we asked: another answer decides
-        if pair.live and bars is None:
-            return True
-        if joined_ns is not None and not pair.live and not plan.sealed and not pair.tape_clock:
-            if asked_ns - joined_ns < SETTLE_NS:
-                return False
-            lagging = pair.buffer and pair.buffer[0].received_ns < asked_wall_ns
-            if lagging and attempt < LAGGING_TRIES:
-                return False
-        self._commit(pair, answer, plan, bars, asked_ns)
-        return True
-
-    def _commit(self, pair: PairFeed, answer: Answer, plan: Any, bars: Sequence[Bar] | None, asked_ns: int) -> None:
-        # Polling without a break is a feed like any other; what an interruption left to REST decides nothing.
-        unbroken = (
-            not pair.streaming and pair.proven_ns and asked_ns - pair.proven_ns < (2 * self._poll_s + 3) * NS_PER_S
-        )
-        flags = 0 if unbroken else BACKFILL
-        if plan.kind == "hole" and pair.on_tape and not pair.live:
-            self._say(
-                "warn",
-                "the venue's recent trades do not reach back to the tape's end: a hole, history anew",
-                pair.rules.pair,
-            )
-        offset_ns = self._venue.clock_offset_ns()
-        records = pair.settle(answer, plan, bars, flags, self._venue_ns(pair), offset_ns)
-        now_ns = self._clock.monotonic_ns()
-        pair.heard_ns = pair.proven_ns = self.proof_ns = now_ns
-        self._well(pair.rules.pair, "REST answers again")
-        if records:
-            self._write(records, 0)
-
-    async def _ask(self, pair: PairFeed) -> Answer:
-        answer = pair.read(await self._venue.recent_trades(pair.rules))
-        if not answer.rows and pair.tail:
-            raise Retry(self._venue.name, f"{pair.rules.pair}: an empty list of trades, though there were some before")
-        return answer
-
-    async def _bars(self, pair: PairFeed, answer: Answer) -> list[Bar]:
-        newest_ns = self._venue_ns(pair)
-        if newest_ns is None:
-            known = [item.row[0] for item in (*answer.prints[-1:], *pair.buffer[-1:])]
-            newest_ns = max(known, default=0)
-        if not newest_ns:
-            return []
-        try:
-            return await history.fetch_bars(
-                self._venue, pair.rules, pair.timeframe_ns, newest_ns, answer.prints, answer.complete
-            )
-        except Rejected as error:
-            self._tell(pair.rules.pair, error, "going on without candles")
-            return []
-
-    def _venue_ns(self, pair: PairFeed) -> int | None:
-        """The venue's clock now; None where it is a player's."""
-        return None if pair.tape_clock else self._clock.wall_ns() + self._venue.clock_offset_ns()
-
     # --- polling -------------------------------------------------------------------------------------
 
     async def _poll_forever(self) -> None:
         while True:
             begun_ns = self._clock.monotonic_ns()
             pairs = [pair for pair in self._pairs if not pair.streaming]
-            if pairs and not (self._with_stream and self.reconnects == 0 and not self._failing):
+            if pairs and not (self._with_stream and self.reconnects == 0 and not self._complaints):
                 await asyncio.gather(*(self._poll(pair) for pair in pairs))
             spent_s = (self._clock.monotonic_ns() - begun_ns) / NS_PER_S
             await asyncio.sleep(max(0.1, self._poll_s - spent_s))
 
     async def _poll(self, pair: PairFeed) -> None:
         try:
-            async with self._slots:
-                if not pair.streaming:
-                    await self._settle(pair, None, 0)
+            await self._rest.poll(pair)
             self._polled_ns = self._clock.monotonic_ns()
         except VenueError as error:
-            self._tell(pair.rules.pair, error)
+            self._complaints.tell(pair.rules.pair, error)
 
     # --- watching ------------------------------------------------------------------------------------
 
@@ -357,7 +245,7 @@ class Source:
             live = [pair for pair in self._pairs if pair.live and pair.number not in self._busy]
             for pair in live:
                 if pair.needs_history:
-                    self._aside(pair, self._sew(pair, None))
+                    self._aside(pair, self._rest.sew(pair, None))
                 elif pair.guard.held():
                     self._aside(pair, self._confirm(pair))
             silent = [
@@ -375,7 +263,7 @@ class Source:
             try:
                 await work
             except VenueError as error:
-                self._tell(pair.rules.pair, error)
+                self._complaints.tell(pair.rules.pair, error)
                 await asyncio.sleep(self._poll_s)
             finally:
                 self._busy.discard(pair.number)
@@ -392,7 +280,7 @@ class Source:
 
     async def _check(self, pair: PairFeed) -> None:
         """A silent pair: quiet market, or deaf stream?"""
-        answer = await self._ask(pair)
+        answer = await self._rest.ask(pair)
         if pair.live and pair.brings(answer):
             await asyncio.sleep(STREAM_LAG_S)  # the stream may just be a little later
         if not pair.live:
@@ -400,9 +288,9 @@ class Source:
         now_ns = self._clock.monotonic_ns()
         if not pair.brings(answer):
             pair.heard_ns = max(now_ns - self._silence_ns // 2, pair.heard_ns)
-            self.proof_ns = now_ns
+            self._heard_ns = now_ns
             pair.deaf = 0
-            self._well(pair.rules.pair, "REST answers again")
+            self._complaints.well(pair.rules.pair, "REST answers again")
             return
         pair.deaf += 1
         if pair.deaf >= DEAF_BEFORE_POLLING:
@@ -414,7 +302,7 @@ class Source:
 
     async def _confirm(self, pair: PairFeed) -> None:
         """Prints are held back as impossible: does REST go on at their level?"""
-        answer = await self._ask(pair)
+        answer = await self._rest.ask(pair)
         if pair.guard.confirmed_by(answer.prints):
             records = list(pair.guard.release())
             self._say(
@@ -423,16 +311,3 @@ class Source:
             self._write(records, 0)
         else:
             await asyncio.sleep(self._poll_s)
-
-    def _tell(self, what: str, error: VenueError, then: str = "") -> None:
-        """Tells a failure once until it is over, and of many pairs only the first few: they mostly have one reason."""
-        text = f"{error}; {then}" if then else str(error)
-        few = what == "stream" or len(self._failing) < TELL_AT_MOST
-        news = few and what not in self._failing
-        self._failing.setdefault(what, news)
-        self._say("warn" if news else "debug", text, "" if what == "stream" else what)
-
-    def _well(self, what: str, text: str = "") -> None:
-        """A failure is over; said where it was told."""
-        if self._failing.pop(what, False) and text:
-            self._say("info", text, what)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from core.clock import NS_PER_S
 from feeder import history
+from feeder.backfill import backoff_s
 from feeder.guard import Print
-from feeder.source import backoff_s
 from venues.venue import Bar, Capabilities
 
 MINUTE = 60 * NS_PER_S

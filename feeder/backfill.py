@@ -1,0 +1,189 @@
+"""What REST adds to the tape: at start, after a cut, while there is no stream; asked until the pair is settled.
+
+The order of work with a stream: joined first (its trades are buffered), then the answer, then both are put together.
+Joins are never acknowledged, so an answer counts as reaching the stream only where the stream's beginning stands in
+it, or where it was asked for a while after the join. Times are monotonic nanoseconds unless they say otherwise.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from bus.records import BACKFILL
+from core.clock import NS_PER_S, Clock
+from feeder import history, merge
+from feeder.packing import Record
+from feeder.pair import Answer, PairFeed
+from venues.errors import RateLimited, Rejected, Retry, VenueError
+from venues.venue import Bar, MarketData
+
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
+SETTLE_NS = NS_PER_S  # an answer asked for this long after the join is sure to reach it
+GIVE_UP_S = 10.0  # how long trades are held back for a REST answer
+LAGGING_TRIES = 4
+REQUESTS_AT_ONCE = 4
+TELL_AT_MOST = 3  # failures at one time
+
+Write = Callable[[Sequence[Record], int], None]
+Say = Callable[[str, str, str], None]
+
+
+def backoff_s(attempt: int, random: float) -> float:
+    """Seconds before attempt number `attempt` (from 0): doubling, capped, and spread by `random` in [0, 1)."""
+    return min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(attempt, 16)) * (0.5 + random / 2)
+
+
+class Complaints:
+    """Tells each failure once until it is over, and of many pairs only the first few: they mostly have one reason."""
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+        self._failing: dict[str, bool] = {}  # pairs (or "stream") that fail, and whether that was told
+
+    def __bool__(self) -> bool:
+        return bool(self._failing)
+
+    def tell(self, what: str, error: VenueError, then: str = "") -> None:
+        """Something failed; who looks closely hears of it each time."""
+        text = f"{error}; {then}" if then else str(error)
+        few = what == "stream" or len(self._failing) < TELL_AT_MOST
+        news = few and what not in self._failing
+        self._failing.setdefault(what, news)
+        self.say("warn" if news else "debug", text, "" if what == "stream" else what)
+
+    def well(self, what: str, text: str = "") -> None:
+        """A failure is over; said where it was told."""
+        if self._failing.pop(what, False) and text:
+            self.say("info", text, what)
+
+
+class Backfill:
+    """Asks one venue over REST for the pairs, a few at a time."""
+
+    def __init__(
+        self,
+        venue: MarketData,
+        clock: Clock,
+        complaints: Complaints,
+        *,
+        poll_s: float,
+        give_up_s: float,
+        random: Callable[[], float],
+        write: Write,
+    ) -> None:
+        self._venue = venue
+        self._clock = clock
+        self._complaints = complaints
+        self._poll_s = poll_s
+        self._give_up_ns = int(give_up_s * NS_PER_S)
+        self._random = random
+        self._write = write
+        self._slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self.proof_ns = 0  # last time that REST proved the market
+
+    async def poll(self, pair: PairFeed) -> None:
+        """Asks once for a pair that has no stream."""
+        async with self._slots:
+            if not pair.streaming:
+                await self._settle(pair, None, 0)
+
+    async def sew(self, pair: PairFeed, joined_ns: int | None) -> None:
+        """Asks until the pair is settled; holds trades back no longer than `give_up_s`."""
+        attempt = 0
+        begun_ns = self._clock.monotonic_ns()
+        while True:
+            delay_s = 0.3
+            try:
+                async with self._slots:
+                    if await self._settle(pair, joined_ns, attempt):
+                        return
+            except RateLimited as error:
+                self._complaints.tell(pair.rules.pair, error)
+                delay_s = error.retry_after_s
+            except Retry as error:
+                self._complaints.tell(pair.rules.pair, error)
+                delay_s = backoff_s(attempt, self._random())
+            except VenueError as error:
+                self._complaints.tell(pair.rules.pair, error)
+                delay_s = BACKOFF_MAX_S
+            waited_ns = self._clock.monotonic_ns() - begun_ns + int(delay_s * NS_PER_S)
+            if not pair.live and pair.streaming and waited_ns > self._give_up_ns:
+                self._complaints.say(
+                    "warn",
+                    "REST does not answer: going on with the stream, what came before is a hole",
+                    pair.rules.pair,
+                )
+                self._write(pair.abandon(self._venue.clock_offset_ns()), 0)
+                return  # the watch sees to the history
+            attempt += 1
+            await asyncio.sleep(delay_s)
+
+    async def _settle(self, pair: PairFeed, joined_ns: int | None, attempt: int) -> bool:
+        """Asks once; False where it must be asked again. `joined_ns` is None where there is no stream."""
+        streaming = pair.streaming
+        asked_ns, asked_wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
+        answer = await self.ask(pair)
+        plan = pair.plan(answer)
+        bars = None
+        if pair.wants_history(answer, plan):
+            bars = await self._bars(pair, answer)
+            plan = pair.plan(answer)  # the stream may have begun meanwhile
+            bars = bars if pair.wants_history(answer, plan) else None
+        if pair.streaming != streaming:
+            return True  # connected or cut while we asked: another answer decides
+        if pair.live and bars is None:
+            return True
+        if joined_ns is not None and not pair.live and not plan.sealed and not pair.tape_clock:
+            if asked_ns - joined_ns < SETTLE_NS:
+                return False
+            lagging = pair.buffer and pair.buffer[0].received_ns < asked_wall_ns
+            if lagging and attempt < LAGGING_TRIES:
+                return False
+        self._commit(pair, answer, plan, bars, asked_ns)
+        return True
+
+    def _commit(
+        self, pair: PairFeed, answer: Answer, plan: merge.Plan, bars: Sequence[Bar] | None, asked_ns: int
+    ) -> None:
+        # Polling without a break is a feed like any other; what an interruption left to REST decides nothing.
+        unbroken = (
+            not pair.streaming and pair.proven_ns and asked_ns - pair.proven_ns < (2 * self._poll_s + 3) * NS_PER_S
+        )
+        flags = 0 if unbroken else BACKFILL
+        if plan.kind == "hole" and pair.on_tape and not pair.live:
+            self._complaints.say(
+                "warn",
+                "the venue's recent trades do not reach back to the tape's end: a hole, history anew",
+                pair.rules.pair,
+            )
+        offset_ns = self._venue.clock_offset_ns()
+        records = pair.settle(answer, plan, bars, flags, self._venue_ns(pair), offset_ns)
+        now_ns = self._clock.monotonic_ns()
+        pair.heard_ns = pair.proven_ns = self.proof_ns = now_ns
+        self._complaints.well(pair.rules.pair, "REST answers again")
+        if records:
+            self._write(records, 0)
+
+    async def ask(self, pair: PairFeed) -> Answer:
+        answer = pair.read(await self._venue.recent_trades(pair.rules))
+        if not answer.rows and pair.tail:
+            raise Retry(self._venue.name, f"{pair.rules.pair}: an empty list of trades, though there were some before")
+        return answer
+
+    async def _bars(self, pair: PairFeed, answer: Answer) -> list[Bar]:
+        newest_ns = self._venue_ns(pair)
+        if newest_ns is None:
+            known = [item.row[0] for item in (*answer.prints[-1:], *pair.buffer[-1:])]
+            newest_ns = max(known, default=0)
+        if not newest_ns:
+            return []
+        try:
+            return await history.fetch_bars(
+                self._venue, pair.rules, pair.timeframe_ns, newest_ns, answer.prints, answer.complete
+            )
+        except Rejected as error:
+            self._complaints.tell(pair.rules.pair, error, "going on without candles")
+            return []
+
+    def _venue_ns(self, pair: PairFeed) -> int | None:
+        """The venue's clock now; None where it is a player's."""
+        return None if pair.tape_clock else self._clock.wall_ns() + self._venue.clock_offset_ns()
