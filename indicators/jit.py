@@ -13,12 +13,11 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import llvmlite.binding as llvm
 import msgspec
 
 from core.errors import BotError
 from core.paths import ROOT
-from indicators.machine import Code, Machine
+from indicators.machine import Code, Machine, processor
 
 HERE = ROOT / "indicators"
 COMPILED_SOURCES = (
@@ -52,8 +51,7 @@ def sources_hash() -> int:
 def folder_name() -> str:
     """Name of the folder for these sources with this Python, numba, llvmlite and processor."""
     compilers = f"{platform.python_version()} {version('numba')} {version('llvmlite')} {version('numpy')}"
-    processor = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    mark = hashlib.sha256(f"{sources_hash()} {compilers} {processor}".encode()).hexdigest()[:12]
+    mark = hashlib.sha256(f"{sources_hash()} {compilers} {processor()}".encode()).hexdigest()[:12]
     return f"kernels-{mark}"
 
 

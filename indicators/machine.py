@@ -50,16 +50,23 @@ class Code(msgspec.Struct, array_like=True, frozen=True):
     object: bytes
 
 
+def processor() -> tuple[str, str]:
+    """Name and features of this machine's processor; empty features where LLVM cannot tell."""
+    try:
+        return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    except RuntimeError:
+        return llvm.get_host_cpu_name(), ""
+
+
 def target_machine() -> llvm.TargetMachine:
-    """This machine's processor, as code is made for it and loaded on it."""
+    """This machine's processor, as code is made for it and loaded on it; with the options that numba uses itself."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=3,
-        jit=True,
-        codemodel="jitdefault",
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    name, features = processor()
+    relocation = "static" if target.name.startswith("x86") else "default"
+    return target.create_target_machine(
+        cpu=name, features=features, opt=3, reloc=relocation, codemodel="jitdefault", jit=True
     )
 
 
