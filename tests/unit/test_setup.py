@@ -46,11 +46,16 @@ class Project:
         self.folder = folder
         self.wheels = folder.parent / "wheels"
         self.bin = folder.parent / "bin"
+
+    def make(self) -> None:
+        """Writes the folder's files."""
+        folder = self.folder
         (folder / "tools").mkdir(parents=True)
         self.bin.mkdir(exist_ok=True)
         shutil.copy(ROOT / "tools" / "setup.sh", folder / "tools")
         self.lock("1.0")
         (folder / "requirements-dev.txt").write_text(make_wheel(self.wheels, "only_for_tests", "1.0"))
+        self.command("chromium", "exit 0")
 
     def lock(self, version: str) -> None:
         line = make_wheel(self.wheels, "tiny", version, script=True)
@@ -92,8 +97,29 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
+    """A fresh clone."""
     project = Project(tmp_path / "a folder")
-    project.command("chromium", "exit 0")
+    project.make()
+    return project
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Set up for `make run`; to be copied, not touched."""
+    project = Project(tmp_path_factory.mktemp("finished") / "a folder")
+    project.make()
+    assert project.setup().returncode == 0
+    return project
+
+
+@pytest.fixture
+def ready(finished: Project, tmp_path: Path) -> Project:
+    """As if it had been set up here: a copy whose stamp and scripts name this folder."""
+    shutil.copytree(finished.folder.parent, tmp_path, symlinks=True, dirs_exist_ok=True)
+    project = Project(tmp_path / "a folder")
+    for file in (*(project.folder / ".venv").glob("stamp-*"), project.folder / ".venv" / "bin" / "tiny"):
+        file.write_text(file.read_text().replace(str(finished.folder), str(project.folder)))
+    assert project.setup().stdout == ""
     return project
 
 
@@ -106,107 +132,85 @@ def test_builds_then_has_nothing_to_do(project: Project) -> None:
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert project.built_at() == built
     assert not [path.name for path in project.folder.iterdir() if path.name in (".venv.new", ".venv.old", ".venv.tmp")]
-
-
-def test_scripts_name_the_interpreter_where_it_is(project: Project) -> None:
-    project.setup()
+    # scripts name the interpreter where it is now, not where it was built
     assert subprocess.check_output([project.folder / ".venv" / "bin" / "tiny"], text=True) == "1.0\n"
 
 
-def test_other_requirements_build_anew(project: Project) -> None:
-    project.setup()
-    built = project.built_at()
-    project.lock("1.1")
-    assert project.setup().returncode == 0
-    assert project.version() == "1.1"
-    assert project.built_at() != built
+def test_other_requirements_build_anew(ready: Project) -> None:
+    built = ready.built_at()
+    ready.lock("1.1")
+    assert ready.setup().returncode == 0
+    assert ready.version() == "1.1"
+    assert ready.built_at() != built
 
 
-def test_a_moved_folder_builds_anew(project: Project) -> None:
-    project.setup()
-    moved = project.folder.rename(project.folder.with_name("elsewhere"))
-    project.folder = moved
-    assert project.setup().returncode == 0
+def test_a_moved_folder_builds_anew(ready: Project) -> None:
+    moved = ready.folder.rename(ready.folder.with_name("elsewhere"))
+    ready.folder = moved
+    assert ready.setup().returncode == 0
     assert str(moved) in (moved / ".venv" / "bin" / "tiny").read_text()
 
 
-def test_without_a_stamp_it_is_built_anew(project: Project) -> None:
-    project.setup()
-    (project.folder / ".venv" / "stamp-run").unlink()
-    built = project.built_at()
-    assert project.setup().returncode == 0
-    assert project.built_at() != built
+def test_without_a_stamp_it_is_built_anew(ready: Project) -> None:
+    (ready.folder / ".venv" / "stamp-run").unlink()
+    built = ready.built_at()
+    assert ready.setup().returncode == 0
+    assert ready.built_at() != built
 
 
-def test_an_interpreter_that_is_gone_builds_anew(project: Project) -> None:
-    project.setup()
-    python = project.folder / ".venv" / "bin" / "python"
+def test_an_interpreter_that_is_gone_builds_anew(ready: Project) -> None:
+    python = ready.folder / ".venv" / "bin" / "python"
     python.unlink()
-    python.symlink_to(project.folder / "gone")
-    assert project.setup().returncode == 0
-    assert project.version() == "1.0"
+    python.symlink_to(ready.folder / "gone")
+    assert ready.setup().returncode == 0
+    assert ready.version() == "1.0"
 
 
-def test_a_failed_build_leaves_the_old_one_and_is_tried_again(project: Project) -> None:
-    project.setup()
-    lock = project.folder / "requirements.txt"
+def test_a_failed_build_leaves_the_old_one_and_is_tried_again(ready: Project) -> None:
+    lock = ready.folder / "requirements.txt"
     good = lock.read_text()
     lock.write_text(good.replace("sha256:", "sha256:0")[: -len("0\n")] + "\n")
-    failed = project.setup()
+    failed = ready.setup()
     assert failed.returncode == 1
     assert "the same command tries again" in failed.stderr
-    assert project.version() == "1.0"
+    assert ready.version() == "1.0"
     lock.write_text(good)
-    assert project.setup().returncode == 0
+    assert ready.setup().returncode == 0
 
 
-def test_the_test_tools_come_on_top(project: Project) -> None:
-    project.setup()
-    built = project.built_at()
-    result = project.setup("test")
+def test_the_test_tools_come_on_top(ready: Project) -> None:
+    built = ready.built_at()
+    result = ready.setup("test")
     assert result.returncode == 0, result.stderr
     assert "adds the test tools" in result.stdout
-    assert project.built_at() == built
-    python = project.folder / ".venv" / "bin" / "python"
+    assert ready.built_at() == built
+    python = ready.folder / ".venv" / "bin" / "python"
     assert subprocess.run([python, "-c", "import only_for_tests, tiny"]).returncode == 0
-    assert project.setup("test").stdout == ""
-    assert project.setup("run").stdout == ""
+    assert ready.setup("test").stdout == ""
+    assert ready.setup("run").stdout == ""
 
 
-def test_both_at_once_in_a_fresh_clone(project: Project) -> None:
+def test_both_at_once_in_a_fresh_clone_then_other_test_tools_build_anew(project: Project) -> None:
     assert project.setup("test").returncode == 0
     assert {path.name for path in (project.folder / ".venv").glob("stamp-*")} == {"stamp-run", "stamp-test"}
-
-
-def test_other_test_tools_build_anew(project: Project) -> None:
-    project.setup("test")
     (project.folder / "requirements-dev.txt").write_text(make_wheel(project.wheels, "only_for_tests", "2.0"))
     assert project.setup("run").stdout == ""  # not its business
     assert "ready" in project.setup("test").stdout
 
 
-def test_a_second_setup_waits_for_the_first(project: Project) -> None:
+def test_two_at_once_wait_for_each_other_and_build_one(project: Project) -> None:
+    command = [project.folder / "tools" / "setup.sh", "run"]
     with (project.folder / ".venv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        second = subprocess.Popen(
-            [project.folder / "tools" / "setup.sh", "run"], env=project.environment(), stdout=subprocess.PIPE, text=True
-        )
-        assert second.stdout is not None
-        assert "waiting for it" in second.stdout.readline()
+        both = [
+            subprocess.Popen(command, env=project.environment(), stdout=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        for child in both:
+            assert child.stdout is not None
+            assert "waiting for it" in child.stdout.readline()
         assert not (project.folder / ".venv").exists()
-    rest, _ = second.communicate(timeout=60)
-    assert second.returncode == 0 and "ready" in rest
-
-
-def test_two_at_once_build_one(project: Project) -> None:
-    both = [
-        subprocess.Popen(
-            [project.folder / "tools" / "setup.sh", "run"], env=project.environment(), stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    said = [process.communicate(timeout=60)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    said = [child.communicate(timeout=60)[0] for child in both]
+    assert [child.returncode for child in both] == [0, 0]
     assert sum("ready" in text for text in said) == 1
 
 
