@@ -35,6 +35,7 @@ TURN_SECONDS = 0.1  # status at most so often
 TURNS_FULL = 10  # every tenth turn all pairs are shown, changed or not
 SAVE_TURNS = 50  # the state is saved so often, where it moved without an entry
 REPLAY_MESSAGES = 500  # in one frame
+COMMAND_SECONDS = 1.0  # how long the answer to a command waits for the disk
 JOURNAL_FAILING = "journal_failing"
 COMMANDS = ("pause", "resume", "flatten", "halt")
 
@@ -178,6 +179,9 @@ class Trader:
         elif held:
             text += f"; holding {', '.join(held)}, exits go on"
         self._show(everything=True)
+        # Who is told that trading is paused must find it paused after a crash in this very moment too.
+        if not self._journal.flush(COMMAND_SECONDS):
+            text += "; the journal has not taken it yet, a crash now would forget it: free the disk"
         return True, text
 
     # --- the journal's answers --------------------------------------------------------------------------

@@ -84,6 +84,7 @@ class Journal:
         self._waiting_entries = 0
         self._closing = False
         self._done = True  # nothing waits
+        self._failing = False  # the last try to commit was refused
         self._crash: Exception | None = None
         self._thread: threading.Thread | None = None
         self._reader: sqlite3.Connection | None = None
@@ -127,7 +128,13 @@ class Journal:
             self._waiting.append(_Waiting(entries, rows, state))
             self._waiting_entries += len(entries)
             self._done = False
-            self._ready.notify()
+            self._ready.notify_all()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Waits until all that was appended is on the disk; False where it is not within the time."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._done or self._failing, timeout_s)
+            return self._done
 
     def read(self, first: int, limit: int = REPLAY_ROWS) -> list[tuple[int, bytes]]:
         """Committed entries from number `first` on, encoded as `Entry`."""
@@ -153,7 +160,7 @@ class Journal:
         """Commits what waits and ends the writer; False where it could not within the time."""
         with self._ready:
             self._closing = True
-            self._ready.notify()
+            self._ready.notify_all()
         if self._thread is not None:
             self._thread.join(timeout_s)
         if self._reader is not None:
@@ -196,6 +203,8 @@ class Journal:
                 if closing:
                     return
                 with self._ready:
+                    self._failing = True
+                    self._ready.notify_all()
                     self._ready.wait(RETRY_SECONDS)
                 continue
             entries = [entry for one in batch for entry in one.entries]
@@ -203,6 +212,8 @@ class Journal:
             with self._ready:
                 self._waiting_entries -= len(entries)
                 self._done = not self._waiting
+                self._failing = False
+                self._ready.notify_all()
             if failing:
                 failing = ""
                 self._on_trouble("")

@@ -4,7 +4,9 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,6 +26,7 @@ from core.settings_load import from_texts
 from core.stage import Context
 from tests.bus.rig import Listener, Rig
 from tests.trader_world import Tape, of
+from trader import journal as journal_module
 from trader.app import Trader, build
 from trader.journal import Journal
 
@@ -270,6 +273,31 @@ def test_commands_over_the_local_socket(stage: Stage) -> None:
     until(stage, heard, lambda h: decisions_of(h)[-1] == (3, "mean_reversion"))
 
 
+def test_a_command_is_on_the_disk_before_it_is_answered(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trader that is killed right after it said "paused" must be paused when it comes back."""
+    commit = journal_module._commit
+
+    def slow_disk(connection: sqlite3.Connection, batch: list[Any]) -> None:
+        threading.Event().wait(0.2)
+        commit(connection, batch)
+
+    monkeypatch.setattr(journal_module, "_commit", slow_disk)
+    stage.start_trader()
+    found: list[int] = []
+
+    def count() -> None:
+        with closing(sqlite3.connect(stage.context.book_dir / "journal.db")) as file:
+            found.append(file.execute("SELECT count(*) FROM entries WHERE kind = 'StateEvent'").fetchone()[0])
+
+    assert ask_in_thread(stage, "pause", count) == (True, "trading is paused")
+    assert found == [1]
+    other = sqlite3.connect(stage.context.book_dir / "journal.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert "has not taken it yet" in ask_in_thread(stage, "resume")[1]
+    other.execute("ROLLBACK")
+    other.close()
+
+
 def test_other_settings_of_a_peer_block_entries(stage: Stage) -> None:
     stage.start_indicators(settings_hash=5)
     stage.start_trader()
@@ -356,12 +384,13 @@ def test_a_record_of_a_pair_that_nobody_named_is_left_out_and_said(stage: Stage)
     until(stage, heard, lambda h: decisions_of(h) == [(2, "mean_reversion")])
 
 
-def ask_in_thread(stage: Stage, action: str) -> tuple[bool, str]:
-    """Asks as `tools/control` does, while the loop runs."""
+def ask_in_thread(stage: Stage, action: str, then: Callable[[], object] = lambda: None) -> tuple[bool, str]:
+    """Asks as `tools/control` does, while the loop runs; `then` follows at once on the answer."""
     answers: list[tuple[bool, str]] = []
 
     def work() -> None:
         reply = ask(stage.rig.run_dir, "trader", action, timeout_s=20.0)
+        then()
         answers.append((reply.ok, reply.text))
 
     thread = threading.Thread(target=work)

@@ -106,6 +106,25 @@ def test_a_locked_journal_says_so_keeps_everything_and_goes_on(tmp_path: Path) -
     assert journal.close()
 
 
+def test_flush_waits_for_the_disk_and_says_where_it_does_not_take_it(tmp_path: Path) -> None:
+    journal, box = open_journal(tmp_path / "journal.db")
+    assert journal.flush(0)
+    journal.append([event(1)], b"1")
+    assert journal.flush(20)
+    assert len(journal.entries()) == 1
+    other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    journal.append([event(2)], b"2")
+    assert not journal.flush(0.01)
+    box.wait(lambda b: bool(b.trouble))
+    assert not journal.flush(20)  # it is refused: waiting on is of no use
+    other.execute("ROLLBACK")
+    other.close()
+    box.wait(lambda b: b.numbers == [1, 2])
+    assert journal.flush(20)
+    assert journal.close()
+
+
 def test_a_full_disk_says_so_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite's own limit on the number of pages stands for the full disk."""
     from trader import journal as module
