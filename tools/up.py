@@ -22,6 +22,7 @@ from core.settings import Settings
 from core.supervisor import SupervisorError
 from tools import control, follow, health, ports
 from tools.lifecycle import Bot, Interrupted, StartError
+from trader.terms import terms_of
 
 OK, FAILED, MISCONFIGURED, NOT_RUNNING, INTERRUPTED = 0, 1, 2, 3, 130
 _FOLLOW_SECONDS = 0.2
@@ -43,6 +44,13 @@ def say(text: str, stream: TextIO | None = None) -> None:
 def bot_here() -> Bot:
     """The bot of the VAR_DIR in force."""
     return Bot(settings_load.var_dir_only())
+
+
+def settings_now() -> Settings:
+    """The settings as they stand, checked for every stage: MisconfiguredError names all that is wrong."""
+    settings = settings_load.load()
+    terms_of(settings, 0)  # whether the money fits the trader's 64 bits
+    return settings
 
 
 def applied(bot: Bot) -> Settings:
@@ -113,7 +121,7 @@ def take_down(bot: Bot, *, flatten: bool) -> int:
 def run(bot: Bot) -> int:
     """Starts the bot and follows the trader's log until somebody ends it."""
     ending = Ending()
-    settings = settings_load.load()
+    settings = settings_now()
     with bot.alone(say):
         pid = bot.running()
         if pid is not None:
@@ -159,7 +167,7 @@ def follow_until_end(bot: Bot, follower: follow.Follower, ending: Ending) -> int
 
 def start(bot: Bot) -> int:
     """Starts the bot and returns when it is healthy."""
-    settings = settings_load.load()
+    settings = settings_now()
     with bot.alone(say):
         pid = bot.running()
         if pid is None:
@@ -179,7 +187,7 @@ def stop(bot: Bot) -> int:
 
 def restart(bot: Bot, stage: str | None) -> int:
     """Takes on the settings as they are now: the whole bot, or one stage where nothing changed concerns another."""
-    settings = settings_load.load()
+    settings = settings_now()
     if stage is None:
         with bot.alone(say):
             if bot.running() is not None:

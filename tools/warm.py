@@ -1,7 +1,7 @@
 """Compiles the indicator kernels into the cache, so that no start waits for the compiler.
 
-Quick when there is nothing to do: numba, which takes half a second to load, is only asked when the sources or the
-installed packages differ from those of the last time.
+Quick when there is nothing to do: the compiler's libraries are only loaded when the sources or the installed packages
+differ from those of the last time.
 """
 
 import hashlib
@@ -25,18 +25,19 @@ def main() -> int:
 
 
 def warm(cache_dir: Path) -> bool:
-    """Fills the cache; False where it was warm already."""
+    """Fills the cache; False where it was warm already. Raises BotError where the kernels could not be kept."""
     stamp = cache_dir / STAMP
     key = sources_key(paths.ROOT)
     try:
         seen, folder = stamp.read_text().split()
         if seen == key and (cache_dir / folder).is_dir():
             return False
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError):  # never done, or not to its end
         pass
-    print("set-up: compiles the indicators (once; some seconds, longer on a small board)", flush=True)
-    from indicators import jit  # loads numba
+    from indicators import jit  # a tenth of a second, for who may have to compile
 
+    if not jit.is_warm(cache_dir):
+        print("set-up: compiles the indicators (once; some seconds, longer on a small board)", flush=True)
     complaint = jit.warm(cache_dir)
     if complaint:
         raise BotError(complaint)
@@ -45,10 +46,10 @@ def warm(cache_dir: Path) -> bool:
 
 
 def sources_key(root: Path) -> str:
-    """A hash of all that can change the compiled code: the packages' sources and what is installed."""
+    """A hash of all that can change the compiled code: our sources and what is installed."""
     digest = hashlib.sha256()
-    sources = sorted((root / "indicators").glob("*.py"))
-    for source in (*sources, root / "bus" / "records.py", root / ".venv" / "stamp-run"):
+    ours = (*sorted((root / "indicators").glob("*.py")), root / "bus" / "layouts.py", root / "bus" / "records.py")
+    for source in (*ours, root / ".venv" / "stamp-run"):
         if source.exists():
             digest.update(source.read_bytes())
     return digest.hexdigest()[:32]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline import stand_ins
 from tests.pipeline.pipeline import Pipeline, make_template, running_from
 
 HERE = Path(__file__).parent
@@ -37,3 +38,19 @@ def make_pipeline(template: Path) -> Iterator[Callable[..., Pipeline]]:
 def pipeline(make_pipeline: Callable[..., Pipeline]) -> Pipeline:
     """A bot with default settings on free ports, not started yet."""
     return make_pipeline()
+
+
+@pytest.fixture(scope="session")
+def stand_in_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stand_ins.make_template(tmp_path_factory.mktemp("stand_ins"))
+
+
+@pytest.fixture
+def make_bot(stand_in_template: Path) -> Iterator[Callable[..., Pipeline]]:
+    with contextlib.ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(running_from(stand_in_template, settings))
+
+
+@pytest.fixture
+def bot(make_bot: Callable[..., Pipeline]) -> Pipeline:
+    return make_bot()

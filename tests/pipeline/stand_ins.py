@@ -1,6 +1,6 @@
 """A project whose stages are small stand-ins, for what the real ones cannot be brought to do at will.
 
-tools, core and bus are the real ones: settings, locks, exit codes, back-off and the control socket work as they do. A
+All but the stages' __main__ is real: settings, locks, exit codes, back-off and the control socket work as they do. A
 stand-in does what the file `STAGE.acts` in the project's folder says: nothing (it runs), `misconfigured`, `crash`,
 `deaf` (ignores TERM), `sick` (the dashboard's /healthz answers 503).
 """
@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from core import paths
-from tests.pipeline.pipeline import ROOT
+from tests.pipeline.pipeline import ROOT, Pipeline
 
 STAGE = """
 import json, os, signal, sys, threading
@@ -65,12 +65,24 @@ def make_template(folder: Path) -> Path:
     """A project to copy, as `pipeline.make_template` makes one."""
     template = folder / "stand_ins"
     template.mkdir()
-    for name in ("core", "bus", "tools"):
-        shutil.copytree(ROOT / name, template / name, ignore=shutil.ignore_patterns("bench"))
+    for name in ("core", "bus", "tools", *paths.PROGRAMS):
+        shutil.copytree(ROOT / name, template / name, ignore=shutil.ignore_patterns("bench", "static"))
     shutil.copy(ROOT / "supervisord.conf", template)
     (template / ".venv").symlink_to(ROOT / ".venv")
     for name in paths.PROGRAMS:
-        (template / name).mkdir()
-        (template / name / "__init__.py").touch()
         (template / name / "__main__.py").write_text(STAGE.format(name=name))
     return template
+
+
+def acts(bot: Pipeline, stage: str, what: str) -> None:
+    (bot.root / f"{stage}.acts").write_text(what)
+
+
+def words(bot: Pipeline, name: str) -> list[str]:
+    file = bot.root / name
+    return file.read_text().split() if file.exists() else []
+
+
+def assert_ended_in_order(ends: list[str]) -> None:
+    assert ends[0] == "trader" and ends[-1] == "storage"
+    assert sorted(ends) == sorted(paths.PROGRAMS)

@@ -1,54 +1,19 @@
-"""Start, stop, restart, status, Ctrl-C, closed terminals, orphans, second copies, exit codes, bad settings.
+"""Start, stop, restart, status, second copies, exit codes, wrong settings.
 
-With real supervisord and processes; the stages are stand-ins here, and the real ones in the last part.
+With supervisord and real processes, and stand-ins for the stages.
 """
 
-import contextlib
 import os
-import pty
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from core import paths
 from core.supervisor import STOP_ORDER
-from tests.pipeline import stand_ins
-from tests.pipeline.pipeline import Pipeline, running_from
-
-
-@pytest.fixture(scope="session")
-def stand_in_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return stand_ins.make_template(tmp_path_factory.mktemp("stand_ins"))
-
-
-@pytest.fixture
-def make_bot(stand_in_template: Path) -> Iterator[Callable[..., Pipeline]]:
-    with contextlib.ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(running_from(stand_in_template, settings))
-
-
-@pytest.fixture
-def bot(make_bot: Callable[..., Pipeline]) -> Pipeline:
-    return make_bot()
-
-
-def acts(bot: Pipeline, stage: str, what: str) -> None:
-    (bot.root / f"{stage}.acts").write_text(what)
-
-
-def words(bot: Pipeline, name: str) -> list[str]:
-    file = bot.root / name
-    return file.read_text().split() if file.exists() else []
-
-
-def assert_ended_in_order(ends: list[str]) -> None:
-    assert ends[0] == "trader" and ends[-1] == "storage"
-    assert sorted(ends) == sorted(paths.PROGRAMS)
-
+from tests.pipeline.pipeline import Pipeline
+from tests.pipeline.stand_ins import acts, assert_ended_in_order, words
 
 # --- start, stop, status
 
@@ -144,6 +109,14 @@ def test_a_misspelled_setting_in_the_file_is_told_with_the_nearest_name(bot: Pip
     done = bot.up("start")
     assert done.returncode == 2
     assert "RSI_BYU" in done.stderr and "RSI_BUY" in done.stderr
+
+
+def test_money_beyond_the_traders_64_bits_is_told_before_anything_starts(bot: Pipeline) -> None:
+    bot.settings |= {"TRADE_CAPITAL": "100000000000", "PAPER_BALANCE": "200000000000"}
+    done = bot.up("start")
+    assert done.returncode == 2
+    assert "TRADE_CAPITAL" in done.stderr
+    assert bot.processes() == {}
 
 
 def test_wrong_settings_stop_nothing_and_do_not_hinder_a_stop(bot: Pipeline) -> None:
@@ -307,158 +280,6 @@ def test_restart_to_a_port_in_use_stops_nothing(bot: Pipeline) -> None:
         port, bot.settings["PORT"] = bot.settings["PORT"], str(taken.getsockname()[1])
         assert bot.up("restart").returncode == 2
     bot.settings["PORT"] = port
-    assert bot.pids() == before
-
-
-# --- run: Ctrl-C, TERM, a closed terminal
-
-
-def running(bot: Pipeline) -> subprocess.Popen[str]:
-    """`run`, when it follows the trader's log; what it says from then on is in its stdout."""
-    child = bot.spawn("run", text=True, stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    while "Ctrl-C stops it" not in (line := child.stdout.readline()):
-        assert line, "it ended"
-        if "http" in line:
-            assert f"http://127.0.0.1:{bot.settings['PORT']}/" in line
-    return child
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "term", "hang-up"])
-def test_run_stops_in_order(bot: Pipeline, number: int) -> None:
-    child = running(bot)
-    assert child.stdout is not None
-    seen = ""
-    while "is up" not in seen:
-        seen += child.stdout.readline()
-    child.send_signal(number)
-    rest, _ = child.communicate(timeout=20)
-    assert child.returncode == 0
-    assert rest.endswith("stopped\n")
-    assert bot.processes() == {}
-    assert_ended_in_order(words(bot, "ends"))
-
-
-def test_ctrl_c_while_it_starts_stops_it(bot: Pipeline) -> None:
-    acts(bot, "dashboard", "sick")
-    child = bot.spawn("run", stdout=subprocess.PIPE, text=True)
-    bot.wait(lambda: len(words(bot, "starts")) == len(paths.PROGRAMS), "all were started")
-    child.send_signal(signal.SIGINT)
-    child.communicate(timeout=20)
-    assert child.returncode == 130
-    assert bot.processes() == {}
-
-
-def test_a_closed_terminal_stops_it(bot: Pipeline) -> None:
-    """The kernel hangs up on the whole foreground, and what is written from then on fails."""
-    command = [".venv/bin/python", "-m", "tools.up", "run"]
-    pid, terminal = pty.fork()
-    if pid == 0:  # in the child: nothing but exec
-        os.chdir(bot.root)
-        os.execve(command[0], command, bot.environment)
-    said = b""
-    while b"Ctrl-C stops it" not in said:
-        said += os.read(terminal, 1000)
-    os.close(terminal)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert bot.processes() == {}
-    assert_ended_in_order(words(bot, "ends"))
-
-
-def test_a_second_run_says_so(bot: Pipeline) -> None:
-    bot.start()
-    before = bot.pids()
-    done = bot.up("run")
-    assert done.returncode == 1
-    assert "runs already" in done.stdout
-    assert bot.pids() == before
-
-
-def test_run_ends_when_the_bot_is_stopped_from_elsewhere(bot: Pipeline) -> None:
-    child = running(bot)
-    bot.stop()
-    rest, _ = child.communicate(timeout=20)
-    assert child.returncode == 0
-    assert "the bot was stopped" in rest
-
-
-def test_run_goes_on_over_a_restart_from_elsewhere(bot: Pipeline) -> None:
-    child = running(bot)
-    assert bot.up("restart").returncode == 0
-    assert child.poll() is None
-    child.send_signal(signal.SIGINT)
-    assert child.wait(timeout=20) == 0
-    assert bot.processes() == {}
-
-
-def test_run_tells_which_stage_gave_up(bot: Pipeline) -> None:
-    child = running(bot)
-    assert child.stdout is not None
-    acts(bot, "storage", "misconfigured")
-    bot.kill("storage")
-    seen = ""
-    while "storage has given up" not in seen:
-        seen += child.stdout.readline()
-    assert bot.pid("trader") is not None
-
-
-# --- a killed supervisord
-
-
-def test_a_supervisord_that_is_told_to_end_stops_in_order(bot: Pipeline) -> None:
-    bot.start()
-    os.kill(bot.supervisord(), signal.SIGTERM)
-    bot.wait(lambda: bot.processes() == {}, "all are gone")
-    assert_ended_in_order(words(bot, "ends"))
-
-
-def test_orphans_are_ended_before_a_start_the_trader_first(bot: Pipeline) -> None:
-    bot.start()
-    orphans = bot.pids()
-    os.kill(bot.supervisord(), signal.SIGKILL)
-    bot.wait(lambda: bot.up("status").returncode == 3, "supervisord is gone")
-    assert bot.pids() == orphans
-    started = bot.up("start")
-    assert started.returncode == 0, started.stderr
-    assert f"trader (process {orphans['trader']})" in started.stdout
-    assert not set(orphans.values()) & set(bot.pids().values())
-    assert words(bot, "ends")[0] == "trader"
-
-
-def test_stop_ends_orphans(bot: Pipeline) -> None:
-    bot.start()
-    os.kill(bot.supervisord(), signal.SIGKILL)
-    assert bot.stop().returncode == 0
-    assert bot.processes() == {}
-    assert_ended_in_order(words(bot, "ends"))
-
-
-def test_run_notices_that_supervisord_was_killed(bot: Pipeline) -> None:
-    child = running(bot)
-    os.kill(bot.supervisord(), signal.SIGKILL)
-    rest, _ = child.communicate(timeout=30)
-    assert child.returncode == 1
-    assert "supervisord was killed" in rest
-    assert bot.processes() == {}
-
-
-def test_a_supervisord_that_hangs_is_killed(bot: Pipeline) -> None:
-    bot.start()
-    os.kill(bot.supervisord(), signal.SIGSTOP)
-    stopped = bot.stop()
-    assert stopped.returncode == 0
-    assert bot.processes() == {}
-
-
-def test_nothing_of_another_var_dir_is_ended(bot: Pipeline) -> None:
-    bot.start()
-    before = bot.pids()
-    other = dict(bot.settings)
-    bot.settings["VAR_DIR"] = str(bot.root / "other")
-    assert bot.stop().returncode == 0
-    bot.settings.clear()
-    bot.settings.update(other)
     assert bot.pids() == before
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from core import paths
+from core.errors import BotError
 from core.settings import Settings
 from core.settings_load import from_texts
+from indicators import jit
 from tests.up_helpers import short_folder
 from tools import control, follow, health, ports, up, warm
 from tools.lifecycle import Bot
@@ -217,10 +219,10 @@ def test_our_own_var_uses_the_file_itself() -> None:
     assert Bot(paths.ROOT / "var").conf() == paths.ROOT / "supervisord.conf"
 
 
-# --- the kernels' stamp
+# --- the kernels
 
 
-def test_sources_key_changes_with_any_compiled_source(tmp_path: Path) -> None:
+def test_the_key_changes_with_any_compiled_source(tmp_path: Path) -> None:
     (tmp_path / "indicators").mkdir()
     source = tmp_path / "indicators" / "rules.py"
     source.write_text("a = 1\n")
@@ -230,14 +232,30 @@ def test_sources_key_changes_with_any_compiled_source(tmp_path: Path) -> None:
     assert warm.sources_key(tmp_path) != before
 
 
-def test_a_warm_cache_is_left_alone_without_loading_numba(tmp_path: Path) -> None:
+def test_the_key_covers_all_that_is_compiled() -> None:
+    covered = {
+        *(paths.ROOT / "indicators").glob("*.py"),
+        paths.ROOT / "bus" / "layouts.py",
+        paths.ROOT / "bus" / "records.py",
+    }
+    assert set(jit.COMPILED_SOURCES) <= covered
+
+
+def test_a_warm_cache_is_left_alone_without_loading_the_compiler(tmp_path: Path) -> None:
     (tmp_path / "kernels-x").mkdir()
     (tmp_path / warm.STAMP).write_text(f"{warm.sources_key(paths.ROOT)} kernels-x\n")
     code = (
         "import sys; from pathlib import Path; from tools import warm;"
-        "done = warm.warm(Path(sys.argv[1])); sys.exit(done or 'numba' in sys.modules)"
+        "done = warm.warm(Path(sys.argv[1])); sys.exit(done or 'llvmlite' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=paths.ROOT, check=True)
+
+
+def test_kernels_that_cannot_be_kept_are_told_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "warm", lambda folder: "no place for them")
+    for _ in range(2):
+        with pytest.raises(BotError, match="no place"):
+            warm.warm(tmp_path)
 
 
 # --- commands
