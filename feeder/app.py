@@ -16,14 +16,14 @@ from core.errors import MisconfiguredError
 from core.settings import Settings
 from core.stage import Context
 from feeder import tail
-from feeder.backfill import backoff_s
+from feeder.backfill import BACKOFF_MAX_S, TELL_AT_MOST, backoff_s
 from feeder.desk import Desk, known_rules, pair_table, plain
 from feeder.guard import Counts
 from feeder.packing import hole
 from feeder.pair import PairFeed
 from feeder.source import Source
 from venues.choose import market_data
-from venues.errors import RateLimited, Retry, VenueError
+from venues.errors import Misconfigured, RateLimited, VenueError
 from venues.venue import MarketData, Rules
 
 RULES_EVERY_S = 300.0
@@ -153,18 +153,28 @@ class Feeder:
     async def _rules(self) -> list[Rules]:
         """The markets of PAIRS; those of the tape where the venue cannot be asked for now."""
         attempt = 0
+        told: set[str] = set()  # one line a reason, however often it comes again
         while True:
             try:
-                return list(self.venue.resolve(self.settings.pairs, await self.venue.markets()))
-            except Retry as error:
+                rules = list(self.venue.resolve(self.settings.pairs, await self.venue.markets()))
+                if told:
+                    self.say("info", f"{self.venue.name} tells its markets again")
+                return rules
+            except Misconfigured:
+                raise
+            except VenueError as error:  # a refusal too: an address that is wrong now may be right tomorrow
                 delay_s = error.retry_after_s if isinstance(error, RateLimited) else backoff_s(attempt, random.random())
                 known = known_rules(self.tape.start_body, self.settings.pairs) if attempt >= TRIES_BEFORE_TAPE else []
                 if known:
                     self.say("warn", f"{error}; going on with the market rules that the tape has")
                     return known
                 # The sandbox may be starting beside us: that is no cause for alarm yet.
-                level = "warn" if attempt >= TRIES_BEFORE_TAPE else "info"
-                self.say(level, f"{error}; the market list is asked for again in {delay_s:.1f} s")
+                expected = self.settings.venue == "sandbox" and attempt < TRIES_BEFORE_TAPE
+                news = not expected and error.text not in told and len(told) < TELL_AT_MOST
+                if news:
+                    told.add(error.text)
+                again = "" if isinstance(error, RateLimited) else f"; asked again, at least every {BACKOFF_MAX_S:.0f} s"
+                self.say("warn" if news else "debug", f"{error}{again}")
                 attempt += 1
                 await asyncio.sleep(delay_s)
 

@@ -96,15 +96,10 @@ class Backfill:
                 async with self._slots:
                     if await self._settle(pair, joined_ns, attempt):
                         return
-            except RateLimited as error:
-                self._complaints.tell(pair.rules.pair, error)
-                delay_s = error.retry_after_s
-            except Retry as error:
-                self._complaints.tell(pair.rules.pair, error)
-                delay_s = backoff_s(attempt, self._random())
             except VenueError as error:
-                self._complaints.tell(pair.rules.pair, error)
-                delay_s = BACKOFF_MAX_S
+                delay_s = self._pause_s(error, attempt)
+                again = "" if isinstance(error, RateLimited) else f"asked again in {delay_s:.1f} s"
+                self._complaints.tell(pair.rules.pair, error, again)
             waited_ns = self._clock.monotonic_ns() - begun_ns + int(delay_s * NS_PER_S)
             if not pair.live and pair.streaming and waited_ns > self._give_up_ns:
                 self._complaints.say(
@@ -116,6 +111,12 @@ class Backfill:
                 return  # the watch sees to the history
             attempt += 1
             await asyncio.sleep(delay_s)
+
+    def _pause_s(self, error: VenueError, attempt: int) -> float:
+        """How long to wait after a failure."""
+        if isinstance(error, RateLimited):
+            return error.retry_after_s
+        return backoff_s(attempt, self._random()) if isinstance(error, Retry) else BACKOFF_MAX_S
 
     async def _settle(self, pair: PairFeed, joined_ns: int | None, attempt: int) -> bool:
         """Asks once; False where it must be asked again. `joined_ns` is None where there is no stream."""

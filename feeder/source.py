@@ -234,7 +234,11 @@ class Source:
             await self._rest.poll(pair)
             self._polled_ns = self._clock.monotonic_ns()
         except VenueError as error:
-            self._complaints.tell(pair.rules.pair, error)
+            self._failed(pair, error)
+
+    def _failed(self, pair: PairFeed, error: VenueError) -> None:
+        again = "" if isinstance(error, RateLimited) else f"asked again every {self._poll_s:g} s"
+        self._complaints.tell(pair.rules.pair, error, again)
 
     # --- watching ------------------------------------------------------------------------------------
 
@@ -263,7 +267,7 @@ class Source:
             try:
                 await work
             except VenueError as error:
-                self._complaints.tell(pair.rules.pair, error)
+                self._failed(pair, error)
                 await asyncio.sleep(self._poll_s)
             finally:
                 self._busy.discard(pair.number)
