@@ -67,7 +67,7 @@ def run_dir(var: Path) -> Path:
     if longest > SOCKET_PATH_MAX:
         raise MisconfiguredError(
             f"the folder {folder} is too long for a socket: {longest} bytes with the socket's name, {SOCKET_PATH_MAX}"
-            " are possible. Set VAR_DIR to a shorter absolute path, as VAR_DIR=/tmp/bot, or move the project."
+            " are possible. Set VAR_DIR to a shorter absolute path, as VAR_DIR=/srv/bot, or move the project."
         )
     return _private(folder)
 

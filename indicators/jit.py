@@ -63,10 +63,9 @@ def code_file(cache_root: Path) -> Path:
 def load(cache_root: Path) -> tuple[Machine, str]:
     """The kernels, compiled first where they are not there yet; also why they could not be kept, or nothing."""
     try:
-        return Machine(read(code_file(cache_root))), ""
+        return Machine.of(read(code_file(cache_root))), ""
     except UnusableCode:
-        code, complaint = compile_into(cache_root)
-        return Machine(code), complaint
+        return compile_into(cache_root)
 
 
 def is_warm(cache_root: Path) -> bool:
@@ -91,27 +90,32 @@ def warm(cache_root: Path) -> str:
     return complaint
 
 
-def compile_into(cache_root: Path) -> tuple[Code, str]:
-    """Compile, and keep the result once a fresh process has run it; also why it is not kept, or nothing."""
+def compile_into(cache_root: Path) -> tuple[Machine, str]:
+    """Compile, and keep the code once a fresh process has run it; also why it is not kept, or nothing.
+
+    The machine is the one that numba made in this process: it runs even where its code does not run by itself.
+    """
     from indicators import kernels  # half a second and 40 MB, for who has to compile
 
-    code = kernels.object_code()
+    made = kernels.compiled()
     path = code_file(cache_root)
+    complaint = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f"{path.name}.{os.getpid()}.new")
-        packed = msgspec.msgpack.encode(code)
+        packed = msgspec.msgpack.encode(kernels.object_code(made))
         aside.write_bytes(digest(packed) + packed)
         # Loading code that does not fit this machine or llvmlite can end the process: not one that is needed.
         tried = subprocess.run([sys.executable, "-c", TRY, str(aside)], cwd=ROOT, capture_output=True, text=True)
         if tried.returncode:
             aside.unlink()
             reason = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
-            return code, f"the kernels are compiled at each start: their code does not run by itself: {reason}"
-        aside.replace(path)
+            complaint = f"the kernels are compiled at each start: their code does not run by itself: {reason}"
+        else:
+            aside.replace(path)
     except OSError as error:
-        return code, f"the kernels are compiled at each start, some seconds: cannot write {path}: {error.strerror}"
-    return code, ""
+        complaint = f"the kernels are compiled at each start, some seconds: cannot write {path}: {error.strerror}"
+    return kernels.in_process(made), complaint
 
 
 TRY = """
@@ -126,7 +130,7 @@ def attempt(path: Path) -> None:
     """Load kernels and run them once over nothing."""
     from indicators import layout
 
-    machine = Machine(read(path))
+    machine = Machine.of(read(path))
     arena = layout.new_arena(layout.new_state(layout.Parameters(60_000), 1), 1)
     if machine.fold(arena)(bytes(64), 64, 0, 0) != 0:
         raise UnusableCode("the kernel found an update in an empty record")

@@ -13,7 +13,7 @@ from numba import carray, cfunc, njit, types
 from numba.extending import register_jitable
 
 from indicators import candles, describe, folding, layout, rules, triggers
-from indicators.machine import Code, target_machine
+from indicators.machine import Code, Machine, target_machine
 
 # No fastmath and no parallel: the same bits as plain Python. numpy's error model only drops the check for a division
 # by zero, which the rules make impossible by their branches.
@@ -62,9 +62,18 @@ def scalp_describe(arena_at, wanted_at, count, rows_at):  # type: ignore[no-unty
     describe.describe(state, wanted, count, carray(rows_at, (count * layout.ROW_WORDS,)))
 
 
-def object_code() -> Code:
-    """Both kernels as object code for this machine's processor."""
-    kernels = [cfunc(FOLD, **OPTIONS)(scalp_fold), cfunc(DESCRIBE, **OPTIONS)(scalp_describe)]
+def compiled() -> list[Any]:
+    """Both kernels, compiled into this process."""
+    return [cfunc(FOLD, **OPTIONS)(scalp_fold), cfunc(DESCRIBE, **OPTIONS)(scalp_describe)]
+
+
+def in_process(kernels: list[Any]) -> Machine:
+    """The machine of kernels as numba loaded them itself."""
+    return Machine(kernels[0].address, kernels[1].address, kernels)
+
+
+def object_code(kernels: list[Any]) -> Code:
+    """The kernels as object code for this machine's processor."""
     # What numba hands out is optimised and has all that is called linked in.
     modules = [llvm.parse_assembly(kernel.inspect_llvm()) for kernel in kernels]
     modules[0].link_in(modules[1])

@@ -71,20 +71,27 @@ def target_machine() -> llvm.TargetMachine:
 
 
 class Machine:
-    """The compiled kernels, callable as long as this lives."""
+    """The compiled kernels, callable as long as this lives.
 
-    def __init__(self, code: Code) -> None:
+    fold_at, describe_at: addresses of their entries; `owner` is what the code is in.
+    """
+
+    def __init__(self, fold_at: int, describe_at: int, owner: object) -> None:
+        self._owner = owner
+        self._fold = ctypes.PYFUNCTYPE(_int64, _address, ctypes.c_char_p, _int64, _int64, _int64)(fold_at)
+        self._describe = ctypes.PYFUNCTYPE(None, _address, _address, _int64, _address)(describe_at)
+
+    @classmethod
+    def of(cls, code: Code) -> "Machine":
+        """The machine of an object file."""
         target = target_machine()
         for name in NEVER_CALLED:
             if llvm.address_of_symbol(name) is None:  # with numba in the process its own stand there
                 llvm.add_symbol(name, ctypes.cast(_stub, _address).value)
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code.object))
-        self._engine.finalize_object()
-        fold = ctypes.PYFUNCTYPE(_int64, _address, ctypes.c_char_p, _int64, _int64, _int64)
-        describe = ctypes.PYFUNCTYPE(None, _address, _address, _int64, _address)
-        self._fold = fold(self._engine.get_function_address(code.fold))
-        self._describe = describe(self._engine.get_function_address(code.describe))
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code.object))
+        engine.finalize_object()
+        return cls(engine.get_function_address(code.fold), engine.get_function_address(code.describe), engine)
 
     def fold(self, arena: Array) -> Fold:
         """`folding.fold` over this arena, which must outlive it: called with frame, its bytes, first number, start."""

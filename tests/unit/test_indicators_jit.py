@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from core.paths import ROOT
 from indicators import jit, layout
+from indicators import kernels as compiler
 from tests.indicator_tools import kernels
 
 WARM = """
@@ -66,28 +68,32 @@ def test_damaged_code_is_never_loaded(tmp_path: Path) -> None:
             jit.read(path)
 
 
+@pytest.fixture(scope="module")
+def made() -> Any:
+    """Both kernels compiled into this process, once: it takes seconds."""
+    return compiler.compiled()
+
+
 def test_without_a_folder_that_can_be_written_it_compiles_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Any
 ) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
-    code = jit.read(warmed(tmp_path / "cache"))
-    from indicators import kernels as compiler
-
-    monkeypatch.setattr(compiler, "object_code", lambda: code)
+    monkeypatch.setattr(compiler, "compiled", lambda: made)
     machine, complaint = jit.load(in_the_way)
     assert "cannot write" in complaint and "compiled at each start" in complaint
     arena = layout.new_arena(layout.new_state(layout.Parameters(60_000), 1), 1)
     assert machine.fold(arena)(bytes(64), 64, 0, 0) == 0
 
 
-def test_code_that_does_not_run_by_itself_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = jit.read(warmed(tmp_path / "cache"))
-    from indicators import kernels as compiler
-
-    monkeypatch.setattr(compiler, "object_code", lambda: code)
+def test_code_that_does_not_run_by_itself_is_not_kept_and_the_compiler_s_own_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Any
+) -> None:
+    monkeypatch.setattr(compiler, "compiled", lambda: made)
     monkeypatch.setattr(jit, "TRY", "raise SystemExit('Illegal instruction')")
-    _, complaint = jit.compile_into(tmp_path / "other")
+    machine, complaint = jit.compile_into(tmp_path / "other")
+    arena = layout.new_arena(layout.new_state(layout.Parameters(60_000), 1), 1)
+    assert machine.fold(arena)(bytes(64), 64, 0, 0) == 0
     assert "Illegal instruction" in complaint
     assert not jit.is_warm(tmp_path / "other")
     assert list(jit.code_file(tmp_path / "other").parent.iterdir()) == []
@@ -110,8 +116,6 @@ def test_the_folder_changes_with_any_compiled_source(tmp_path: Path, monkeypatch
 
 
 def test_every_module_that_is_compiled_is_in_the_hash() -> None:
-    from indicators import kernels as compiler
-
     hashed = {path.stem for path in jit.COMPILED_SOURCES}
     assert {"layouts", "records", "layout", "machine", "kernels"} <= hashed
     modules = [m for m in vars(compiler).values() if getattr(m, "__package__", "") == "indicators"]
