@@ -83,14 +83,13 @@ choose_python() {
     refuse "no Python 3.$oldest to 3.$newest was found (python3 is $(python3 --version 2>/dev/null || echo 'not installed')). Type: sudo apt install python3 python3-venv"
 }
 
-# What it costs, before it starts: downloads and space in MB, measured with the locks of this release.
-announce() {
-    local download=90 space=420 free
-    [ "$mode" = run ] || { download=190 space=780; }
+# What it costs, told before it starts, in MB: the downloads, what stays on the disk, and what must be free meanwhile, when
+# the downloads lie in pip's cache, again beside it, and are being unpacked. Measured with the locks of this release.
+announce() { # DOWNLOADS STAYS NEEDS
+    local free
     free=$(df -Pk "$root" | awk 'NR == 2 { print int($4 / 1024) }')
-    [ "$free" -ge "$space" ] || refuse "$space MB are needed in $root, $free MB are free."
-    say "$("$python" -I -c 'import sys; print("Python", sys.version.split()[0])') ($python)"
-    say "downloads about $download MB (less what pip's cache has), fills $space MB of the $free MB free in $root/.venv"
+    [ "$free" -ge "$3" ] || refuse "$3 MB of free disk are needed in $root, $free MB are free."
+    say "downloads about $1 MB (less what pip's cache has), fills $2 MB of the $free MB free in $root/.venv"
 }
 
 install() { # PYTHON LOCK...
@@ -100,8 +99,9 @@ install() { # PYTHON LOCK...
     mkdir -p "$root/.venv.tmp" # downloads lie on this disk: /tmp is small memory on some boards
     # shown: one line a download, as a slow line takes minutes for the large ones
     if ! TMPDIR=$root/.venv.tmp PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip install --no-input --require-hashes --only-binary :all: \
-        --progress-bar off "${locks[@]}" | sed -nu 's/^ *Downloading \([^ ]*\) \((.*)\)$/set-up:   \1 \2/p'; then
-        rm -rf "$root/.venv.tmp"
+        --progress-bar off "${locks[@]}" | sed -nu -e 's/^ *Downloading \([^ ]*\) \((.*)\)$/set-up:   \1 \2/p' \
+        -e 's/^Installing collected packages.*/set-up: unpacks the packages/p'; then
+        rm -rf "$root/.venv.tmp" "$aside" # half an environment would only fill the disk
         echo "set-up: pip could not install the packages, it says why above. Nothing else was changed: the same command tries again." >&2
         exit 1
     fi
@@ -111,10 +111,15 @@ install() { # PYTHON LOCK...
 build() {
     refuse_small_machine
     choose_python
-    announce
+    rm -rf "$aside" "$root/.venv.old" "$root/.venv.tmp" # what a broken-off one left
+    say "$("$python" -I -c 'import sys; print("Python", sys.version.split()[0])') ($python)"
     local locks=(requirements.txt)
-    [ "$mode" = run ] || locks+=(requirements-dev.txt)
-    rm -rf "$aside" "$root/.venv.old" "$root/.venv.tmp"
+    if [ "$mode" = run ]; then
+        announce 90 380 600
+    else
+        announce 190 690 1100
+        locks+=(requirements-dev.txt)
+    fi
     "$python" -m venv "$aside" || refuse "$python cannot make a virtual environment, it says why above."
     install "$aside/bin/python" "${locks[@]}"
     # scripts name their interpreter by its whole path: tell them where it will be
@@ -136,7 +141,8 @@ stamp() { # LOCK...
 
 set_up() {
     if fits stamp-run requirements.txt && [ ! -e "$venv/stamp-test" ]; then # only the test tools are missing
-        say "adds the test tools: downloads about 100 MB (less what pip's cache has), fills 360 MB more"
+        say "adds the test tools"
+        announce 100 310 550
         install "$venv/bin/python" requirements.txt requirements-dev.txt
         stamp requirements-dev.txt
     else

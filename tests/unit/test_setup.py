@@ -173,6 +173,7 @@ def test_a_failed_build_leaves_the_old_one_and_is_tried_again(ready: Project) ->
     failed = ready.setup()
     assert failed.returncode == 1
     assert "the same command tries again" in failed.stderr
+    assert not (ready.folder / ".venv.new").exists() and not (ready.folder / ".venv.tmp").exists()
     assert ready.version() == "1.0"
     lock.write_text(good)
     assert ready.setup().returncode == 0
@@ -278,8 +279,16 @@ def test_too_little_space_is_told_before_anything_is_downloaded(project: Project
     project.command("df", "echo head; echo disk 9 9 102400 9% /")
     result = project.setup()
     assert result.returncode == 2
-    assert "420 MB are needed" in result.stderr and "100 MB are free" in result.stderr
+    assert "600 MB of free disk are needed" in result.stderr and "100 MB are free" in result.stderr
     assert not (project.folder / ".venv").exists()
+
+
+def test_the_test_tools_too_are_not_begun_with_too_little_space(ready: Project) -> None:
+    ready.command("df", "echo head; echo disk 9 9 102400 9% /")
+    result = ready.setup("test")
+    assert result.returncode == 2
+    assert "550 MB of free disk are needed" in result.stderr
+    assert ready.setup("run").stdout == ""  # what there is stays as it was
 
 
 def test_an_unknown_mode_is_told(project: Project) -> None:
