@@ -225,9 +225,12 @@ class Journal:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute(f"PRAGMA cache_size=-{_CACHE_KB}")
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"cache_size=-{_CACHE_KB}"):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:  # the file is no database, or locked: nothing stays open
+        connection.close()
+        raise
     return connection
 
 
