@@ -20,7 +20,7 @@ from core.errors import BotError, MisconfiguredError
 from core.lock import holder
 from core.settings import Settings
 from core.supervisor import SupervisorError
-from tools import control, follow, health, ports
+from tools import control, follow, health, orphans, ports
 from tools.lifecycle import Bot, Interrupted, StartError
 from trader.terms import terms_of
 
@@ -231,7 +231,12 @@ def check_new_ports(bot: Bot, settings: Settings) -> None:
 def status(bot: Bot) -> int:
     """A line per stage, then whether the whole is healthy."""
     if bot.running() is None:
-        say("not running")
+        left = orphans.holders(bot.run_dir)
+        if left:
+            names = ", ".join(f"{stage} (process {pid})" for stage, pid in left.items())
+            say(f"supervisord is gone, these go on without it: {names}; `make start` takes over, `make stop` ends them")
+        else:
+            say("not running")
         return NOT_RUNNING
     settings = applied(bot)
     say(f"{'stage':<11} {'state':<9} {'process':>7}  {'up':>8}  {'restarts':>8}")

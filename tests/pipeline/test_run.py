@@ -119,6 +119,7 @@ def test_orphans_are_ended_before_a_start_the_trader_first(bot: Pipeline) -> Non
     orphans = bot.pids()
     os.kill(bot.supervisord(), signal.SIGKILL)
     bot.wait(lambda: bot.up("status").returncode == 3, "supervisord is gone")
+    assert f"go on without it: trader (process {orphans['trader']})" in bot.up("status").stdout
     assert bot.pids() == orphans
     started = bot.up("start")
     assert started.returncode == 0, started.stderr
