@@ -111,7 +111,7 @@ class Feeder:
             "dropped": counts.dropped,
             "held": counts.held,
             "off_grid": counts.off_grid,
-            "unknown_frames": sum(source.notices.values()) if source is not None else 0,
+            "unknown_frames": source.unknown_frames if source is not None else 0,
             "reconnects": max(0, source.reconnects - 1) if source is not None else 0,
             "lost": counts.lost,
         }
@@ -156,7 +156,7 @@ class Feeder:
         told: set[str] = set()  # one line a reason, however often it comes again
         while True:
             try:
-                rules = list(self.venue.resolve(self.settings.pairs, await self.venue.markets()))
+                rules = self._resolved(await self.venue.markets())
                 if told:
                     self.say("info", f"{self.venue.name} tells its markets again")
                 return rules
@@ -178,10 +178,22 @@ class Feeder:
                 attempt += 1
                 await asyncio.sleep(delay_s)
 
+    def _resolved(self, markets: Sequence[Rules]) -> list[Rules]:
+        """The markets of PAIRS; where the venue leaves out one that it had before, those of the tape."""
+        try:
+            return list(self.venue.resolve(self.settings.pairs, markets))
+        except Misconfigured as error:
+            known = known_rules(self.tape.start_body, self.settings.pairs)
+            if not known:
+                raise
+            self.say("warn", f"{error}; going on with the market rules that the tape has")
+            return known
+
     def _warn_inactive(self, rules: Sequence[Rules]) -> None:
         for item in rules:
             if not item.active:
-                self.say("warn", "the venue does not trade this market now", item.pair)
+                text = "the venue does not trade this market now: wait for it, or name another in PAIRS"
+                self.say("warn", text, item.pair)
 
     def _start_body(self, rules: Sequence[Rules]) -> Start:
         settings = self.settings

@@ -42,6 +42,10 @@ class Complaints:
     def __bool__(self) -> bool:
         return bool(self._failing)
 
+    def about(self, what: str) -> bool:
+        """Does it fail now?"""
+        return what in self._failing
+
     def tell(self, what: str, error: VenueError, then: str = "") -> None:
         """Something failed; who looks closely hears of it each time."""
         text = f"{error}; {then}" if then else str(error)
@@ -78,6 +82,8 @@ class Backfill:
         self._random = random
         self._write = write
         self._slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._refused: dict[int, Rejected] = {}  # why a pair has no candles
+        self._partly: set[str] = set()  # pairs whose last answer had rows that are no trades
         self.proof_ns = 0  # last time that REST proved the market
 
     async def poll(self, pair: PairFeed) -> None:
@@ -156,6 +162,8 @@ class Backfill:
                 "the venue's recent trades do not reach back to the tape's end: a hole, history anew",
                 pair.rules.pair,
             )
+        if bars is not None and not bars and not pair.tape_clock:  # a recording has no past
+            self._tell_no_bars(pair)
         offset_ns = self._venue.clock_offset_ns()
         records = pair.settle(answer, plan, bars, flags, self._venue_ns(pair), offset_ns)
         now_ns = self._clock.monotonic_ns()
@@ -165,10 +173,18 @@ class Backfill:
             self._write(records, 0)
 
     async def ask(self, pair: PairFeed) -> Answer:
-        answer = pair.read(await self._venue.recent_trades(pair.rules))
+        found = await self._venue.recent_trades(pair.rules)
+        answer = pair.read(found)
+        self._note_bad_rows(pair.rules.pair, found.bad_rows + len(found.trades) - len(answer.prints))
         if not answer.rows and pair.tail:
             raise Retry(self._venue.name, f"{pair.rules.pair}: an empty list of trades, though there were some before")
         return answer
+
+    def _note_bad_rows(self, name: str, count: int) -> None:
+        """Told when it begins; the rest of the answer is used."""
+        if count and name not in self._partly:
+            self._complaints.say("warn", f"{count} rows of the venue's recent trades are no trades: left out", name)
+        (self._partly.add if count else self._partly.discard)(name)
 
     async def _bars(self, pair: PairFeed, answer: Answer) -> list[Bar]:
         newest_ns = self._venue_ns(pair)
@@ -182,8 +198,14 @@ class Backfill:
                 self._venue, pair.rules, pair.timeframe_ns, newest_ns, answer.prints, answer.complete
             )
         except Rejected as error:
-            self._complaints.tell(pair.rules.pair, error, "going on without candles")
+            self._refused[pair.number] = error
             return []
+
+    def _tell_no_bars(self, pair: PairFeed) -> None:
+        refused = self._refused.pop(pair.number, None)
+        level = "info" if refused is None else "warn"
+        why = refused or f"{self._venue.name} has no candles of this market"
+        self._complaints.say(level, f"{why}: the warm-up waits for candles of live trades", pair.rules.pair)
 
     def _venue_ns(self, pair: PairFeed) -> int | None:
         """The venue's clock now; None where it is a player's."""

@@ -58,7 +58,12 @@ class Counts:
     @property
     def dropped(self) -> int:
         """All that never reached the tape."""
-        return self.unreadable + self.future + self.ancient + self.held_dropped
+        return self.impossible + self.held_dropped
+
+    @property
+    def impossible(self) -> int:
+        """No trades at all, or of an impossible time."""
+        return self.unreadable + self.future + self.ancient
 
 
 class Guard:

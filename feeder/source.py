@@ -21,7 +21,11 @@ from venues.venue import MarketData, Notice, Stream, Trade
 STEADY_NS = 30 * NS_PER_S  # a connection that held this long begins the back-off anew
 STREAM_LAG_S = 3.0  # the stream may bring a trade this much later than REST
 DEAF_BEFORE_POLLING = 3
+DEAF_RETRY_S = 600.0  # after which a stream that was given up gets another chance
+HELD_NS = 5 * NS_PER_S  # a connection that held this long is one
 WATCH_S = 1.0
+SPELL_NS = 300 * NS_PER_S  # bad frames this long after the last one are news again
+IMPOSSIBLE = "impossible trade"
 RECLOCK_NS = 5 * NS_PER_S  # the venue's time is not asked for more often
 MOVED_S = 0.5
 
@@ -40,6 +44,7 @@ class Source:
         poll_s: float,
         silence_s: float,
         give_up_s: float = GIVE_UP_S,
+        deaf_retry_s: float = DEAF_RETRY_S,
         random: Callable[[], float],
         write: Write,
         say: Say,
@@ -58,6 +63,8 @@ class Source:
         self._say = say
         self._reader: asyncio.Task[None] | None = None
         self._deaf_reason = ""
+        self._deaf_ns: dict[int, int] = {}  # pairs whose stream was given up, and when
+        self._deaf_retry_ns = int(deaf_retry_s * NS_PER_S)
         self._polled_ns = 0
         self._side: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # by a task beside
@@ -67,7 +74,8 @@ class Source:
             venue, clock, self._complaints, poll_s=poll_s, give_up_s=give_up_s, random=random, write=write
         )
         self._heard_ns = 0
-        self.notices: dict[str, int] = {}
+        self.notices: dict[str, int] = {}  # how many of each kind
+        self._noticed_ns: dict[str, int] = {}  # when the last of each kind came
         self.reconnects = 0
 
     @property
@@ -82,6 +90,11 @@ class Source:
             return "stream"
         fresh = self._polled_ns and self._clock.monotonic_ns() - self._polled_ns < (2 * self._poll_s + 5) * NS_PER_S
         return "poll" if fresh else "down"
+
+    @property
+    def unknown_frames(self) -> int:
+        """Frames that could not be read so far."""
+        return sum(count for kind, count in self.notices.items() if kind != IMPOSSIBLE)
 
     async def run(self) -> None:
         """Runs until cancelled; raises what only a person can mend."""
@@ -118,7 +131,7 @@ class Source:
 
     async def _connection(self) -> None:
         """One connection from the first frame to the last; always ends with an error."""
-        pairs = [pair for pair in self._pairs if pair.deaf < DEAF_BEFORE_POLLING]
+        pairs = self._to_join()
         if not pairs:
             await asyncio.sleep(BACKOFF_MAX_S)
             raise Retry(self._venue.name, "every pair's stream is deaf")
@@ -132,7 +145,8 @@ class Source:
             self._deaf_reason = ""
             seams = [asyncio.create_task(self._rest.sew(pair, joined_ns)) for pair in pairs]
             self._reader = asyncio.create_task(self._read(stream))
-            self._connected(len(pairs))
+            self.reconnects += 1
+            seams.append(asyncio.create_task(self._tell_connected(len(pairs), joined_ns)))
             await self._until_broken(self._reader, seams)
         finally:
             self._reader = None
@@ -158,8 +172,20 @@ class Source:
             raise Retry(self._venue.name, self._deaf_reason or "the stream was given up")
         reader.result()
 
-    def _connected(self, count: int) -> None:
-        self.reconnects += 1
+    def _to_join(self) -> list[PairFeed]:
+        """The pairs to ask the stream for; one that was deaf gets another chance now and then."""
+        now_ns = self._clock.monotonic_ns()
+        for pair in self._pairs:
+            if pair.deaf >= DEAF_BEFORE_POLLING and now_ns - self._deaf_ns.get(pair.number, 0) > self._deaf_retry_ns:
+                pair.deaf = DEAF_BEFORE_POLLING - 1
+        return [pair for pair in self._pairs if pair.deaf < DEAF_BEFORE_POLLING]
+
+    async def _tell_connected(self, count: int, joined_ns: int) -> None:
+        """Tells of a connection; after a failure not before it has brought something or held for a while."""
+        while self._complaints.about("stream") and self._heard_ns < joined_ns:
+            if self._clock.monotonic_ns() - joined_ns > HELD_NS:
+                break
+            await asyncio.sleep(0.1)
         self._complaints.well("stream")
         again = "" if self.reconnects == 1 else f" (connection {self.reconnects})"
         self._say("info", f"connected to {self._venue.name}: stream of {count} pair{'s' * (count > 1)}{again}", "")
@@ -183,10 +209,16 @@ class Source:
             if known is None:
                 continue
             pair = known
+            impossible = self._counts.impossible
+            records += pair.stream(item, offset_ns)
+            if self._counts.impossible > impossible:  # nothing was heard of the market then
+                self._notice(Notice(IMPOSSIBLE, f"{_shown(item, offset_ns)}; dropped"))
+                continue
             received_ns = received_ns or item.received_ns
             pair.heard_ns = now_ns
             pair.deaf = 0
-            records += pair.stream(item, offset_ns)
+            if self._deaf_ns.pop(pair.number, 0):
+                self._say("info", "the stream brings trades again", pair.rules.pair)
         if received_ns:
             self._heard_ns = now_ns
         if records:
@@ -213,9 +245,13 @@ class Source:
             self._reader.cancel()
 
     def _notice(self, notice: Notice) -> None:
+        """Counts; tells the first of each spell, then ever more rarely."""
+        now_ns = self._clock.monotonic_ns()
         count = self.notices.get(notice.kind, 0) + 1
         self.notices[notice.kind] = count
-        if count in (1, 10, 100) or count % 1000 == 0:
+        quiet = now_ns - self._noticed_ns.get(notice.kind, 0) > SPELL_NS
+        self._noticed_ns[notice.kind] = now_ns
+        if quiet or str(count).rstrip("0") == "1":  # 1, 10, 100 ...
             self._say("warn", f"{notice.kind} on the stream, {count} so far: {notice.text}", "")
 
     # --- polling -------------------------------------------------------------------------------------
@@ -298,7 +334,11 @@ class Source:
             return
         pair.deaf += 1
         if pair.deaf >= DEAF_BEFORE_POLLING:
-            self._say("error", "the stream stays deaf for this pair: it is polled from now on", pair.rules.pair)
+            if pair.number not in self._deaf_ns:
+                minutes = self._deaf_retry_ns / NS_PER_S / 60
+                text = f"the stream stays deaf for this pair: it is polled, and tried again each {minutes:.0f} minutes"
+                self._say("error", text, pair.rules.pair)
+            self._deaf_ns[pair.number] = now_ns
             pair.part()
         self._deaf_reason = f"{pair.rules.pair}: the stream is deaf, REST has trades that it did not bring"
         if self._reader is not None:
@@ -315,3 +355,12 @@ class Source:
             self._write(records, 0)
         else:
             await asyncio.sleep(self._poll_s)
+
+
+def _shown(trade: Trade, offset_ns: int) -> str:
+    """A trade that cannot be, for people."""
+    ahead_s = (trade.time_ns - trade.received_ns - offset_ns) / NS_PER_S
+    when = f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the venue's clock"
+    return (
+        f"{trade.pair} price {trade.price:g} quantity {trade.quantity:g}, {when if trade.time_ns else 'without time'}"
+    )

@@ -109,7 +109,8 @@ class MarketData(Protocol):
         ...
 
     def resolve(self, wanted: Sequence[str], markets: Sequence[Rules]) -> list[Rules]:
-        """The markets meant by PAIRS; `Misconfigured` names the unknown ones with the nearest names."""
+        """The markets meant by PAIRS; `Misconfigured` names the unknown ones with the nearest names, `Retry` those
+        that the last list of markets had in a form that cannot be read."""
         ...
 
     def fees_bps(self, quote: str) -> tuple[Decimal, Decimal]:

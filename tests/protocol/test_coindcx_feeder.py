@@ -49,6 +49,7 @@ class Bench:
         self.poll_s = 0.3
         self.silence_s = 30.0
         self.give_up_s = 10.0
+        self.deaf_retry_s = 600.0
         self.stream = True
 
     async def start(self) -> None:
@@ -66,6 +67,7 @@ class Bench:
             poll_s=self.poll_s,
             silence_s=self.silence_s,
             give_up_s=self.give_up_s,
+            deaf_retry_s=self.deaf_retry_s,
             random=lambda: 0.0,
             write=lambda records, received_ns: self.records.extend(records),
             say=lambda level, text, pair: self.said.append((level, text, pair)),
@@ -430,5 +432,115 @@ def test_unknown_pairs_are_named_with_the_nearest(scene):
         markets = await bench.venue.markets()
         with pytest.raises(Misconfigured, match=r"B-BTC_USDC is unknown .*nearest: B-BTC_USDT"):
             bench.venue.resolve(["B-BTC_USDC"], markets)
+
+    scene(play)
+
+
+@pytest.mark.parametrize("wrong", ["price", "time", "quantity"])
+def test_impossible_trades_on_the_stream_are_told_once_and_prove_no_market(scene, wrong):
+    def impossible(at_ms: int, price: float, quantity: float, maker_bought: bool) -> str:
+        at_ms = at_ms + 3_600_000 if wrong == "time" else at_ms
+        return fake.frame_of(
+            at_ms, -price if wrong == "price" else price, 1e300 if wrong == "quantity" else quantity, False
+        )
+
+    async def play(peer, bench):
+        bench.silence_s = 0.5
+        await bench.start()
+        await bench.live()
+        await bench.trades(2)
+        await bench.until(lambda: len(bench.taped()) == 2)
+        peer.encode = impossible
+        proof_ns = bench.source.proof_ns
+        await bench.trades(6)
+        await bench.until(lambda: bench.source.notices.get("impossible trade"), "counted")
+        assert bench.source.proof_ns == proof_ns
+        # REST has them as they were: the stream is opened anew, nothing is lost
+        await bench.until(lambda: bench.source.reconnects >= 2 and len(bench.taped()) == 8, "recovered")
+        peer.encode = fake.frame_of
+        await bench.until(lambda: bench.pair.live)
+        await bench.trades(3)
+        await bench.until(lambda: len(bench.taped()) == 11)
+        assert bench.taped() == bench.truth()
+        assert sum("impossible trade" in text for _, text, _ in bench.said) == 1
+
+    scene(play)
+
+
+def test_rows_that_are_no_trades_are_left_out_and_told_once(scene):
+    async def play(peer, bench):
+        bench.stream = False
+        await bench.trades(4)
+        bad = [{"p": -1, "q": 1, "s": "BTCUSDT", "T": bench.now_ms(), "m": True}, {"q": 1}, 5]
+        rows = [{"p": p, "q": q, "s": "BTCUSDT", "T": t, "m": m} for t, p, q, m in peer.trades[::-1]]
+        peer.faults["/market_data/trade_history"] = [fake.json_answer([*bad, *rows])] * 5
+        await bench.start()
+        await bench.until(lambda: not peer.faults["/market_data/trade_history"], "asked five times")
+        await bench.trades(2)
+        await bench.until(lambda: bench.taped()[-2:] == bench.truth()[-2:])
+        assert [text for level, text, _ in bench.said if "no trades" in text] == [
+            "3 rows of the venue's recent trades are no trades: left out"
+        ]
+
+    scene(play)
+
+
+def test_a_stream_that_stayed_deaf_is_tried_again_later(scene):
+    async def play(peer, bench):
+        bench.silence_s, bench.deaf_retry_s = 0.4, 1.0
+        await bench.start()
+        await bench.live()
+        peer.deaf = True
+
+        async def trading() -> None:
+            while True:
+                await peer.trade(bench.now_ms(), 81_000.0)
+                await asyncio.sleep(0.05)
+
+        market = asyncio.create_task(trading())
+        try:
+            said = lambda words: [text for _, text, _ in bench.said if words in text]  # noqa: E731
+            await bench.until(lambda: said("stays deaf"), "given up")
+            before = bench.source.reconnects
+            await bench.until(lambda: bench.source.reconnects > before, "another chance")
+            peer.deaf = False
+            await bench.until(lambda: said("brings trades again"), "heard again")
+        finally:
+            market.cancel()
+        assert len(said("stays deaf")) == 1
+        await bench.until(lambda: bench.taped() == bench.truth())
+
+    scene(play)
+
+
+def test_a_stream_that_is_cut_at_every_join_is_told_once(scene):
+    async def play(peer, bench):
+        await bench.start()
+        await bench.live()
+
+        async def cutting() -> None:
+            while True:
+                await asyncio.sleep(0.01)
+                if any(peer.joined.values()):
+                    await peer.cut()
+
+        cutter = asyncio.create_task(cutting())
+        await bench.until(lambda: bench.source.reconnects >= 5, "many connections")
+        cutter.cancel()
+        stream = [text for level, text, pair in bench.said if not pair and level != "debug"]
+        assert sum("connected" in text for text in stream) == 1
+        assert sum("next try" in text for text in stream) == 1
+
+        async def heard() -> bool:
+            await peer.trade(bench.now_ms(), 81_000.0)
+            return any("(connection" in text for _, text, _ in bench.said)
+
+        for _ in range(400):
+            if await heard():
+                break
+            await asyncio.sleep(0.05)
+        else:
+            raise AssertionError(bench.said)
+        await bench.until(lambda: bench.taped() == bench.truth())
 
     scene(play)

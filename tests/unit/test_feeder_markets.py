@@ -37,15 +37,15 @@ class Scene:
     def resolve(self, wanted: Any, markets: list[str]) -> list[str]:
         return markets
 
-    def run(self) -> list[str]:
+    def run(self) -> Any:
         feeder: Any = SimpleNamespace(
             venue=self,
             settings=self.settings,
             tape=SimpleNamespace(start_body=None),
+            _resolved=lambda markets: self.resolve(self.settings.pairs, markets),
             say=lambda level, text: self.said.append((level, text)) if level != "debug" else None,
         )
-        found: Any = asyncio.run(app.Feeder._rules(feeder))
-        return found
+        return asyncio.run(app.Feeder._rules(feeder))
 
 
 def test_a_lasting_failure_is_told_once_with_the_next_step_and_its_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +81,24 @@ def test_a_sandbox_that_starts_beside_us_is_no_news(monkeypatch: pytest.MonkeyPa
 def test_what_only_a_person_can_mend_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Misconfigured):
         Scene(monkeypatch, [Misconfigured("coindcx", "PAIRS: B-BTC_USDX is unknown")]).run()
+
+
+def test_a_market_that_the_tape_knows_is_not_given_up_when_the_list_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = Misconfigured("coindcx", "PAIRS: B-BTC_USDT is unknown")
+
+    def resolve(wanted: Any, markets: Any) -> Any:
+        raise unknown
+
+    said: list[str] = []
+    feeder: Any = SimpleNamespace(
+        venue=SimpleNamespace(resolve=resolve),
+        settings=SimpleNamespace(pairs=("B-BTC_USDT",)),
+        tape=SimpleNamespace(start_body=None),
+        say=lambda level, text: said.append(text),
+    )
+    with pytest.raises(Misconfigured):
+        app.Feeder._resolved(feeder, [])
+    of_the_tape: Any = object()
+    monkeypatch.setattr("feeder.app.known_rules", lambda body, pairs: [of_the_tape])
+    assert app.Feeder._resolved(feeder, []) == [of_the_tape]
+    assert "unknown" in said[0] and "that the tape has" in said[0]

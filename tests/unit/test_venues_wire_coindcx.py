@@ -62,6 +62,14 @@ def test_a_row_that_cannot_be_read_is_counted_and_the_others_stand():
     nan = {**ROW, "min_notional": "nan"}
     parsed = wire.parse_markets(json.dumps([missing, ROW, absurd, nan, 5]).encode())
     assert len(parsed.rows) == 1 and parsed.bad == 4 and "step" in parsed.problem
+    assert parsed.unread == ()  # its other row could be read
+
+
+def test_a_market_whose_row_cannot_be_read_is_named():
+    broken = {**ROW, "pair": 7}
+    half = {"pair": "B-Y_USDT", "coindcx_name": "YUSDT"}
+    parsed = wire.parse_markets(json.dumps([broken, ROW, half, [], None]).encode())
+    assert parsed.unread == ("B-Y_USDT", "YUSDT")
 
 
 TRADE = {"p": 11603.88, "q": 0.023519, "s": "BTCUSDT", "T": 1565163305770, "m": False}

@@ -54,6 +54,8 @@ class CoinDcx:
         self._offset = Offset()
         self._bucket = Bucket(REQUESTS_PER_S, BURST)
         self._version = 4
+        self._unread: tuple[str, ...] = ()  # markets whose row could not be read the last time, and why
+        self._problem = ""
         sandbox = settings.venue == "sandbox"
         self._sandbox = sandbox
         self.tape_clock = sandbox and (settings.sandbox_speed > 1 or bool(settings.sandbox_tape))
@@ -67,7 +69,9 @@ class CoinDcx:
     async def markets(self) -> list[Rules]:
         """Every market that can be read."""
         reply = await self._get(self._api + wire.markets_path())
-        return self._named(wire.parse_markets, reply.body).rows
+        parsed = self._named(wire.parse_markets, reply.body)
+        self._unread, self._problem = parsed.unread, parsed.problem
+        return parsed.rows
 
     async def recent_trades(self, rules: Rules) -> TradesAnswer:
         path, query = wire.trades_request(rules.pair)
@@ -107,6 +111,10 @@ class CoinDcx:
         return stream
 
     def resolve(self, wanted: Sequence[str], markets: Sequence[Rules]) -> list[Rules]:
+        broken = [name for name in wanted if name.strip().upper() in self._unread]
+        if broken:
+            what = f"markets_details: the row of {', '.join(broken)} cannot be read ({self._problem})"
+            raise Retry(self.name, what)
         return names.resolve(self.name, wanted, markets, _rank)
 
     def fees_bps(self, quote: str) -> tuple[Decimal, Decimal]:

@@ -44,6 +44,13 @@ class MarketRow(msgspec.Struct):
     ecode: str = ""
 
 
+class MarketName(msgspec.Struct):
+    """What a row is about, where nothing else of it can be read."""
+
+    pair: str = ""
+    coindcx_name: str = ""
+
+
 class TradeRow(msgspec.Struct):
     """A trade on REST or on the stream: numbers or numbers as text, `m` 0, 1, true or false."""
 
@@ -80,15 +87,17 @@ class ErrorBody(msgspec.Struct):
 
 
 class Parsed(NamedTuple):
-    """Rows read, and how many could not be, with the first reason."""
+    """Rows read, and how many could not be, with the first reason and, of markets, their names."""
 
     rows: list[Any]
     bad: int
     problem: str
+    unread: tuple[str, ...] = ()
 
 
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
 _market = msgspec.json.Decoder(MarketRow, strict=False)
+_name = msgspec.json.Decoder(MarketName)
 _trade = msgspec.json.Decoder(TradeRow, strict=False)
 _candle = msgspec.json.Decoder(CandleRow, strict=False)
 _envelope = msgspec.json.Decoder(Envelope)
@@ -155,7 +164,21 @@ def parse_markets(body: bytes) -> Parsed:
             problem = problem or f"{row.pair}: {error}"
     if not rules:
         raise Retry("coindcx", f"markets_details has no market that can be read ({problem or 'an empty list'})")
-    return Parsed(rules, bad, problem)
+    return Parsed(rules, bad, problem, _unread(body, rules) if bad else ())
+
+
+def _unread(body: bytes, rules: Sequence[Rules]) -> tuple[str, ...]:
+    """Both names of every market whose row could not be read, as far as these can."""
+    read = {item.pair for item in rules}
+    found: list[str] = []
+    for raw in _rows.decode(body):
+        try:
+            name = _name.decode(raw)
+        except UNREADABLE:
+            continue
+        if name.pair not in read:
+            found += [text for text in (name.pair, name.coindcx_name) if text]
+    return tuple(found)
 
 
 def _rules(row: MarketRow) -> Rules:
