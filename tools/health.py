@@ -16,8 +16,10 @@ class Health:
 
     @property
     def stages(self) -> list[str]:
-        """The stages that are not heard of."""
-        return [check.split(":")[1] for check in self.failing if check.startswith("stage:")]
+        """The stages whose log says more: those that are not heard of, and the feeder where it sees no market."""
+        silent = [check.split(":")[1] for check in self.failing if check.startswith("stage:")]
+        blind = any(check.startswith("market:") for check in self.failing)
+        return [*silent, "feeder"] if blind and "feeder" not in silent else silent
 
 
 def address(settings: Settings) -> str:

@@ -102,7 +102,7 @@ def bring_up(bot: Bot, settings: Settings, ending: Callable[[], bool], *, patien
 
 
 def tell_failing(bot: Bot, found: health.Health) -> None:
-    """What is not healthy, and the last lines of the stages that are not heard of."""
+    """What is not healthy, and the last lines of the stages that can say why."""
     say("not healthy: " + "; ".join(found.failing), sys.stderr)
     for stage in found.stages:
         say(bot.last_words(stage), sys.stderr)

@@ -107,6 +107,7 @@ def test_failing_checks_are_named(page: tuple[Settings, type[Answer]]) -> None:
     found = health.ask(settings)
     assert found == health.Health(False, ("stage:feeder: never heard", "market: no trade"))
     assert found.stages == ["feeder"]
+    assert health.Health(False, ("market: not seen yet",)).stages == ["feeder"]
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"failing": 3}'])
