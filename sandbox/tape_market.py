@@ -7,6 +7,7 @@ of any quantity. Or a tape of ours (`tape_file`). Of the time before the first t
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -21,6 +22,7 @@ from sandbox.trades import Bars, Bools, Ints, Rules, Trades, bars_of
 TIMES = {"ts_ms": 1, "ts_ns": 1_000_000}  # how many of the unit are one ms
 DIGITS_MOST = 12
 DAY_MS = 86_400_000
+LATEST_MS = 7_258_118_400_000  # the year 2200: beyond it the unit is another
 
 
 class Recording(NamedTuple):
@@ -89,10 +91,12 @@ def read_recording(path: Path, pair: str) -> Recording:
         else:
             with _opened(path) as file:
                 ts_ms, prices, quantities, sides = _columns(path, file)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise MisconfiguredError(f"SANDBOX_TAPE={path} cannot be read: {error}") from error
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise MisconfiguredError(
+            f"SANDBOX_TAPE={path} cannot be read: {error}. Give a .csv, a whole .csv.gz or a tape, or set none."
+        ) from error
     if not ts_ms:
-        raise MisconfiguredError(f"SANDBOX_TAPE={path} holds no trades")
+        raise MisconfiguredError(f"SANDBOX_TAPE={path} holds no trades: give a file that does, or set none")
     ticks, price_digits = _whole(path, "price", prices)
     units, quantity_digits = _whole(path, "qty", quantities)
     times = np.array(ts_ms, np.int64)
@@ -106,8 +110,8 @@ def read_recording(path: Path, pair: str) -> Recording:
 
 def _opened(path: Path) -> IO[str]:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _columns(path: Path, file: IO[str]) -> tuple[list[int], list[str], list[str], list[str]]:
@@ -125,14 +129,21 @@ def _columns(path: Path, file: IO[str]) -> tuple[list[int], list[str], list[str]
     prices: list[str] = []
     quantities: list[str] = []
     sides: list[str] = []
+    row: list[str] = []
     try:
         for row in _filled(rows):
-            ts_ms.append(int(row[time_at]) // per_ms)
+            at_ms = int(row[time_at]) // per_ms
+            if not 0 < at_ms < LATEST_MS:
+                raise ValueError(row)
+            ts_ms.append(at_ms)
             prices.append(row[price_at])
             quantities.append(row[quantity_at])
             sides.append(row[side_at] if side_at is not None else "")
     except (ValueError, IndexError, csv.Error) as error:
-        raise MisconfiguredError(f"SANDBOX_TAPE={path}, line {rows.line_num}: {error}") from error
+        raise MisconfiguredError(
+            f"SANDBOX_TAPE={path}, line {rows.line_num}: {','.join(row)[:80]!r} is no trade: {time} must be a whole"
+            f" number since 1970, and price and qty be there. Mend or remove the line."
+        ) from error
     return ts_ms, prices, quantities, sides
 
 

@@ -97,6 +97,10 @@ def test_trades_out_of_order_are_sorted_and_counted(tmp_path: Path) -> None:
         ("ts_ms,price,qty\n1,0,3\n", "trade 1: price '0'"),
         ("ts_ms,price,qty\n1,2,3\n1,2,nan\n", "trade 2: qty 'nan'"),
         ("ts_ms,price,qty\n1,2,-3\n", "qty '-3'"),
+        ("ts_ms,price,qty\n1,2,3\n-5,2,3\n", "line 3: '-5,2,3' is no trade"),
+        ("ts_ms,price,qty\n1569888000000000000,2,3\n", "line 2: '1569888000000000000,2,3'"),
+        ("ts_ns,price,qty\n99999999999999999999999,2,3\n", "ts_ns must be"),
+        ("ts_ms;price;qty\n1;2;3\n", "'ts_ms;price;qty'"),
     ],
 )
 def test_a_bad_file_is_named_with_place_and_value(tmp_path: Path, text: str, said: str) -> None:
@@ -111,6 +115,23 @@ def test_a_file_that_cannot_be_read_is_said_to_be_so(tmp_path: Path, name: str) 
     written(tmp_path, "this is not gzip", "text.csv.gz")
     with pytest.raises(MisconfiguredError, match="SANDBOX_TAPE="):
         read_recording(tmp_path / name, PAIR)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_damaged_archive_is_said_to_be_so(tmp_path: Path, damage: str) -> None:
+    rows = "".join(f"{1_569_888_000_000 + n},{8000 + n % 7}.5,0.{n % 9 + 1}\n" for n in range(3000))
+    whole = gzip.compress(("ts_ms,price,qty\n" + rows).encode())
+    half = len(whole) // 2
+    path = tmp_path / "trades.csv.gz"
+    path.write_bytes(whole[:half] if damage == "cut" else whole[:half] + b"\xff" * 64 + whole[half + 64 :])
+    with pytest.raises(MisconfiguredError, match="SANDBOX_TAPE="):
+        read_recording(path, PAIR)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "trades.csv"
+    path.write_bytes(b"\xef\xbb\xbfts_ms,price,qty\r\n1,2,3\r\n")
+    assert len(read_recording(path, PAIR).trades) == 1
 
 
 def test_before_and_after_the_tape_there_is_nothing(tmp_path: Path) -> None:
