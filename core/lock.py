@@ -82,6 +82,7 @@ class StageLock:
     def began(self) -> None:
         """The wait is over and the work begins."""
         self.record.up_ms = self._clock.wall_ms()
+        self.record.failure = ""
         self._write()
 
     def ended_clean(self) -> None:
@@ -107,6 +108,7 @@ class StageLock:
             self.record.restarts = before.restarts + 1
             if not before.clean:
                 self.found = before.failure or "it was killed"
+                self.record.failure = before.failure  # until the work begins: the page tells it meanwhile
             self.record.quick_deaths = before.quick_deaths + 1 if quick else 0
         wait_s = min(LONGEST_WAIT_S, 2.0 ** min(self.record.quick_deaths - 1, 10)) if self.record.quick_deaths else 0.0
         # Killed while it waits, it is as far as before: the wait counts as lived.

@@ -152,8 +152,12 @@ def _from_file(env_file: Path, problems: list[str]) -> dict[str, str]:
         mode = stat.S_IMODE(env_file.stat().st_mode)
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{env_file} cannot be read: {error}. It must be a text file (UTF-8) that you may read.")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        problems.append(f"{env_file} cannot be read: line {line} is no UTF-8 text. Save the file as UTF-8.")
+        return {}
+    except OSError as error:
+        problems.append(f"{env_file} cannot be read ({error.strerror}): it must be a text file that you may read")
         return {}
     found: dict[str, str] = {}
     for binding in parse_stream(StringIO(text)):
@@ -161,8 +165,7 @@ def _from_file(env_file: Path, problems: list[str]) -> dict[str, str]:
         # The parser counts blank lines before a setting as part of it.
         line = binding.original.line + text_here[: len(text_here) - len(text_here.lstrip())].count("\n")
         if binding.error or (binding.key is not None and binding.value is None):
-            shown = text_here.strip().split("=")[0][:40]
-            problems.append(f"{env_file.name} line {line}: {shown!r} is no setting: write NAME=value")
+            problems.append(f"{env_file.name} line {line}: {_no_binding(text_here)}")
         elif binding.key is None:
             continue
         elif binding.key not in KNOWN:
@@ -177,6 +180,15 @@ def _from_file(env_file: Path, problems: list[str]) -> dict[str, str]:
             f"{env_file} holds {', '.join(held)} and others may read it (mode {mode:o}): chmod 600 {env_file.name}"
         )
     return _resolve_alias({name: value for name, value in found.items() if value}, env_file.name, problems)
+
+
+def _no_binding(text: str) -> str:
+    """What is wrong with a line that is no NAME=value; never its value, which may be a secret."""
+    name, equals, value = text.strip().partition("=")
+    name = name.removeprefix("export ").strip()
+    if equals and name in KNOWN and value.strip()[:1] in ("'", '"'):
+        return f"the value of {name} has an opening quote and no closing one, or something behind it"
+    return f"{name[:40]!r} is no setting: write NAME=value"
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
@@ -220,6 +232,7 @@ def _build(texts: Mapping[str, str], problems: list[str], unknown: Iterable[str]
             values[setting.attribute] = setting.parse(text)
         except (ValueError, ArithmeticError):
             shown = "***" if setting.secret else text if len(text) <= 80 else text[:77] + "..."
+            shown = "".join(letter if letter.isprintable() else "?" for letter in shown)
             problems.append(f"{name}={shown} is not allowed: {setting.allowed}")
             bad.add(name)
             values[setting.attribute] = setting.parse(setting.default)

@@ -15,10 +15,12 @@ from bus.publisher import open_publisher
 from bus.subscriber import open_subscriber
 from core.aloop import AsyncLoop
 from core.errors import BotError, MisconfiguredError
+from core.paths import PROGRAMS
 from core.settings import Settings, shared_hash
 from core.stage import Context
 from dashboard.access import refusal
 from dashboard.books import DATABASE, left_open
+from dashboard.failures import LOOK_SECONDS, Failures
 from dashboard.feed import Feed, topics_of
 from dashboard.history import History, HistoryError
 from dashboard.listen import open_socket
@@ -85,6 +87,7 @@ async def main(context: Context) -> None:
     show = partial(page.show, publisher.latency.record)
     pace = Pace(context.loop, context.clock, show, GAP_SECONDS, SHOW_SECONDS)
     _follow(context, page, pace, await _trader_cursor(database))
+    _watch_failures(context, page)
     await _serve(context, page, sock)
 
 
@@ -105,6 +108,19 @@ async def _other_books(context: Context, page: Page) -> None:
     page.state.left_open = await asyncio.to_thread(left_open, context.book_dir.parent, context.book_dir.name)
     for book in page.state.left_open:
         context.event("warn", f"another book was left with an open position: {book}")
+
+
+def _watch_failures(context: Context, page: Page) -> None:
+    """Tells of programs that are down for a reason that they could not tell themselves."""
+    programs = PROGRAMS if context.settings.venue == "sandbox" else STAGES
+    failures = Failures(context.run_dir, [name for name in programs if name != context.name])
+    page.state.down = failures.down
+
+    def look() -> None:
+        for text in failures.look():
+            context.event("error", text)
+
+    context.loop.every(LOOK_SECONDS, look)
 
 
 async def _trader_cursor(database: Database) -> tuple[int, int] | None:

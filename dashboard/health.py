@@ -29,16 +29,15 @@ def checks(state: PageState, now_ns: int) -> list[Check]:
 
 def _stage(state: PageState, name: str, now_ns: int) -> Check:
     stage = state.stages[name]
+    if stage.alive(now_ns) and stage.heard_ns is not None:
+        return Check(f"stage:{name}", True, f"heard {(now_ns - stage.heard_ns) / 1e9:.1f} s ago")
     if stage.heard_ns is None:
-        return Check(f"stage:{name}", False, f"{name} was not heard since this page started; see var/log/{name}.log")
-    age = (now_ns - stage.heard_ns) / 1e9
-    if not stage.alive(now_ns):
-        return Check(
-            f"stage:{name}",
-            False,
-            f"{name} was last heard {age:.1f} s ago, allowed are {SILENT_NS / 1e9:.0f} s; see var/log/{name}.log",
-        )
-    return Check(f"stage:{name}", True, f"heard {age:.1f} s ago")
+        found = f"{name} was not heard since this page started"
+    else:
+        age = (now_ns - stage.heard_ns) / 1e9
+        found = f"{name} was last heard {age:.1f} s ago, allowed are {SILENT_NS / 1e9:.0f} s"
+    why = f": {state.down[name]}" if name in state.down else ""
+    return Check(f"stage:{name}", False, f"{found}{why}; see var/log/{name}.log")
 
 
 def _market(state: PageState, now_ns: int) -> Check:

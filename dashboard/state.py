@@ -103,6 +103,7 @@ class PageState:
         self.trading_state: StateEvent | None = None
         self.started: StartedEvent | None = None
         self.left_open: list[str] = []  # other books with a position, told once at start
+        self.down: dict[str, str] = {}  # programs that are down, and why
         self.differs: dict[str, str] = {}  # stage: what differs from ours (settings, layout)
         self.feeder_numbers: deque[tuple[int, int, int]] = deque(maxlen=16)  # arrival_ns, epoch, last number
         self.trader_number: tuple[int, int] | None = None  # arrival_ns, last number applied

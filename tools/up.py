@@ -41,9 +41,17 @@ def say(text: str, stream: TextIO | None = None) -> None:
             os.close(nowhere)
 
 
-def bot_here() -> Bot:
-    """The bot of the VAR_DIR in force."""
-    return Bot(settings_load.var_dir_only())
+def bot_here(command: str) -> Bot:
+    """The bot of the VAR_DIR in force; where that is of no use, a start names whatever else is wrong, too."""
+    try:
+        return Bot(settings_load.var_dir_only())
+    except MisconfiguredError as error:
+        if command in ("run", "start", "restart"):
+            try:
+                settings_load.load()
+            except MisconfiguredError as more:
+                raise MisconfiguredError(f"{more}\n  {error}") from error
+        raise
 
 
 def settings_now() -> Settings:
@@ -54,8 +62,16 @@ def settings_now() -> Settings:
 
 
 def applied(bot: Bot) -> Settings:
-    """The settings that the running bot goes by."""
-    return settings_load.applied(bot.var) or settings_load.from_texts({})
+    """The settings that the running bot goes by; where they cannot be read any more, those of now: a bot whose
+    settings.json is damaged must still be stopped and restarted."""
+    try:
+        return settings_load.applied(bot.var) or settings_load.from_texts({})
+    except MisconfiguredError as error:
+        say(str(error), sys.stderr)
+    try:
+        return settings_load.load()
+    except MisconfiguredError:
+        return settings_load.from_texts({})
 
 
 class Ending:
@@ -198,7 +214,8 @@ def restart(bot: Bot, stage: str | None) -> int:
     with bot.alone(say):
         if bot.running() is None:
             raise MisconfiguredError(f"the bot does not run, so {stage} cannot be restarted by itself: make start")
-        changed = settings_load.changed(applied(bot), settings)
+        before = settings_load.applied(bot.var) or settings_load.from_texts({})
+        changed = settings_load.changed(before, settings)
         others = sorted({name for setting in changed for name in setting.stages} - {stage})
         if others:
             names = ", ".join(setting.name for setting in changed)
@@ -292,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=command_of_stage.__doc__).add_argument("stage", nargs="?", metavar="STAGE")
     given = parser.parse_args(arguments)
     try:
-        bot = bot_here()
+        bot = bot_here(given.command)
         if given.command in plain:
             return plain[given.command](bot)
         return with_stage[given.command](bot, given.stage)

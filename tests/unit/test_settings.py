@@ -246,9 +246,29 @@ def test_pair_and_pairs_must_agree() -> None:
 
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     path = tmp_path / ".env"
-    path.write_bytes(b"RSI_BUY=\xff\xfe30")
-    with pytest.raises(MisconfiguredError, match="cannot be read"):
+    path.write_bytes(b"RSI_SELL=70\nRSI_BUY=\xff\xfe30")
+    with pytest.raises(MisconfiguredError, match=r"cannot be read: line 2 .* UTF-8"):
         load({}, path)
+
+
+def test_a_quote_that_is_not_closed_is_told_without_the_value(tmp_path: Path) -> None:
+    with pytest.raises(MisconfiguredError) as caught:
+        load({}, env_file(tmp_path, 'RSI_BUY=25\nDASHBOARD_TOKEN="correct horse\n'))
+    assert "line 2: the value of DASHBOARD_TOKEN has an opening quote" in str(caught.value)
+    assert "horse" not in str(caught.value)
+
+
+def test_what_editors_of_other_systems_leave_in_the_file_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"\xef\xbb\xbfRSI_BUY = 25\r\nFEED=\"poll\"\r\n\r\nexport BOT_NAME='abc'\r\n")
+    path.chmod(0o600)
+    settings = load({}, path)
+    assert (settings.rsi_buy, settings.feed, settings.bot_name) == (25, "poll", "abc")
+
+
+def test_a_value_of_letters_that_cannot_be_shown_is_told_readably() -> None:
+    assert "RSI_PERIOD=1?4 is not allowed" in refusal({"RSI_PERIOD": "1\x074"})
+    assert "RSI_PERIOD=\u0661\u0664 is not allowed" in refusal({"RSI_PERIOD": "\u0661\u0664"})
 
 
 def test_nothing_in_the_file_is_expanded(tmp_path: Path) -> None:
