@@ -104,9 +104,11 @@ class Board:
                 continue
             mine = columns.price[part][pair == one.number]
             if len(mine):
-                state.highest = max(state.highest or 0.0, float(mine.max()))
                 state.price = float(mine[-1])
                 state.ticks = int(self._ticks[one.number])
+                mine = mine[~columns.before(part, state.opened_ms or 0)[pair == one.number]]
+            if len(mine):
+                state.highest = max(state.highest or 0.0, float(mine.max()))
         return int(columns.ns[part].max())
 
 

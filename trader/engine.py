@@ -4,7 +4,8 @@ On each trade, in this order (LATE is no trade for anyone and is dropped before)
 
 1. the broker matches working orders
 2. its fills are applied; `highest` starts at the market price of the first entry fill
-3. if a position was held before this trade: highest = max(highest, price)
+3. if a position was held before this trade: highest = max(highest, price); not for a BACKFILL trade from before the
+   entry: after a hole or with another TIMEFRAME the running candle's trades are told once more
 4. if this trade filled an order or one is working: no decision, except that during a working entry the trailing stop
    may cancel the rest and sell what is held
 5. exit rules if long (trailing_stop before take_profit), entry rules if flat (crash_catch before mean_reversion)
@@ -162,7 +163,8 @@ class Engine:
         state.market_ns = max(state.market_ns, tick.ns)
         self._board.put(tick)
         held = pair.lots > 0
-        if held:  # step 3: it comes out the same before steps 1 and 2, and their events then carry it
+        # step 3: it comes out the same before steps 1 and 2, and their events then carry it
+        if held and not (tick.flags & BACKFILL and tick.ms < (pair.opened_ms or 0)):
             pair.highest = max(pair.highest or 0.0, tick.price)
         candle_closed = self._candle(pair, tick)
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bus.records import ENTER_CRASH_CATCH, ENTER_MEAN_REVERSION, EXIT_TAKE_PROFIT
+from bus.records import BACKFILL, ENTER_CRASH_CATCH, ENTER_MEAN_REVERSION, EXIT_TAKE_PROFIT
 from trader.broker import Tick
-from trader.terms import NS_PER_MINUTE
+from trader.terms import NS_PER_MINUTE, NS_PER_MS
 
 LOOK = 0x8000  # set in every record's codes, so that a pair can ask for all of its records
 WATCH_ALL = LOOK
@@ -48,6 +48,11 @@ class Columns:
         else:
             self.codes = np.full(count, LOOK, np.uint16)
             self.closed = np.zeros(count, np.uint32)
+
+    def before(self, part: slice, ms: int) -> np.ndarray:
+        """Marks the BACKFILL trades of a stretch that are older than a time: told once more, not new."""
+        told_again: np.ndarray = ((self.flags[part] & BACKFILL) != 0) & (self.ns[part] // NS_PER_MS < ms)
+        return told_again
 
     def minutes(self, market_ns: int, minute: int) -> np.ndarray:
         """Marks the records at which market time enters a later minute than all before."""

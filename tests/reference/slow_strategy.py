@@ -21,7 +21,8 @@ Indicators, at each trade, with the forming close as the newest close
 Each trade, in this order
 11. The broker matches the pair's working order, fills are applied.
 12. If a position was held before this trade: highest = max(highest, price). It starts at the market price of the first
-    entry fill, before slippage.
+    entry fill, before slippage. A BACKFILL trade from before that fill (in ms) is the past told once more: it moves
+    no `highest`.
 13. If this trade filled an order, or one is working: no decision; but while an entry works, the trailing stop may
     cancel the rest and sell what is held.
 14. Long: price <= highest * (1 - TRAILING_STOP_PCT) is trailing_stop, else rsi > RSI_SELL is take_profit.
@@ -285,6 +286,7 @@ class Position:
     held: Decimal = Decimal(0)
     dust: Decimal = Decimal(0)
     highest: float | None = None
+    opened_ms: int = 0
     order: Order | None = None
 
 
@@ -350,7 +352,8 @@ class Strategy:
         chart.trade(trade.ts_ns, trade.price, trade.quantity)
         held_before = position.held > 0
         filled = self.match(trade, position)
-        if held_before and position.held > 0:
+        told_again = trade.flags & BACKFILL and trade.ts_ns // 1_000_000 < position.opened_ms
+        if held_before and position.held > 0 and not told_again:
             assert position.highest is not None
             position.highest = max(position.highest, price)
         if trade.flags & BACKFILL or within(trade.number, self.blind):
@@ -471,6 +474,7 @@ class Strategy:
             self.wallet -= cash
             if position.held == 0:
                 position.highest = float(trade.price)
+                position.opened_ms = trade.ts_ns // 1_000_000
             position.held += quantity
         else:
             cash = self.proceeds(price, quantity)

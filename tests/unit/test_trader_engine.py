@@ -118,6 +118,15 @@ def test_backfill_moves_highest_and_decides_nothing() -> None:
     assert decisions(run(tape)) == [(2, "enter", "mean_reversion"), (5, "exit", "trailing_stop")]
 
 
+@pytest.mark.parametrize("batch", [1, 1000])
+def test_trades_from_before_the_entry_that_are_told_once_more_move_no_stop(batch: int) -> None:
+    """After a hole, or with another TIMEFRAME, the feeder puts the running candle's trades on the tape again."""
+    tape = Tape().trade(101).trade(100, "mr")
+    tape.trade(101, flags=BACKFILL, after_ms=-1000).trade(100, flags=BACKFILL)
+    tape.trade(100.2).trade(99.8).trade(99.69)
+    assert decisions(run(tape, batch)) == [(2, "enter", "mean_reversion"), (7, "exit", "trailing_stop")]
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 
