@@ -32,7 +32,7 @@ class Storage:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._subscribers: list[Subscriber] = []
-        self._writer, told = open_database(context.book_dir / "bot_data.db", context)
+        self._writer, told = open_database(context.book_dir / "bot_data.db", context.clock.wall_ms())
         context.on_stop(self._writer.close)
         settings = context.settings
         keep_ms = retention_ms(settings.retention_minutes, settings.warmup_candles, settings.timeframe_ms)
@@ -42,8 +42,8 @@ class Storage:
         publisher = open_publisher(context, layout_hash(), self._recorder.facts)
         self._recorder.latency = publisher.latency
         self._recorder.publish_gap = publisher.gap
-        for text in told:
-            context.event("info", text)
+        for level, text in told:
+            context.event(level, text)
         self._recorder.flush()  # trades.csv may be behind since the last time
         self._join()
         context.loop.every(FLUSH_SECONDS, self._flush)
@@ -94,26 +94,29 @@ class Storage:
             subscriber.close()
 
 
-def open_database(database: Path, context: Context) -> tuple[Writer, list[str]]:
-    """The writer on a file of this release's schema, and what a person should know about how it came to be.
+def open_database(database: Path, wall_ms: int) -> tuple[Writer, list[tuple[str, str]]]:
+    """The writer on a file of this release's schema, and (level, text) that a person should know of how it came to be.
 
     A file that is damaged is kept under another name and a new one begun: the trader's journal refills the ledger.
     """
     writer = Writer(database)
+    told: list[tuple[str, str]] = []
     try:
-        return writer, migrate(writer.engine, database, context.clock.wall_ms())
+        steps = migrate(writer.engine, database, wall_ms)
     except writer.damage as error:
         if not any(sign in str(error) for sign in ("not a database", "malformed")):
             raise
         writer.close()
-        kept = database.with_name(f"{database.stem}.damaged-{context.clock.wall_ms()}{database.suffix}")
+        kept = database.with_name(f"{database.stem}.damaged-{wall_ms}{database.suffix}")
         for ending in ("-wal", "-shm"):
             aside = database.with_name(database.name + ending)
             if aside.exists():
                 aside.replace(kept.with_name(kept.name + ending))
         database.replace(kept)
-        context.event(
-            "error", f"{database} is damaged ({error.args[0]}): it is kept as {kept.name}, a new one is begun"
+        text = (
+            f"{database} is damaged ({error.args[0]}): it is kept as {kept.name}; a new one is filled from the journal"
         )
+        told.append(("error", text))
         writer = Writer(database)
-        return writer, migrate(writer.engine, database, context.clock.wall_ms())
+        steps = migrate(writer.engine, database, wall_ms)
+    return writer, [*told, *(("info", step) for step in steps)]

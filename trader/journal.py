@@ -94,7 +94,7 @@ class Journal:
         try:
             connection = _connect(self.path)
             try:
-                found = _prepare(connection, wall_ms)
+                found = _prepare(self.path, connection, wall_ms)
             finally:
                 connection.close()
         except sqlite3.OperationalError as error:
@@ -243,11 +243,12 @@ def _drop(connection: sqlite3.Connection | None) -> None:
             return  # it was of no use any more: the next try opens a new one
 
 
-def _prepare(connection: sqlite3.Connection, wall_ms: int) -> Found:
+def _prepare(path: Path, connection: sqlite3.Connection, wall_ms: int) -> Found:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA:
         raise MisconfiguredError(
-            f"the journal is of schema {version}, this program knows {SCHEMA}: use the newer program again"
+            f"the journal {path} has schema version {version}, this release knows {SCHEMA}: it was written by a newer"
+            " release. Run that release, or move the file aside (the book then starts anew)."
         )
     if version == 0:
         connection.execute("BEGIN IMMEDIATE")

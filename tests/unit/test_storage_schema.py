@@ -8,6 +8,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from core.errors import MisconfiguredError
 from storage import schema
+from storage.app import open_database
 from storage.migrations import STEPS, migrate, version_of
 from storage.schema import writer_engine
 
@@ -183,3 +184,14 @@ def test_a_database_of_something_else_is_refused(tmp_path):
 def _all(engine, table):
     with engine.connect() as connection:
         return [tuple(row) for row in connection.exec_driver_sql(f"SELECT * FROM {table}")]
+
+
+def test_a_damaged_file_is_kept_and_told_to_the_page_and_one_made_from_the_journal_begun(tmp_path: Path):
+    database = tmp_path / "bot_data.db"
+    database.write_bytes(b"no database, but as long as one would be at least. " * 100)
+    writer, told = open_database(database, 7)
+    writer.close()
+    level, text = told[0]
+    assert level == "error" and "is damaged" in text and "bot_data.damaged-7.db" in text
+    assert (tmp_path / "bot_data.damaged-7.db").exists() and database.exists()
+    assert [level for level, _ in told[1:]] == ["info"]

@@ -171,7 +171,7 @@ def test_a_journal_that_is_no_use_is_named_with_the_next_step(tmp_path: Path, da
         database.close()
     with pytest.raises(MisconfiguredError) as refused:
         Journal(path, lambda c: None, lambda w: None).open(0)
-    assert "journal" in str(refused.value)
+    assert f"the journal {path}" in str(refused.value) or damage in ("no state", "torn state")
 
 
 WRITER = """
