@@ -21,12 +21,12 @@ from core.money import units_text
 from core.settings import indicator_hash
 from core.stage import Context
 from trader import inputs
-from trader.follow import Follow
+from trader.follow import JOINING, Follow
 from trader.journal import Committed, Journal, epoch_of
 from trader.recovery import CLEAN, NEW, RECOVERED, report
 from trader.replay import new_engine, new_state
 from trader.state import State, pack, unpack
-from trader.status import feed_of, mode_of, status_of, status_without_market
+from trader.status import feed_of, mode_of, status_of, status_without_market, unwatched
 from trader.tape_source import tape_sources
 from trader.terms import deciding_settings, terms_of
 from trader.words import words
@@ -67,6 +67,7 @@ class Trader:
         self._saved_record = state.record
         self._arrived_ns = 0
         self._unknown_told = 0
+        self._unwatched: set[str] = set()
 
         self._follow = Follow(state, self._give, tape_sources(context.book_dir / "tape", self._warn))
         self._publisher = open_publisher(context, layout_hash(), self._facts)
@@ -238,10 +239,21 @@ class Trader:
         self._follow.check(self._clock.monotonic_ns())
         self._turns += 1
         self._show(everything=self._turns % TURNS_FULL == 0)
+        self._name_unwatched()
         state = self._engine.state
         if self._turns % SAVE_TURNS == 0 and state.record != self._saved_record:
             self._journal.append([], pack(self._engine.sync()))
             self._saved_record = state.record
+
+    def _name_unwatched(self) -> None:
+        """PAIRS was changed under a position: its trailing stop sees no trades any more, and that is never silent."""
+        if self._follow.mode == JOINING:  # the START in force may not be known yet
+            return
+        found = unwatched(self._engine)
+        for pair in found.keys() - self._unwatched:
+            text = f"{found[pair]}, but it is not among PAIRS: nothing watches its stop; add it and `make restart`"
+            self._context.event("warn", text, pair)
+        self._unwatched = set(found)
 
     def _show(self, *, everything: bool) -> None:
         for status in self._statuses():

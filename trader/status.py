@@ -52,6 +52,16 @@ def status_of(engine: Engine, pair: PairState, feed: str) -> Status:
     )
 
 
+def unwatched(engine: Engine) -> dict[str, str]:
+    """Pairs with something at stake that nobody follows any more, and what that is."""
+    found = {}
+    for pair in engine.state.pairs.values():
+        market = engine.market(pair.pair)
+        if (pair.lots or pair.order is not None) and (market is None or not market.active):
+            found[pair.pair] = f"{steps_text(pair.lots, pair.step)} held" if pair.lots else "an order is working"
+    return found
+
+
 def status_without_market(engine: Engine, pair: str, feed: str) -> Status:
     """The status of a pair that no START has named yet."""
     state = engine.state

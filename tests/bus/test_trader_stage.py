@@ -384,6 +384,25 @@ def test_a_record_of_a_pair_that_nobody_named_is_left_out_and_said(stage: Stage)
     until(stage, heard, lambda h: decisions_of(h) == [(2, "mean_reversion")])
 
 
+def test_a_position_whose_pair_is_followed_no_more_is_named(stage: Stage) -> None:
+    stage.start_indicators()
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: status_of(h).feed == "normal")
+    stage.trade(100, "mr")
+    until(stage, heard, lambda h: status_of(h).status == "in_position")
+    left = msgspec.structs.replace(stage.tape.start.markets[0], active=False)
+    body = msgspec.structs.replace(stage.tape.start, markets=[left])
+    assert stage.indicators is not None
+    stage.indicators.send_records(UPDATE, 2, b"", pack(body), 1)
+    until(stage, heard, lambda h: "warn" in levels_of(h))
+    frames = [n for n in heard.notices if isinstance(n, Frame) and n.topic == EVENT]
+    warnings = [e for frame in frames for e in messages(frame, _events) if e.level == "warn"]
+    assert [(e.pair, e.text.partition(":")[0]) for e in warnings] == [
+        ("B-BTC_USDT", "10 held, but it is not among PAIRS")
+    ]
+
+
 def ask_in_thread(stage: Stage, action: str, then: Callable[[], object] = lambda: None) -> tuple[bool, str]:
     """Asks as `tools/control` does, while the loop runs; `then` follows at once on the answer."""
     answers: list[tuple[bool, str]] = []
