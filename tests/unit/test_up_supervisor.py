@@ -1,6 +1,8 @@
 """core.supervisor against a real supervisord that runs small programs in the stages' places."""
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -143,7 +145,7 @@ def test_exit_codes_2_and_3_stay_down_and_0_and_1_and_a_kill_come_back() -> None
     codes = {"trader": "2", "sandbox": "3", "storage": "1", "dashboard": "0"}
     with short_folder() as folder, supervised(folder, codes) as supervisor:
         feeder = supervisor.states()["feeder"].pid
-        subprocess.run(["kill", "-9", str(feeder)], check=True)
+        os.kill(feeder, signal.SIGKILL)
         while not all(ups(folder, name) >= 2 for name in ("storage", "dashboard", "feeder")):
             supervisor.states()
             time.sleep(0.05)
