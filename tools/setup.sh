@@ -163,12 +163,24 @@ fi
 
 [ ! -f tools/warm.py ] || "$venv/bin/python" -m tools.warm
 
-if [ "$mode" = test ] && ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say "installs chromium for the browser test (apt-get)"
-        { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >/dev/null; } ||
-            say "chromium could not be installed: the browser test cannot run"
+# Names the Debian packages that the browser tests need and that are not there: playwright's own node wants libatomic.
+browser_lacks() {
+    local node
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null || echo chromium
+    for node in "$venv"/lib/python3*/site-packages/playwright/driver/node; do
+        [ ! -x "$node" ] || "$node" --version >/dev/null 2>&1 || echo libatomic1
+    done
+}
+
+if [ "$mode" = test ]; then
+    mapfile -t lacking < <(browser_lacks)
+    if [ "${#lacking[@]}" = 0 ]; then
+        : # the browser tests can run
+    elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installs ${lacking[*]} for the browser tests (apt-get)"
+        { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${lacking[@]}" >/dev/null; } ||
+            say "${lacking[*]} could not be installed: the browser tests cannot run"
     else
-        say "no chromium: the browser tests will be skipped. To have them: sudo apt install chromium"
+        say "no ${lacking[*]}: the browser tests will be skipped. To have them: sudo apt install ${lacking[*]}"
     fi
 fi

@@ -283,6 +283,26 @@ def test_too_little_space_is_told_before_anything_is_downloaded(project: Project
     assert not (project.folder / ".venv").exists()
 
 
+def test_what_the_browser_tests_lack_is_named(ready: Project) -> None:
+    """A driver that does not start for want of a library is told, too; only root has it installed."""
+    ready.command("id", "echo 1000")
+    assert ready.setup("test").returncode == 0
+    node = next((ready.folder / ".venv" / "lib").iterdir()) / "site-packages" / "playwright" / "driver" / "node"
+    node.parent.mkdir(parents=True)
+    node.write_text("#!/bin/sh\nexit 127\n")
+    node.chmod(0o755)
+    said = ready.setup("test").stdout
+    assert said.splitlines() == [
+        "set-up: no libatomic1: the browser tests will be skipped. To have them: sudo apt install libatomic1"
+    ]
+    ready.command("id", "echo 0")
+    ready.command("apt-get", f'echo "$@" >> {ready.bin}/asked')
+    assert "installs libatomic1" in ready.setup("test").stdout
+    assert (ready.bin / "asked").read_text().splitlines()[-1].endswith("install -y --no-install-recommends libatomic1")
+    node.write_text("#!/bin/sh\nexit 0\n")
+    assert ready.setup("test").stdout == ""
+
+
 def test_the_test_tools_too_are_not_begun_with_too_little_space(ready: Project) -> None:
     ready.command("df", "echo head; echo disk 9 9 102400 9% /")
     result = ready.setup("test")
