@@ -18,6 +18,7 @@ from core.aloop import AsyncLoop
 from core.clock import Clock, iso_utc
 from core.errors import MisconfiguredError, NotCalledFor
 from core.paths import absolute
+from core.ports import port_holder
 from core.settings import Settings
 from core.stage import Context
 from sandbox.clock import MarketClock, RealClock
@@ -136,8 +137,10 @@ def listen(port: int) -> socket.socket:
         listener.listen(256)
     except OSError as error:
         listener.close()
+        holder = port_holder(port)
+        by = f" by {holder}" if holder else ""
         raise MisconfiguredError(
-            f"SANDBOX_PORT={port} cannot be had on {HOST}: {error.strerror}. Stop what uses it or set another."
+            f"SANDBOX_PORT={port} cannot be had on {HOST}: {error.strerror}{by}. Stop what uses it or set another."
         ) from error
     listener.setblocking(False)
     return listener

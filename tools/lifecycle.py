@@ -145,7 +145,8 @@ class Bot:
         record = read_record(self.run_dir / f"{state.name}.json")
         note = ""
         if state.state == "EXITED":
-            note = {2: "has given up: see its log", 3: "not called for"}.get(state.exit_status, "")
+            why = record.failure.splitlines()[0] if record and record.failure else "see its log"
+            note = {2: f"has given up: {why}", 3: "not called for"}.get(state.exit_status, "")
         return StageRow(
             name=state.name,
             state=state.state.lower(),

@@ -159,7 +159,7 @@ def test_what_gave_up_is_named_on_the_page_and_the_rest_goes_on(pipeline: Pipeli
     failing = bot.get("/healthz")[1]["failing"]
     assert list(failing) == ["stage:storage"] and "schema version 99" in failing["stage:storage"]
     status = bot.up("status")
-    assert status.returncode == 1 and "has given up" in status.stdout
+    assert status.returncode == 1 and "has given up: " in status.stdout and "schema version 99" in status.stdout
     count = len(taped(bot))
     bot.wait(lambda: len(taped(bot)) > count, "the market goes on")
 

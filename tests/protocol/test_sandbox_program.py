@@ -120,6 +120,7 @@ def test_a_port_in_use_is_named(program: Program) -> None:
         port = str(taken.getsockname()[1])
         assert program.start(SANDBOX_PORT=port).wait(30) == 2
     assert f"SANDBOX_PORT={port}" in program.log.read_text()
+    assert f"(pid {os.getpid()})" in program.log.read_text()
 
 
 def test_it_is_not_called_for_with_a_real_venue(program: Program) -> None:

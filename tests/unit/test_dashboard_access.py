@@ -12,10 +12,11 @@ from typing import Any, cast
 import pytest
 
 from core.errors import MisconfiguredError
+from core.ports import port_holder
 from core.settings import Secret, Settings
 from dashboard.access import host_allowed, refusal
 from dashboard.headers import CHART_STYLE_HASH, CSP
-from dashboard.listen import open_socket, port_holder
+from dashboard.listen import open_socket
 
 STATIC = Path(__file__).resolve().parents[2] / "dashboard" / "static"
 CHART = STATIC / "vendor" / "lightweight-charts" / "lightweight-charts.standalone.production.js"
