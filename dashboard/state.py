@@ -217,7 +217,7 @@ class PageState:
 
     def fold_event(self, event: Event) -> None:
         """One event of a stage; the same event heard twice (live and from storage) is shown once."""
-        if any(event == known for known in self.logs):
+        if any(_identity(event) == _identity(known) for known in self.logs):
             return
         self.levels[event.level] = self.levels.get(event.level, 0) + 1
         late = bool(self.logs) and event.time_ms < self.logs[-1].time_ms
@@ -228,8 +228,8 @@ class PageState:
 
     def fold_old_events(self, events: Iterable[Event]) -> None:
         """Events that storage kept from before this stage started; they count in no level."""
-        known = {(e.stage, e.time_ms, e.text) for e in self.logs}
-        fresh = [e for e in events if (e.stage, e.time_ms, e.text) not in known]
+        known = {_identity(event) for event in self.logs}
+        fresh = [event for event in events if _identity(event) not in known]
         self.logs = deque(sorted([*fresh, *self.logs], key=lambda e: e.time_ms), maxlen=LOGS)
         self.logs_version += 1
 
@@ -299,3 +299,8 @@ class PageState:
 def _whole(value: Any) -> int | None:
     """`value` as an int where it is a number, else None."""
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _identity(event: Event) -> tuple[str, int, str]:
+    """What makes an event the same: storage keeps the pair as the beginning of the text."""
+    return event.stage, event.time_ms, f"{event.pair}: {event.text}" if event.pair else event.text

@@ -108,7 +108,7 @@ def test_events_of_the_database_join_those_already_heard() -> None:
     state = fresh()
     heard = Event("trader", "exit", "sold", 2000, PAIR)
     state.fold_event(heard)
-    state.fold_old_events([Event("trader", "exit", "sold", 2000), Event("feeder", "warn", "lost", 500)])
+    state.fold_old_events([Event("trader", "exit", f"{PAIR}: sold", 2000), Event("feeder", "warn", "lost", 500)])
     assert [event.text for event in state.logs] == ["lost", "sold"]
     assert "warn" not in state.levels, "what was before this start is not counted anew"
 
@@ -177,3 +177,13 @@ def test_the_forming_candle_replaces_the_older_copy_of_storage() -> None:
 )
 def test_only_finite_numbers_become_numbers(text: str | float | None, value: float | None) -> None:
     assert payloads.number(text) == value
+
+
+def test_an_event_that_storage_kept_with_its_pair_in_the_text_is_shown_once() -> None:
+    state = fresh()
+    state.fold_old_events([Event("trader", "entry", "B-BTC_USDT: bought", 2000)])
+    state.fold_event(Event("trader", "entry", "bought", 2000, "B-BTC_USDT"))
+    assert len(state.logs) == 1
+    state.fold_event(Event("trader", "exit", "sold", 3000, "B-BTC_USDT"))
+    state.fold_old_events([Event("trader", "exit", "B-BTC_USDT: sold", 3000)])
+    assert len(state.logs) == 2
