@@ -209,8 +209,11 @@ class Source:
             if known is None:
                 continue
             pair = known
-            impossible = self._counts.impossible
+            impossible, level = self._counts.impossible, pair.guard.level
             records += pair.stream(item, offset_ns)
+            if level and not level / 2 <= (pair.guard.level or level) <= level * 2:
+                text = f"the price went from {level:g} to {pair.guard.level:g}: three prints in a row agree on it"
+                self._say("warn", text, pair.rules.pair)
             if self._counts.impossible > impossible:  # nothing was heard of the market then
                 self._notice(Notice(IMPOSSIBLE, f"{_shown(item, offset_ns)}; dropped"))
                 continue

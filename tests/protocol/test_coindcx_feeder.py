@@ -544,3 +544,17 @@ def test_a_stream_that_is_cut_at_every_join_is_told_once(scene):
         await bench.until(lambda: bench.taped() == bench.truth())
 
     scene(play)
+
+
+def test_a_price_that_three_prints_agree_on_is_taken_and_told(scene):
+    async def play(peer, bench):
+        await bench.start()
+        await bench.live()
+        await bench.trades(2)
+        await bench.trades(5, price=810_000.0)
+        await bench.until(lambda: len(bench.taped()) == 7)
+        assert [text for level, text, _ in bench.said if level == "warn" and "the price went" in text] == [
+            "the price went from 81000 to 810000: three prints in a row agree on it"
+        ]
+
+    scene(play)
