@@ -366,9 +366,10 @@ class Engine:
         )
         for reason in list(state.blocks):
             self._block(reason, False)
-        if state.trading == REDUCING and state.trading_reason == SHUTDOWN:
-            for pair in state.pairs.values():
+        for pair in state.pairs.values():
+            if pair.flatten == SHUTDOWN:
                 pair.flatten = ""
+        if state.trading == REDUCING and state.trading_reason == SHUTDOWN:
             ledger.state_event(ACTIVE, "started again after a stop that flattened", "", "")
 
     def _span_begin(self, item: inputs.SpanBegin) -> None:
@@ -408,7 +409,13 @@ class Engine:
         after = risk.COMMANDS.get((state.trading, item.action))
         if after is None:
             raise BotError(f"unknown command {item.action!r}: pause, resume, flatten and halt are known")
-        self.ledger.state_event(after, item.reason or "operator", item.action, item.id)
+        shutdown = item.action == "flatten" and item.reason == SHUTDOWN
+        if shutdown and state.trading != ACTIVE:  # it lets no entry through either, and outlives the stop
+            before = state.trading_reason
+            self.ledger.state_event(state.trading, SHUTDOWN, item.action, item.id)
+            state.trading_reason = before
+        else:
+            self.ledger.state_event(after, item.reason or "operator", item.action, item.id)
         if item.action == "resume":
             risk.resumed(state.risk, self.ledger.equity())
             for pair in state.pairs.values():
@@ -418,5 +425,5 @@ class Engine:
         if item.action == "flatten":
             for pair in state.pairs.values():
                 if pair.lots:
-                    pair.flatten = item.id
+                    pair.flatten = pair.flatten or SHUTDOWN if shutdown else item.id
         self._changed = True

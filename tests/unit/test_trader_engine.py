@@ -298,6 +298,22 @@ def test_a_flatten_for_a_shutdown_is_lifted_by_the_next_start() -> None:
     assert live.engine.state.trading == "reducing"
 
 
+@pytest.mark.parametrize(("command", "trading"), [("pause", "paused"), ("flatten", "reducing"), ("halt", "halted")])
+def test_what_an_operator_set_outlives_a_stop_that_flattens(command: str, trading: str) -> None:
+    live = Live(Tape().trade(100, "mr"))
+    live.feed()
+    live.give(inputs.Command(command, "c1"))
+    live.give(inputs.Command("flatten", "f1", "shutdown"))
+    assert live.engine.state.trading_reason == "operator"
+    assert live.engine.state.pairs["B-BTC_USDT"].flatten == ("c1" if command == "flatten" else "shutdown")
+    live.give(inputs.Began("book", {}, "clean", "report"))
+    assert live.engine.state.trading == trading
+    live.tape.trade(100).trade(100, "mr")
+    live.feed()
+    sold = [(2, "exit", "flatten")] if command == "flatten" else []  # the stop's own wish ended with it
+    assert decisions(live.events)[1:] == sold
+
+
 def test_a_command_is_carried_out_once() -> None:
     live = Live(Tape().trade(100))
     live.feed()
