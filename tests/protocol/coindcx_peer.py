@@ -1,7 +1,7 @@
 """A hand-written CoinDCX for tests: one pair's trades over REST and socket.io, with every fault a test asks for.
 
-It shares no code with the adapter or the sandbox. The trades are a list that the test grows; the peer serves its last 500 newest
-first, candles made of it, and sends each new one to the clients that joined.
+It shares no code with the adapter or the sandbox. The trades are a list that the test grows; the peer serves its
+last 500 newest first, candles made of it, and sends each new one to the clients that joined.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Peer:
         stream = await serve(self._stream, "127.0.0.1", 0, compression=None, process_request=self._refuse)
         self._servers = [http, stream]
         self.rest_url = f"http://127.0.0.1:{http.sockets[0].getsockname()[1]}"
-        self.stream_url = f"ws://127.0.0.1:{list(stream.sockets)[0].getsockname()[1]}"
+        self.stream_url = f"ws://127.0.0.1:{next(iter(stream.sockets)).getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -112,7 +112,8 @@ class Peer:
                 target = line.split()[1].decode()
                 path = target.partition("?")[0]
                 self.asked.append(target)
-                status, kind, body, headers = self.faults[path].pop(0) if self.faults.get(path) else self._answer(target)
+                fault = self.faults[path].pop(0) if self.faults.get(path) else None
+                status, kind, body, headers = fault or self._answer(target)
                 if status == 0:
                     break
                 head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
@@ -145,7 +146,7 @@ class Peer:
             start = at_ms - at_ms % 60_000
             row = rows.get(start)
             if row is None:
-                rows[start] = dict(time=start, open=price, high=price, low=price, close=price, volume=quantity)
+                rows[start] = {"time": start, **dict.fromkeys(("open", "high", "low", "close"), price), "volume": quantity}
             else:
                 row["high"], row["low"], row["close"] = max(row["high"], price), min(row["low"], price), price
                 row["volume"] += quantity
