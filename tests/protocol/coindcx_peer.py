@@ -146,7 +146,8 @@ class Peer:
             start = at_ms - at_ms % 60_000
             row = rows.get(start)
             if row is None:
-                rows[start] = {"time": start, **dict.fromkeys(("open", "high", "low", "close"), price), "volume": quantity}
+                prices = dict.fromkeys(("open", "high", "low", "close"), price)
+                rows[start] = {"time": start, **prices, "volume": quantity}
             else:
                 row["high"], row["low"], row["close"] = max(row["high"], price), min(row["low"], price), price
                 row["volume"] += quantity
