@@ -203,9 +203,7 @@ def test_a_hole_starts_a_new_segment_and_its_history_counts() -> None:
 
 def test_after_a_hole_the_warm_up_begins_anew() -> None:
     before = warm([10.0, 11.0, 12.0, 11.0])
-    _, updates, _ = folded(
-        *before, hole(T0, T0), trade(T0 + 9 * MINUTE + 1, 9.0), trade(T0 + 10 * MINUTE, 9.0)
-    )
+    _, updates, _ = folded(*before, hole(T0, T0), trade(T0 + 9 * MINUTE + 1, 9.0), trade(T0 + 10 * MINUTE, 9.0))
     assert updates["closed"].tolist() == [0, 1, 2, 3, 0, 1]
     assert np.isnan(updates["rsi"][4:]).all() and np.isnan(updates["bb_lower"][4:]).all()
     assert updates["codes"][4:].tolist() == [0, 0]
