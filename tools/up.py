@@ -8,6 +8,7 @@ you can mend (nothing was started or stopped). stop: 0 nothing runs. status: 0 h
 import argparse
 import contextlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -75,15 +76,26 @@ def applied(bot: Bot) -> Settings:
 
 
 class Ending:
-    """Ctrl-C, TERM and a closed terminal, remembered until we look. What was ignored at the start stays so (nohup)."""
+    """Ctrl-C, TERM and a closed terminal, remembered until we look. What was ignored at the start stays so (nohup).
+
+    A terminal that closes signals its session's leader alone. Where that is `make` (as in `ssh -t HOST make run`),
+    which only waits for us, nobody tells us: so the terminal itself is asked, too.
+    """
 
     def __init__(self) -> None:
         self.asked = 0
+        self._terminals = select.poll()
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            for fd in (0, 1):
+                if os.isatty(fd):
+                    self._terminals.register(os.dup(fd), 0)  # a hang-up is always told
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._remember)
 
     def __call__(self) -> bool:
+        if not self.asked and self._terminals.poll(0):
+            self.asked = signal.SIGHUP
         return self.asked != 0
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
+import pytest
+
 from core import paths
 from tests.pipeline.pipeline import Pipeline
 
@@ -27,8 +29,13 @@ def sells(bot: Pipeline) -> list[str]:
         return [reason for (reason,) in file.execute("SELECT reason FROM trades WHERE profit IS NOT NULL ORDER BY id")]
 
 
-def test_a_closed_terminal_and_the_next_start(pipeline: Pipeline) -> None:
-    command = [".venv/bin/python", "-m", "tools.up", "run"]
+RUN = [".venv/bin/python", "-m", "tools.up", "run"]
+# A session's leader that is told of the closed terminal and only waits, as `make` does in `ssh -t HOST make run`.
+WAITS = ["/bin/sh", "-c", f"trap : HUP; {' '.join(RUN)}; true"]
+
+
+@pytest.mark.parametrize("command", [RUN, WAITS], ids=["told", "behind a leader that only waits"])
+def test_a_closed_terminal_and_the_next_start(pipeline: Pipeline, command: list[str]) -> None:
     pid, terminal = pty.fork()
     if pid == 0:  # in the child: nothing but exec
         os.chdir(pipeline.root)
