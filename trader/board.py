@@ -17,6 +17,8 @@ class Board:
         self.pairs: list[PairState] = []
         self.markets: list[MarketTerms] = []
         self._watch = np.zeros(0, np.uint16)
+        self._tracked: dict[int, PairState] = {}  # followed closely: their stop, their candles
+        self._blind = False
         self._price = np.zeros(0, np.float64)
         self._ticks = np.zeros(0, np.int64)
         self._ns = np.zeros(0, np.int64)
@@ -67,29 +69,56 @@ class Board:
         if tick.closed >= 0:
             self._warm[number] = bool(tick.codes & WARM)
 
-    def refresh(self, span: str) -> list[scan.Tracked]:
-        """Works out anew what each pair waits for; gives the pairs to follow closely."""
+    def refresh(self, span: str) -> None:
+        """Works out anew what each pair waits for, and which pairs are to be followed closely."""
         blind = span == BLIND
         watch = np.full(len(self.pairs), scan.WATCH_NOTHING if blind else scan.WATCH_ENTRIES, np.uint16)
-        tracked: list[scan.Tracked] = []
+        self._tracked = {}
         for number, pair in enumerate(self.pairs):
             if pair.order is not None or (pair.flatten and not blind):
                 watch[number] = scan.WATCH_ALL
             elif pair.lots and not blind:
                 watch[number] = scan.WATCH_EXITS
             if pair.lots or pair.refusal:
-                highest = None if blind or not pair.lots else pair.highest
-                tracked.append(scan.Tracked(number, highest, pair.closed))
+                self._tracked[number] = pair
         self._watch = watch
-        return tracked
+        self._blind = blind
 
-    def interesting(
-        self, columns: scan.Columns, first: int, tracked: list[scan.Tracked], keep: float, minutes: np.ndarray
-    ) -> np.ndarray:
+    def interesting(self, columns: scan.Columns, first: int, keep: float, minutes: np.ndarray) -> np.ndarray:
         """Indices, from `first` on, of the records to look at one by one."""
+        tracked = [
+            scan.Tracked(number, None if self._blind or not pair.lots else pair.highest, pair.closed)
+            for number, pair in self._tracked.items()
+        ]
         return scan.interesting(columns, first, self._watch, tracked, keep, minutes)
 
-    def skip(self, columns: scan.Columns, start: int, stop: int, tracked: list[scan.Tracked]) -> int:
+    def wants(self, tick: Tick, keep: float) -> bool:
+        """Whether a record is one to look at: `interesting` for a single one."""
+        if (tick.codes | scan.LOOK) & int(self._watch[tick.pair]):
+            return True
+        pair = self._tracked.get(tick.pair)
+        if pair is None:
+            return False
+        if pair.lots and not self._blind and pair.highest is not None and tick.price <= pair.highest * keep:
+            return True
+        return tick.closed >= 0 and pair.closed >= 0 and tick.closed != pair.closed
+
+    def pass_by(self, tick: Tick) -> None:
+        """A record that decides nothing: `skip` for a single one."""
+        number = tick.pair
+        self._price[number] = tick.price
+        self._ticks[number] = tick.ticks
+        self._ns[number] = tick.ns
+        if tick.closed >= 0:
+            self._warm[number] = bool(tick.codes & WARM)
+        pair = self._tracked.get(number)
+        if pair is None or not pair.lots:
+            return
+        pair.price, pair.ticks = tick.price, tick.ticks
+        if not scan.told_again(tick, pair.opened_ms or 0):
+            pair.highest = max(pair.highest or 0.0, tick.price)
+
+    def skip(self, columns: scan.Columns, start: int, stop: int) -> int:
         """A stretch that decides nothing: prices and highest move. Gives its newest exchange time."""
         part = slice(start, stop)
         pair = columns.pair[part]
@@ -98,15 +127,14 @@ class Board:
         self._ns[pair] = columns.ns[part]
         if columns.updates:
             self._warm[pair] = (columns.codes[part] & WARM) != 0
-        for one in tracked:
-            state = self.pairs[one.number]
+        for number, state in self._tracked.items():
             if not state.lots:
                 continue
-            mine = columns.price[part][pair == one.number]
+            mine = columns.price[part][pair == number]
             if len(mine):
                 state.price = float(mine[-1])
-                state.ticks = int(self._ticks[one.number])
-                mine = mine[~columns.before(part, state.opened_ms or 0)[pair == one.number]]
+                state.ticks = int(self._ticks[number])
+                mine = mine[~columns.before(part, state.opened_ms or 0)[pair == number]]
             if len(mine):
                 state.highest = max(state.highest or 0.0, float(mine.max()))
         return int(columns.ns[part].max())

@@ -112,19 +112,44 @@ class Engine:
         if item.epoch != self.state.epoch:
             raise BotError(f"updates of tape {item.epoch}, but the fold is at tape {self.state.epoch}")
         records = item.records
-        numbers = records["number"].astype(np.int64)
-        known = self._board.known(records) & (numbers > self.state.record)
-        self._walk(records, numbers, known, True)
+        if len(records) <= scan.FEW:
+            self._walk_few(scan.few_updates(records))
+        else:
+            numbers = records["number"].astype(np.int64)
+            known = self._board.known(records) & (numbers > self.state.record)
+            self._walk(records, numbers, known, True)
         self.state.record = max(self.state.record, item.last)
 
     def _raws(self, item: inputs.Raws) -> None:
         if item.epoch != self.state.epoch:
             raise BotError(f"records of tape {item.epoch}, but the fold is at tape {self.state.epoch}")
         records = item.records
-        numbers = np.arange(item.first, item.first + len(records), dtype=np.int64)
-        known = (records["kind"] == TRADE) & self._board.known(records) & (numbers > self.state.record)
-        self._walk(records, numbers, known, False)
+        if len(records) <= scan.FEW:
+            self._walk_few(scan.few_raws(records, item.first))
+        else:
+            numbers = np.arange(item.first, item.first + len(records), dtype=np.int64)
+            known = (records["kind"] == TRADE) & self._board.known(records) & (numbers > self.state.record)
+            self._walk(records, numbers, known, False)
         self.state.record = max(self.state.record, item.first + len(records) - 1)
+
+    def _walk_few(self, ticks: list[Tick]) -> None:
+        """As `_walk`, for a frame so short that numpy would cost more than looking at each trade."""
+        state, board = self.state, self._board
+        for tick in ticks:
+            if tick.number <= state.record or tick.flags & LATE:
+                continue
+            if tick.pair >= len(board.pairs):
+                self.unknown_pairs += 1
+                continue
+            if self._changed:
+                board.refresh(state.span)
+                self._changed = False
+            minute = max(state.market_ns, tick.ns) // NS_PER_MINUTE > state.minute
+            if minute or board.wants(tick, self.terms.keep):
+                self._tick(tick, minute)
+            else:
+                board.pass_by(tick)
+                state.market_ns = max(state.market_ns, tick.ns)
 
     def _walk(self, records: np.ndarray, numbers: np.ndarray, known: np.ndarray, updates: bool) -> None:
         known &= (records["flags"] & LATE) == 0
@@ -135,19 +160,18 @@ class Engine:
             return
         columns = scan.Columns(records, numbers, updates)
         minutes = columns.minutes(self.state.market_ns, self.state.minute)
-        tracked: list[scan.Tracked] = []
-        found = np.zeros(0, np.int64)
+        found: np.ndarray | None = None
         place = index = 0
-        self._changed = True
         while index < columns.count:
             if self._changed:
-                tracked = self._board.refresh(self.state.span)
-                found = self._board.interesting(columns, index, tracked, self.terms.keep, minutes)
+                self._board.refresh(self.state.span)
+                self._changed, found = False, None
+            if found is None:
+                found = self._board.interesting(columns, index, self.terms.keep, minutes)
                 place = 0
-                self._changed = False
             next_index = int(found[place]) if place < len(found) else columns.count
             if next_index > index:
-                newest_ns = self._board.skip(columns, index, next_index, tracked)
+                newest_ns = self._board.skip(columns, index, next_index)
                 self.state.market_ns = max(self.state.market_ns, newest_ns)
             if next_index < columns.count:
                 self._tick(columns.tick(next_index), bool(minutes[next_index]))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bus.records import BACKFILL, ENTER_CRASH_CATCH, ENTER_MEAN_REVERSION, EXIT_TAKE_PROFIT
+from bus.records import BACKFILL, ENTER_CRASH_CATCH, ENTER_MEAN_REVERSION, EXIT_TAKE_PROFIT, TRADE
 from trader.broker import Tick
 from trader.terms import NS_PER_MINUTE, NS_PER_MS
 
@@ -18,6 +18,7 @@ WATCH_ALL = LOOK
 WATCH_ENTRIES = ENTER_CRASH_CATCH | ENTER_MEAN_REVERSION
 WATCH_EXITS = EXIT_TAKE_PROFIT
 WATCH_NOTHING = 0
+FEW = 16  # records up to which looking at each one is cheaper than numpy over all
 
 
 class Tracked(NamedTuple):
@@ -96,6 +97,32 @@ class Columns:
             closed=-1,
             settings_hash=0,
         )
+
+
+def few_updates(records: np.ndarray) -> list[Tick]:
+    """A few UPDATE records as plain Python values."""
+    return [
+        Tick(number, pair, flags, ns, price, ticks, lots, rsi, bb_lower, codes, closed, settings_hash)
+        for (
+            _, _, flags, pair, ns, _, price, _, ticks, lots, _,
+            number, rsi, bb_lower, _, _, closed, codes, _, _, _, settings_hash,
+        ) in records.tolist()
+    ]
+
+
+def few_raws(records: np.ndarray, first: int) -> list[Tick]:
+    """The trades among a few raw tape records, numbered from `first`, as plain Python values."""
+    nan = float("nan")
+    return [
+        Tick(first + at, pair, flags, ns, price, ticks, lots, nan, nan, 0, -1, 0)
+        for at, (kind, _, flags, pair, ns, _, price, _, ticks, lots, _) in enumerate(records.tolist())
+        if kind == TRADE
+    ]
+
+
+def told_again(tick: Tick, ms: int) -> bool:
+    """Whether it is a BACKFILL trade from before a time: told once more, not new."""
+    return bool(tick.flags & BACKFILL) and tick.ms < ms
 
 
 def interesting(
