@@ -21,6 +21,11 @@ BIGGEST_MESSAGE = 64 * 1024 * 1024
 
 Socket = zmq.Socket[bytes]
 
+# pyzmq's own layer over these turns flags into enums at each call, which costs more than the call.
+_send, _recv = zmq.backend.Socket.send, zmq.backend.Socket.recv
+_EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
+_NOBLOCK, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+
 
 def data_out(run_dir: Path, stage: str) -> Socket:
     """The PUB socket of a stage, bound to STAGE.pub."""
@@ -64,16 +69,27 @@ def requests_to(run_dir: Path, peer: str) -> Socket:
 
 def receive(socket: Socket) -> list[bytes] | None:
     """The next message without waiting, or None where there is none."""
+    # Asked first: an exception for "nothing there", once a drain, would cost more than the message itself.
+    if not int(socket.get(_EVENTS)) & _POLLIN:
+        return None
     try:
-        return socket.recv_multipart(zmq.NOBLOCK)
+        frame = _recv(socket, _NOBLOCK, False)
     except zmq.Again:
         return None
+    parts = [frame.bytes]
+    while frame.more:
+        frame = _recv(socket, _NOBLOCK, False)
+        parts.append(frame.bytes)
+    return parts
 
 
 def send(socket: Socket, parts: Sequence[bytes]) -> bool:
     """Sends without waiting; False where the socket cannot take it now."""
+    last = len(parts) - 1
     try:
-        socket.send_multipart(parts, zmq.NOBLOCK)
+        for part in parts[:last]:
+            _send(socket, part, _MORE)
+        _send(socket, parts[last], _NOBLOCK)
     except (zmq.Again, OSError):
         # OSError: zmq's EHOSTUNREACH, a peer that went away between its question and our answer.
         return False

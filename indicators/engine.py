@@ -51,7 +51,7 @@ def price_grid(tick: str) -> tuple[int, int]:
 class Kernels(Protocol):
     """The kernels, compiled (`machine.Machine`) or plain: each bound to the arena that it works on."""
 
-    def fold(self, arena: Array) -> Callable[[bytes, int, int, int], int]: ...
+    def fold(self, arena: Array) -> Callable[[bytes, int, int], int]: ...
 
     def describe(self, arena: Array) -> Callable[[Array, int, Array], None]: ...
 
@@ -118,7 +118,7 @@ class Indicators:
         size = len(frame)
         if size > MOST_BYTES or size % RECORD_SIZE:
             raise ValueError(f"a frame of {size} bytes")  # compiled code does not look
-        written = self._fold(frame, size, first, 0)
+        written = self._fold(frame, first, 0)
         if written < 0:
             written = self._take_rest(frame, first)
         return self._updates[:written]
@@ -134,7 +134,7 @@ class Indicators:
                 self._note_segments()
             if written >= 0 or self._work["next"] * 64 >= len(frame):
                 return int(self._work["updates"])
-            written = self._fold(frame, len(frame), first, int(self._work["next"]))
+            written = self._fold(frame, first, int(self._work["next"]))
 
     def _note_segments(self) -> None:
         heads = self.heads

@@ -132,7 +132,7 @@ def attempt(path: Path) -> None:
 
     machine = Machine.of(read(path))
     arena = layout.new_arena(layout.new_state(layout.Parameters(60_000), 1), 1)
-    if machine.fold(arena)(bytes(64), 64, 0, 0) != 0:
+    if machine.fold(arena)(bytes(64), 0, 0) != 0:
         raise UnusableCode("the kernel found an update in an empty record")
     machine.describe(arena)(layout.parts_of(arena)[2], 0, layout.parts_of(arena)[1])
 

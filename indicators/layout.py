@@ -131,13 +131,18 @@ UPDATE_WORDS = np.dtype(
     ]
 )
 
+# Columns of a run of trades, BLOCK each: price, rsi, lower, middle, upper band, closed with codes.
+BLOCK = 64  # a small one: what it works on stays in the nearest cache
+COLUMNS_WORDS = 6 * BLOCK
+
 ARENA_WORDS = 8  # head of an arena: where its parts begin, in words
-END_AT, OUT_AT, SCRATCH_AT = 0, 1, 2
+END_AT, STATE_AT, SCRATCH_AT = 0, 1, 2
 
 PARAMS_WORDS = PARAMS.itemsize // 8
 HEAD_WORDS = HEAD.itemsize // 8
 ROW_WORDS = ROW.itemsize // 8
-WORK_WORDS = WORK.itemsize // 8
+COLUMNS_AT = WORK.itemsize // 8
+WORK_WORDS = COLUMNS_AT + COLUMNS_WORDS  # WORK and the columns behind it
 
 assert PARAMS.itemsize == 128 and HEAD.itemsize == 192 and WORK.itemsize == 64 and ROW.itemsize == 136
 assert TRADE_WORDS.itemsize == RECORD.itemsize and UPDATE_WORDS.itemsize == UPDATE.itemsize
@@ -225,20 +230,23 @@ def new_scratch(pairs: int, rows: int = 1024) -> Array:
 
 
 def new_arena(state: Array, batch: int, rows: int = 1024) -> Array:
-    """One buffer (int64 words) with everything a kernel needs: head, a copy of the state, UPDATEs, scratch."""
+    """One buffer (int64 words) with everything a kernel needs: head, UPDATEs, a copy of the state, scratch."""
     scratch = new_scratch(int(params_of(state)["pairs"]), rows)
-    out_at = ARENA_WORDS + len(state)
-    scratch_at = out_at + batch * UPDATE.itemsize // 8
-    arena = np.zeros(scratch_at + len(scratch), np.int64)
-    arena[END_AT], arena[OUT_AT], arena[SCRATCH_AT] = len(arena), out_at, scratch_at
-    arena[ARENA_WORDS:out_at] = state
+    state_at = ARENA_WORDS + batch * UPDATE.itemsize // 8
+    scratch_at = state_at + len(state)
+    size = scratch_at + len(scratch)
+    room = np.zeros(size + 8, np.int64)
+    begin = -room.ctypes.data % 64 // 8  # an UPDATE is two cache lines where it begins with one, else three
+    arena = room[begin : begin + size]
+    arena[END_AT], arena[STATE_AT], arena[SCRATCH_AT] = size, state_at, scratch_at
+    arena[state_at:scratch_at] = state
     return arena
 
 
 def parts_of(arena: Array) -> tuple[Array, Array, Array]:
     """State, UPDATE words and scratch of an arena, as views."""
-    out_at, scratch_at = int(arena[OUT_AT]), int(arena[SCRATCH_AT])
-    return arena[ARENA_WORDS:out_at], arena[out_at:scratch_at], arena[scratch_at:]
+    state_at, scratch_at = int(arena[STATE_AT]), int(arena[SCRATCH_AT])
+    return arena[state_at:scratch_at], arena[ARENA_WORDS:state_at], arena[scratch_at:]
 
 
 def params_of(state: Array) -> Record:

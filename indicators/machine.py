@@ -8,14 +8,14 @@ import, half a second and 40 MB at each start; calls cost the same. Buffers are 
 import ctypes
 import os
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import llvmlite.binding as llvm
 import msgspec
 
 from indicators.layout import Array
 
-Fold = Callable[[bytes, int, int, int], int]
+Fold = Callable[[bytes, int, int], int]
 Describe = Callable[[Array, int, Array], None]
 
 # What compiled code calls when it raises, or frees memory of its own: the kernels do neither, yet the code names them.
@@ -70,6 +70,71 @@ def target_machine() -> llvm.TargetMachine:
     )
 
 
+# A built-in function of Python over `fold`: called through ctypes, five arguments cost more than folding a trade.
+# `self` is the arena's address as a Python int, the arguments are frame, first number, start.
+CALLER = """
+define ptr @call(ptr %self, ptr %arguments, i64 %count) {{
+  %three = icmp eq i64 %count, 3
+  br i1 %three, label %read, label %wrong
+wrong:
+  call i32 inttoptr (i64 {PyErr_BadArgument} to ptr)()
+  ret ptr null
+read:
+  %frame = load ptr, ptr %arguments
+  %at = call i64 inttoptr (i64 {PyBytes_AsString} to ptr)(ptr %frame)
+  %none = icmp eq i64 %at, 0
+  br i1 %none, label %failed, label %fold
+fold:
+  %size = call i64 inttoptr (i64 {PyBytes_Size} to ptr)(ptr %frame)
+  %second = getelementptr ptr, ptr %arguments, i64 1
+  %third = getelementptr ptr, ptr %arguments, i64 2
+  %first_object = load ptr, ptr %second
+  %start_object = load ptr, ptr %third
+  %first = call i64 inttoptr (i64 {PyLong_AsLongLong} to ptr)(ptr %first_object)
+  %start = call i64 inttoptr (i64 {PyLong_AsLongLong} to ptr)(ptr %start_object)
+  %arena = call i64 inttoptr (i64 {PyLong_AsLongLong} to ptr)(ptr %self)
+  %error = call ptr inttoptr (i64 {PyErr_Occurred} to ptr)()
+  %fine = icmp eq ptr %error, null
+  br i1 %fine, label %go, label %failed
+go:
+  %written = call i64 inttoptr (i64 {fold} to ptr)(i64 %arena, i64 %at, i64 %size, i64 %first, i64 %start)
+  %result = call ptr inttoptr (i64 {PyLong_FromLongLong} to ptr)(i64 %written)
+  ret ptr %result
+failed:
+  ret ptr null
+}}
+"""
+OF_PYTHON = (
+    "PyErr_BadArgument",
+    "PyErr_Occurred",
+    "PyBytes_AsString",
+    "PyBytes_Size",
+    "PyLong_AsLongLong",
+    "PyLong_FromLongLong",
+)
+METH_FASTCALL = 0x80
+
+
+class MethodDef(ctypes.Structure):
+    """CPython's PyMethodDef."""
+
+    _fields_ = (("name", ctypes.c_char_p), ("function", _address), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p))
+
+
+_new_function = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.POINTER(MethodDef), ctypes.py_object, _address)(
+    ("PyCFunction_NewEx", ctypes.pythonapi)
+)
+
+
+def engine_of(module: llvm.ModuleRef, code: bytes = b"") -> Any:
+    """A module, and an object file where there is one, loaded to be run."""
+    engine = llvm.create_mcjit_compiler(module, target_machine())
+    if code:
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
+
+
 class Machine:
     """The compiled kernels, callable as long as this lives.
 
@@ -77,25 +142,24 @@ class Machine:
     """
 
     def __init__(self, fold_at: int, describe_at: int, owner: object) -> None:
-        self._owner = owner
-        self._fold = ctypes.PYFUNCTYPE(_int64, _address, ctypes.c_char_p, _int64, _int64, _int64)(fold_at)
+        addresses = {name: ctypes.cast(ctypes.pythonapi[name], _address).value for name in OF_PYTHON}
+        caller = engine_of(llvm.parse_assembly(CALLER.format(fold=fold_at, **addresses)))
+        self._owner = owner, caller
+        self._fold = MethodDef(b"fold", caller.get_function_address("call"), METH_FASTCALL, None)
         self._describe = ctypes.PYFUNCTYPE(None, _address, _address, _int64, _address)(describe_at)
 
     @classmethod
     def of(cls, code: Code) -> "Machine":
         """The machine of an object file."""
-        target = target_machine()
         for name in NEVER_CALLED:
             if llvm.address_of_symbol(name) is None:  # with numba in the process its own stand there
                 llvm.add_symbol(name, ctypes.cast(_stub, _address).value)
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code.object))
-        engine.finalize_object()
+        engine = engine_of(llvm.parse_assembly(""), code.object)
         return cls(engine.get_function_address(code.fold), engine.get_function_address(code.describe), engine)
 
     def fold(self, arena: Array) -> Fold:
-        """`folding.fold` over this arena, which must outlive it: called with frame, its bytes, first number, start."""
-        return partial(self._fold, _address(arena.ctypes.data))
+        """`folding.fold` over this arena, which must outlive it: called with frame, first number, start."""
+        return _new_function(self._fold, arena.ctypes.data, None)  # type: ignore[no-any-return]
 
     def describe(self, arena: Array) -> Describe:
         """`describe.describe` over this arena: called with wanted pairs, their count, words for rows."""

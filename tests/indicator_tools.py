@@ -33,10 +33,10 @@ class Compiled:
         self, frame: bytes, first: int, start: int, state: np.ndarray, out: np.ndarray, scratch: np.ndarray
     ) -> int:
         """Called as `folding.fold` is: everything goes into an arena and back."""
-        arena = np.concatenate([np.zeros(layout.ARENA_WORDS, np.int64), state, out, scratch])
-        out_at = layout.ARENA_WORDS + len(state)
-        arena[[layout.END_AT, layout.OUT_AT, layout.SCRATCH_AT]] = len(arena), out_at, out_at + len(out)
-        written = self.machine.fold(arena)(frame, len(frame), first, start)
+        arena = np.concatenate([np.zeros(layout.ARENA_WORDS, np.int64), out, state, scratch])
+        state_at = layout.ARENA_WORDS + len(out)
+        arena[[layout.END_AT, layout.STATE_AT, layout.SCRATCH_AT]] = len(arena), state_at, state_at + len(state)
+        written = self.machine.fold(arena)(frame, first, start)
         for mine, theirs in zip((state, out, scratch), layout.parts_of(arena), strict=True):
             mine[:] = theirs
         return written
@@ -51,9 +51,9 @@ class Compiled:
 class Plain:
     """The same functions without numba."""
 
-    def fold(self, arena: np.ndarray) -> Callable[[bytes, int, int, int], int]:
+    def fold(self, arena: np.ndarray) -> Callable[[bytes, int, int], int]:
         state, out, scratch = layout.parts_of(arena)
-        return lambda frame, size, first, start: folding.fold(frame[:size], first, start, state, out, scratch)
+        return lambda frame, first, start: folding.fold(frame, first, start, state, out, scratch)
 
     def describe(self, arena: np.ndarray) -> Callable[[np.ndarray, int, np.ndarray], None]:
         state = layout.parts_of(arena)[0]

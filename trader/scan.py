@@ -104,8 +104,28 @@ def few_updates(records: np.ndarray) -> list[Tick]:
     return [
         Tick(number, pair, flags, ns, price, ticks, lots, rsi, bb_lower, codes, closed, settings_hash)
         for (
-            _, _, flags, pair, ns, _, price, _, ticks, lots, _,
-            number, rsi, bb_lower, _, _, closed, codes, _, _, _, settings_hash,
+            _,
+            _,
+            flags,
+            pair,
+            ns,
+            _,
+            price,
+            _,
+            ticks,
+            lots,
+            _,
+            number,
+            rsi,
+            bb_lower,
+            _,
+            _,
+            closed,
+            codes,
+            _,
+            _,
+            _,
+            settings_hash,
         ) in records.tolist()
     ]
 

@@ -83,7 +83,7 @@ def test_without_a_folder_that_can_be_written_it_compiles_and_says_so(
     machine, complaint = jit.load(in_the_way)
     assert "cannot write" in complaint and "compiled at each start" in complaint
     arena = layout.new_arena(layout.new_state(layout.Parameters(60_000), 1), 1)
-    assert machine.fold(arena)(bytes(64), 64, 0, 0) == 0
+    assert machine.fold(arena)(bytes(64), 0, 0) == 0
 
 
 def test_code_that_does_not_run_by_itself_is_not_kept_and_the_compiler_s_own_is_run(
@@ -93,10 +93,21 @@ def test_code_that_does_not_run_by_itself_is_not_kept_and_the_compiler_s_own_is_
     monkeypatch.setattr(jit, "TRY", "raise SystemExit('Illegal instruction')")
     machine, complaint = jit.compile_into(tmp_path / "other")
     arena = layout.new_arena(layout.new_state(layout.Parameters(60_000), 1), 1)
-    assert machine.fold(arena)(bytes(64), 64, 0, 0) == 0
+    assert machine.fold(arena)(bytes(64), 0, 0) == 0
     assert "Illegal instruction" in complaint
     assert not jit.is_warm(tmp_path / "other")
     assert list(jit.code_file(tmp_path / "other").parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), (bytes(64), 0), ("text", 0, 0), (bytes(64), 0.5, 0), (bytes(64), 0, 1 << 70)]
+)
+def test_a_kernel_called_the_wrong_way_raises_and_does_not_crash(arguments: tuple[object, ...]) -> None:
+    machine = kernels().machine
+    arena = layout.new_arena(layout.new_state(layout.Parameters(60_000), 1), 1)
+    with pytest.raises((TypeError, OverflowError)):
+        machine.fold(arena)(*arguments)  # type: ignore[call-arg, arg-type]
+    assert machine.fold(arena)(bytes(64), 0, 0) == 0
 
 
 def test_the_folder_changes_with_any_compiled_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,5 +140,6 @@ def test_an_arena_holds_its_parts_in_place() -> None:
     mine, out, scratch = layout.parts_of(arena)
     assert mine.tobytes() == state.tobytes()
     assert len(out) == 10 * 16 and len(scratch) == layout.WORK_WORDS + 6 + 2 * layout.ROW_WORDS
+    assert out.ctypes.data % 64 == 0
     mine[0] = 99
-    assert arena[layout.ARENA_WORDS] == 99 and np.shares_memory(arena, scratch)
+    assert arena[arena[layout.STATE_AT]] == 99 and np.shares_memory(arena, scratch)
