@@ -5,6 +5,7 @@ has. What it missed for good is a hole of every pair. All that it knows comes fr
 moment: what was not yet published is folded and published again, under the same numbers.
 """
 
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,7 @@ CANDLE_SECONDS = 0.25
 SAVE_CHECK_SECONDS = 1.0
 UPDATE_RING = 8_192
 CANDLE_RING = 4_096
+PAIRS_AT_ONCE = 100  # described in one go, 1 ms; of more the others come next time, so that no update waits for them
 NAMED = 3  # pairs that an event names; of more it gives the number
 
 
@@ -72,8 +74,8 @@ class Stage:
         self._pairs: list[str] = []
         self._topic_open = False
         self._feeder_last = -1
-        self._dirty_views: set[int] = set()
-        self._dirty_candles: set[int] = set()
+        self._dirty_views: dict[int, None] = {}  # pairs, the one that waits longest first
+        self._dirty_candles: dict[int, None] = {}
         self._warm: set[int] = set()
         self._unsaved = False
         self._saved_ns = 0
@@ -281,25 +283,23 @@ class Stage:
         return ", ".join(self._pairs[pair] for pair in sorted(pairs) if pair < len(self._pairs))
 
     def _take_dirty(self) -> None:
-        dirty = self.indicators.take_dirty()
-        self._dirty_views.update(dirty)
-        self._dirty_candles.update(dirty)
+        dirty = dict.fromkeys(self.indicators.take_dirty())
+        self._dirty_views |= dirty
+        self._dirty_candles |= dirty
 
     def show_views(self) -> None:
         """Publish the latest state of pairs that changed."""
         self._take_dirty()
         if self._dirty_views:
-            rows = self.indicators.describe(sorted(self._dirty_views))
+            rows = self.indicators.describe(taken(self._dirty_views, PAIRS_AT_ONCE))
             self._publisher.send_many(VIEW, report.views_of(rows, self._pairs, self._parameters.needed))
-            self._dirty_views.clear()
 
     def show_candles(self) -> None:
         """Publish the forming candle of pairs that changed."""
         self._take_dirty()
         if self._dirty_candles:
-            rows = self.indicators.describe(sorted(self._dirty_candles))
+            rows = self.indicators.describe(taken(self._dirty_candles, PAIRS_AT_ONCE))
             self._publisher.send_many(CANDLE, report.forming_of(rows, self._pairs))
-            self._dirty_candles.clear()
 
     def _candle_snapshot(self) -> bytes:
         candles = report.candles_of(self._ring.rows(), self._pairs, closed=True)
@@ -342,6 +342,14 @@ class Stage:
             state.save(self._state_file, saved)
         except OSError as error:
             self._tell_once(f"the state is not saved, a restart catches up longer: {error}")
+
+
+def taken(waiting: dict[int, None], most: int) -> list[int]:
+    """Takes the first `most` pairs out of those that wait; in the order of their numbers."""
+    pairs = list(islice(waiting, most))
+    for pair in pairs:
+        del waiting[pair]
+    return sorted(pairs)
 
 
 def differs_text(notice: PeerDiffers) -> str:

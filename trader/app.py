@@ -26,13 +26,13 @@ from trader.journal import Committed, Journal, epoch_of
 from trader.recovery import CLEAN, NEW, RECOVERED, report
 from trader.replay import new_engine, new_state
 from trader.state import State, pack, unpack
-from trader.status import feed_of, mode_of, status_of, status_without_market, unwatched
+from trader.status import Common, common_of, feed_of, mode_of, own_of, status_of, status_without_market, unwatched
 from trader.tape_source import tape_sources
 from trader.terms import deciding_settings, terms_of
 from trader.words import words
 
 TURN_SECONDS = 0.1  # status at most so often
-TURNS_FULL = 10  # every tenth turn all pairs are shown, changed or not
+TURNS_FULL = 10  # in so many turns every pair is shown once, changed or not
 SAVE_TURNS = 50  # the state is saved so often, where it moved without an entry
 REPLAY_MESSAGES = 500  # in one frame
 COMMAND_SECONDS = 1.0  # how long the answer to a command waits for the disk
@@ -63,6 +63,8 @@ class Trader:
         state = new_state(terms, found.journal_id) if found.state is None else _restored(found.state, found.journal_id)
         self._engine = new_engine(terms, state)
         self._shown: dict[str, Status] = {}
+        self._own: dict[str, tuple[object, ...] | None] = {}  # what the idle pairs among them depended on
+        self._common: Common | None = None
         self._turns = 0
         self._saved_record = state.record
         self._arrived_ns = 0
@@ -238,7 +240,7 @@ class Trader:
     def _turn(self) -> None:
         self._follow.check(self._clock.monotonic_ns())
         self._turns += 1
-        self._show(everything=self._turns % TURNS_FULL == 0)
+        self._show()
         self._name_unwatched()
         state = self._engine.state
         if self._turns % SAVE_TURNS == 0 and state.record != self._saved_record:
@@ -255,20 +257,40 @@ class Trader:
             self._context.event("warn", text, pair)
         self._unwatched = set(found)
 
-    def _show(self, *, everything: bool) -> None:
-        for status in self._statuses():
-            before = self._shown.get(status.pair)
+    def _show(self, *, everything: bool = False) -> None:
+        """Publishes the pairs that look other than before, and in turn a part of the rest: all of them each second."""
+        engine = self._engine
+        feed = feed_of(self._follow.mode)
+        common = common_of(engine, feed)
+        everything = everything or common != self._common
+        self._common = common
+        for place, pair in enumerate(engine.sync().pairs.values()):
+            own = own_of(pair)
+            due = everything or place % TURNS_FULL == self._turns % TURNS_FULL
+            if not due and own is not None and self._own.get(pair.pair) == own:
+                continue
+            self._own[pair.pair] = own
+            self._show_one(status_of(engine, pair, feed), due)
+        for name in self._unnamed():
+            self._show_one(status_without_market(engine, name, feed), everything or self._turns % TURNS_FULL == 0)
+
+    def _show_one(self, status: Status, due: bool) -> None:
+        before = self._shown.get(status.pair)
+        if due or before is None or _looks_other(before, status):
             self._shown[status.pair] = status
-            if everything or before is None or _looks_other(before, status):
-                self._publisher.send(STATUS, status)
+            self._publisher.send(STATUS, status)
+
+    def _unnamed(self) -> list[str]:
+        """Pairs of the settings that no START has named yet."""
+        state = self._engine.state
+        wanted = self._context.settings.pairs if state.start is None else ()
+        return [name for name in wanted if name not in state.pairs]
 
     def _statuses(self) -> list[Status]:
         engine = self._engine
         feed = feed_of(self._follow.mode)
         found = [status_of(engine, pair, feed) for pair in engine.sync().pairs.values()]
-        known = {status.pair for status in found}
-        wanted = self._context.settings.pairs if engine.state.start is None else ()
-        return found + [status_without_market(engine, pair, feed) for pair in wanted if pair not in known]
+        return found + [status_without_market(engine, name, feed) for name in self._unnamed()]
 
     def _status_snapshot(self) -> bytes:
         return _encode(self._statuses())

@@ -49,11 +49,9 @@ class Board:
 
     def sync(self) -> None:
         """Writes the latest prices into the pairs' states."""
-        for number, pair in enumerate(self.pairs):
-            pair.price = float(self._price[number])
-            pair.ticks = int(self._ticks[number])
-            pair.ns = int(self._ns[number])
-            pair.warm = bool(self._warm[number])
+        columns = (self._price.tolist(), self._ticks.tolist(), self._ns.tolist(), self._warm.tolist())
+        for pair, price, ticks, ns, warm in zip(self.pairs, *columns, strict=True):
+            pair.price, pair.ticks, pair.ns, pair.warm = price, ticks, ns, warm
 
     def known(self, records: np.ndarray) -> np.ndarray:
         """Marks the records whose pair a START has named."""

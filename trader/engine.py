@@ -87,6 +87,11 @@ class Engine:
         self._board.sync()
         return self.state
 
+    def limit(self) -> str:
+        """The limit that stops an entry now, or ''."""
+        held = self.ledger.open_positions() if self.terms.max_open_positions else 0
+        return risk.limit_reached(self.state.risk, self.terms, self.state.market_ns, held)
+
     def market(self, pair: str) -> MarketTerms | None:
         """The rules of a pair, None where no START names it."""
         return self.ledger.markets.get(pair)
@@ -286,7 +291,7 @@ class Engine:
             return reason
         if state.trading != ACTIVE:
             return state.trading
-        return risk.limit_reached(state.risk, self.terms, state.market_ns, self.ledger.open_positions())
+        return self.limit()
 
     def _order(self, pair: PairState, tick: Tick, purpose: str, reason: str, lots: int) -> Order:
         return Order(

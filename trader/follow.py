@@ -25,7 +25,7 @@ from trader.state import BLIND, DEGRADED, State
 SILENT_NS = 2_000_000_000
 CATCH_UP_NS = 2_000_000_000  # how long raw trades are held back for updates that are nearly there
 NEARLY = 2_000  # records
-BUFFER_FRAMES = 4_096  # of raw trades; older ones are read from the tape
+BUFFER_RECORDS = 200_000  # raw trades kept in memory, 12.8 MB; older ones are read from the tape
 STRETCH = 1_000
 
 JOINING, LIVE, LAGGING = "joining", "live", "degraded"
@@ -66,7 +66,8 @@ class Follow:
         self._state = state
         self._give = give
         self._source = source
-        self._raw: deque[Frame] = deque(maxlen=BUFFER_FRAMES)
+        self._raw: deque[Frame] = deque()
+        self._raw_count = 0  # records in it
         self._raw_epoch = 0
         self._raw_last = -1
         self._behind_since: int | None = None  # raw trades have been ahead of the fold since then
@@ -186,7 +187,7 @@ class Follow:
         self._hold_until = 0
         self._behind_since = now_ns if self.ahead else None
         while self._raw and self._raw[0].epoch == self._state.epoch and self._raw[0].last <= self._state.record:
-            self._raw.popleft()
+            self._raw_count -= self._raw.popleft().count
 
     # --- raw trades ---------------------------------------------------------------------------------
 
@@ -194,6 +195,7 @@ class Follow:
         """Raw trades go on after `next_number` - 1 of tape `epoch` (the feeder may know only where its tape begins)."""
         if epoch != self._raw_epoch:
             self._raw.clear()
+            self._raw_count = 0
             self._raw_epoch, self._raw_last = epoch, -1
         self._raw_last = max(self._raw_last, next_number - 1)
         self._watch(now_ns)
@@ -201,6 +203,9 @@ class Follow:
     def raw_frame(self, frame: Frame, now_ns: int) -> None:
         """A frame of trade/0/: kept; in a degraded span the fold takes it at once."""
         self._raw.append(frame)
+        self._raw_count += frame.count
+        while self._raw_count > BUFFER_RECORDS:
+            self._raw_count -= self._raw.popleft().count
         self._raw_epoch, self._raw_last = frame.epoch, frame.last
         self._watch(now_ns)
 

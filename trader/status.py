@@ -2,7 +2,6 @@
 
 from bus.messages import Status
 from core.money import steps_text, units_text
-from trader import risk
 from trader.engine import Engine
 from trader.follow import JOINING, LAGGING
 from trader.state import ACTIVE, ENTRY, HALTED, NO_SPAN, PairState
@@ -22,6 +21,22 @@ def mode_of(trading: str) -> str:
 def feed_of(follow_mode: str) -> str:
     """normal, degraded or blind."""
     return FEEDS.get(follow_mode, "normal")
+
+
+Common = tuple[str, str, tuple[str, ...], str, int, int, str]
+
+
+def common_of(engine: Engine, feed: str) -> Common:
+    """What every pair's status depends on beside the pair itself."""
+    state = engine.state
+    return feed, state.span, tuple(state.blocks), state.trading, state.wallet, state.realized, engine.limit()
+
+
+def own_of(pair: PairState) -> tuple[object, ...] | None:
+    """What the status of a pair depends on while nothing of it is at stake; None where something is."""
+    if pair.lots or pair.order is not None:
+        return None
+    return pair.warm, pair.refusal, pair.dust_lots
 
 
 def status_of(engine: Engine, pair: PairState, feed: str) -> Status:
@@ -108,7 +123,7 @@ def _blocked(engine: Engine, pair: PairState, feed: str) -> list[str]:
     found += state.blocks
     if state.trading != ACTIVE:
         found.append(state.trading)
-    limit = risk.limit_reached(state.risk, engine.terms, state.market_ns, engine.ledger.open_positions())
+    limit = engine.limit()
     if limit:
         found.append(limit)
     if pair.refusal in SEEN_AT_A_RECORD:
