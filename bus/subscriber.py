@@ -161,17 +161,26 @@ class Subscriber:
     # --- data ---
 
     def _read_data(self) -> bool:
-        """Takes what has arrived, up to a bound; True where more may be waiting."""
+        """Takes what has arrived, up to a bound; True where more may be waiting.
+
+        The first message is handed over by itself and at once, what else has arrived after it together.
+        """
         if self._closed:
             return False
         now_ns = self._clock.monotonic_ns()
+        self._hand_over(self._received(now_ns, 1), now_ns)
+        if not self._closed and sockets.more(self._in):
+            self._hand_over(self._received(now_ns, FRAMES_PER_TURN), now_ns)
+        self._ask_all()
+        return not self._closed and sockets.more(self._in)
+
+    def _received(self, now_ns: int, most: int) -> list[Notice]:
+        """What at most so many messages, and not much more than BYTES_PER_TURN, have to say."""
         out: list[Notice] = []
         taken = 0
-        more = True
-        for _ in range(FRAMES_PER_TURN):
+        for _ in range(most):
             parts = sockets.receive(self._in)
             if parts is None:
-                more = False
                 break
             try:
                 frame = decode(parts)
@@ -182,9 +191,7 @@ class Subscriber:
             taken += len(frame.payload)
             if taken > BYTES_PER_TURN:
                 break
-        self._hand_over(out, now_ns)
-        self._ask_all()
-        return more and not self._closed
+        return out
 
     def _take(self, frame: Frame, now_ns: int, out: list[Notice]) -> None:
         self._watch.heard(now_ns)
