@@ -14,23 +14,19 @@ BACKFILL does 1 to 3 only, so does every record of a blind span. In a degraded s
 an operator's flatten). A batch may be split anywhere: the events are the same.
 """
 
-import numpy as np
-
 from bus.messages import SpanEvent, StartedEvent, TraderEvent
 from bus.records import (
     BACKFILL,
     ENTER_CRASH_CATCH,
     ENTER_MEAN_REVERSION,
     EXIT_TAKE_PROFIT,
-    LATE,
     STALE,
-    TRADE,
     UNTAPED,
     WARM,
 )
 from core.errors import BotError
 from indicators.rules import trailing_stop
-from trader import inputs, risk, scan
+from trader import inputs, risk
 from trader.board import Board
 from trader.broker import Broker, Tick
 from trader.ids import client_order_id
@@ -39,6 +35,7 @@ from trader.orders import OrderNews, OrderState, advance
 from trader.sizing import entry_size
 from trader.state import ACTIVE, BLIND, DEGRADED, ENTRY, EXIT, HALTED, NO_SPAN, REDUCING, Order, PairState, State
 from trader.terms import NS_PER_MINUTE, MarketTerms, Terms, start_fee
+from trader.walk import Walk
 
 MAX_COMMANDS = 64  # ids remembered, so that none is carried out twice
 SHUTDOWN = "shutdown"  # reason of a flatten that a stop asked for: the next start is active again
@@ -52,9 +49,8 @@ class Engine:
         self.state = state
         self.broker = broker
         self.ledger = Ledger(terms, state)
-        self.unknown_pairs = 0  # records of pairs that no START has named
         self._board = Board()
-        self._changed = True  # what the scan looks for is out of date
+        self._walk = Walk(self._board, state, terms.keep, self._tick)
         if state.start is not None:
             self._take_start(inputs.NewStart(state.epoch, state.record, state.start))
 
@@ -87,6 +83,11 @@ class Engine:
         self._board.sync()
         return self.state
 
+    @property
+    def unknown_pairs(self) -> int:
+        """Records so far of pairs that no START has named."""
+        return self._walk.unknown_pairs
+
     def limit(self) -> str:
         """The limit that stops an entry now, or ''."""
         held = self.ledger.open_positions() if self.terms.max_open_positions else 0
@@ -109,79 +110,21 @@ class Engine:
         ledger.fee = start_fee(item.body) if fee is None else fee
         for pair in changed:
             ledger.position_event(pair)
-        self._changed = True
+        self._walk.changed = True
 
     def _updates(self, item: inputs.Updates) -> None:
         if self.state.span != NO_SPAN:
             raise BotError(f"updates inside a {self.state.span} span: it must end first")
         if item.epoch != self.state.epoch:
             raise BotError(f"updates of tape {item.epoch}, but the fold is at tape {self.state.epoch}")
-        records = item.records
-        if len(records) <= scan.FEW:
-            self._walk_few(scan.few_updates(records))
-        else:
-            numbers = records["number"].astype(np.int64)
-            known = self._board.known(records) & (numbers > self.state.record)
-            self._walk(records, numbers, known, True)
+        self._walk.updates(item.records)
         self.state.record = max(self.state.record, item.last)
 
     def _raws(self, item: inputs.Raws) -> None:
         if item.epoch != self.state.epoch:
             raise BotError(f"records of tape {item.epoch}, but the fold is at tape {self.state.epoch}")
-        records = item.records
-        if len(records) <= scan.FEW:
-            self._walk_few(scan.few_raws(records, item.first))
-        else:
-            numbers = np.arange(item.first, item.first + len(records), dtype=np.int64)
-            known = (records["kind"] == TRADE) & self._board.known(records) & (numbers > self.state.record)
-            self._walk(records, numbers, known, False)
-        self.state.record = max(self.state.record, item.first + len(records) - 1)
-
-    def _walk_few(self, ticks: list[Tick]) -> None:
-        """As `_walk`, for a frame so short that numpy would cost more than looking at each trade."""
-        state, board = self.state, self._board
-        for tick in ticks:
-            if tick.number <= state.record or tick.flags & LATE:
-                continue
-            if tick.pair >= len(board.pairs):
-                self.unknown_pairs += 1
-                continue
-            if self._changed:
-                board.refresh(state.span)
-                self._changed = False
-            minute = max(state.market_ns, tick.ns) // NS_PER_MINUTE > state.minute
-            if minute or board.wants(tick, self.terms.keep):
-                self._tick(tick, minute)
-            else:
-                board.pass_by(tick)
-                state.market_ns = max(state.market_ns, tick.ns)
-
-    def _walk(self, records: np.ndarray, numbers: np.ndarray, known: np.ndarray, updates: bool) -> None:
-        known &= (records["flags"] & LATE) == 0
-        if not known.all():
-            self.unknown_pairs += int((~self._board.known(records) & (records["kind"] == TRADE)).sum())
-            records, numbers = records[known], numbers[known]
-        if not len(records):
-            return
-        columns = scan.Columns(records, numbers, updates)
-        minutes = columns.minutes(self.state.market_ns, self.state.minute)
-        found: np.ndarray | None = None
-        place = index = 0
-        while index < columns.count:
-            if self._changed:
-                self._board.refresh(self.state.span)
-                self._changed, found = False, None
-            if found is None:
-                found = self._board.interesting(columns, index, self.terms.keep, minutes)
-                place = 0
-            next_index = int(found[place]) if place < len(found) else columns.count
-            if next_index > index:
-                newest_ns = self._board.skip(columns, index, next_index)
-                self.state.market_ns = max(self.state.market_ns, newest_ns)
-            if next_index < columns.count:
-                self._tick(columns.tick(next_index), bool(minutes[next_index]))
-                place += 1
-            index = next_index + 1
+        self._walk.raws(item.records, item.first)
+        self.state.record = max(self.state.record, item.first + len(item.records) - 1)
 
     # --- one trade ------------------------------------------------------------------------------------
 
@@ -230,7 +173,7 @@ class Engine:
         filled = False
         for event in self.broker.take():
             filled = self.ledger.apply(event, pair, tick) or filled
-            self._changed = True
+            self._walk.changed = True
         return filled
 
     def _decide(self, pair: PairState, market: MarketTerms, tick: Tick, filled: bool) -> None:
@@ -263,7 +206,7 @@ class Engine:
         if self.ledger.is_dust(pair, tick):
             self.ledger.to_dust(pair)
             self.ledger.position_event(pair, tick.ms)
-            self._changed = True
+            self._walk.changed = True
             return
         order = self._order(pair, tick, EXIT, reason, min(pair.lots, market.max_lots))
         self._send(risk.judge(order, pair.lots, ""), pair, market, tick)
@@ -323,7 +266,7 @@ class Engine:
             risk.entry_sent(state.risk, state.market_ns)
         self.ledger.signal_event(tick, pair.pair, action, order.reason, "approved", order.id, 1)
         pair.order = order
-        self._changed = True
+        self._walk.changed = True
         self.ledger.order_event(order)  # the intent, before it is sent
         self.broker.submit(verdict, tick, market, self.ledger.fee)
         if self._settle(pair, tick):
@@ -338,7 +281,7 @@ class Engine:
             pair.refusal, pair.refusal_rule = reason, rule
             pair.refusal_count = 0
             self.ledger.signal_event(tick, pair.pair, "enter", rule, f"refused:{reason}", "", 1)
-            self._changed = True
+            self._walk.changed = True
         pair.refusal_count += 1
         pair.refusal_fresh = True
 
@@ -347,7 +290,7 @@ class Engine:
         self.ledger.signal_event(tick, pair.pair, "enter", pair.refusal_rule, f"refused:{reason} ended", "", count)
         pair.refusal = ""
         pair.refusal_count = 0
-        self._changed = True
+        self._walk.changed = True
 
     def _check_limits(self, tick: Tick) -> None:
         """Limits that halt: looked at where equity is, at a fill and at each minute."""
@@ -374,7 +317,7 @@ class Engine:
         self.ledger.order_event(order)
         self.broker.cancel(order.id)
         self._settle(pair, tick)
-        self._changed = True
+        self._walk.changed = True
 
     def _last_tick(self, pair: PairState) -> Tick:
         """The pair's last price at the current record, where something happens without a trade of its own."""
@@ -408,7 +351,7 @@ class Engine:
             state.epoch, state.record = item.epoch, item.first - 1
         state.span, state.span_first, state.span_why = item.kind, item.first, item.why
         self.ledger.out.append(SpanEvent(self.ledger.at(), item.kind, item.first, item.last, item.why))
-        self._changed = True
+        self._walk.changed = True
 
     def _span_end(self) -> None:
         state = self.state
@@ -417,7 +360,7 @@ class Engine:
                 SpanEvent(self.ledger.at(), DEGRADED, state.span_first, state.record, state.span_why)
             )
         state.span, state.span_why = NO_SPAN, ""
-        self._changed = True
+        self._walk.changed = True
 
     def _block(self, reason: str, on: bool) -> None:
         state = self.state
@@ -455,4 +398,4 @@ class Engine:
             for pair in state.pairs.values():
                 if pair.lots:
                     pair.flatten = pair.flatten or SHUTDOWN if shutdown else item.id
-        self._changed = True
+        self._walk.changed = True

@@ -1,0 +1,90 @@
+"""Through a frame of records: those that matter one by one, what lies between in one go."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bus.records import LATE, TRADE
+from trader import scan
+from trader.board import Board
+from trader.broker import Tick
+from trader.state import State
+from trader.terms import NS_PER_MINUTE
+
+
+class Walk:
+    """Hands the records that matter to `tick(tick, minute)`; whoever changes what a pair waits for sets `changed`.
+
+    keep: 1 - TRAILING_STOP_PCT. minute: market time enters a later minute with this record.
+    """
+
+    def __init__(self, board: Board, state: State, keep: float, tick: Callable[[Tick, bool], None]) -> None:
+        self.changed = True
+        self.unknown_pairs = 0  # records of pairs that no START has named
+        self._board = board
+        self._state = state
+        self._keep = keep
+        self._tick = tick
+
+    def updates(self, records: np.ndarray) -> None:
+        """UPDATE records; those not newer than the state are passed over."""
+        if len(records) <= scan.FEW:
+            self._few(scan.few_updates(records))
+        else:
+            numbers = records["number"].astype(np.int64)
+            self._many(records, numbers, self._board.known(records) & (numbers > self._state.record), True)
+
+    def raws(self, records: np.ndarray, first: int) -> None:
+        """Tape records of any kind, numbered from `first`."""
+        if len(records) <= scan.FEW:
+            self._few(scan.few_raws(records, first))
+        else:
+            numbers = np.arange(first, first + len(records), dtype=np.int64)
+            known = (records["kind"] == TRADE) & self._board.known(records) & (numbers > self._state.record)
+            self._many(records, numbers, known, False)
+
+    def _few(self, ticks: list[Tick]) -> None:
+        """As `_many`, for a frame so short that numpy would cost more than looking at each trade."""
+        state, board = self._state, self._board
+        for tick in ticks:
+            if tick.number <= state.record or tick.flags & LATE:
+                continue
+            if tick.pair >= len(board.pairs):
+                self.unknown_pairs += 1
+                continue
+            if self.changed:
+                board.refresh(state.span)
+                self.changed = False
+            minute = max(state.market_ns, tick.ns) // NS_PER_MINUTE > state.minute
+            if minute or board.wants(tick, self._keep):
+                self._tick(tick, minute)
+            else:
+                board.pass_by(tick)
+                state.market_ns = max(state.market_ns, tick.ns)
+
+    def _many(self, records: np.ndarray, numbers: np.ndarray, known: np.ndarray, updates: bool) -> None:
+        state, board = self._state, self._board
+        known &= (records["flags"] & LATE) == 0
+        if not known.all():
+            self.unknown_pairs += int((~board.known(records) & (records["kind"] == TRADE)).sum())
+            records, numbers = records[known], numbers[known]
+        if not len(records):
+            return
+        columns = scan.Columns(records, numbers, updates)
+        minutes = columns.minutes(state.market_ns, state.minute)
+        found: np.ndarray | None = None
+        place = index = 0
+        while index < columns.count:
+            if self.changed:
+                board.refresh(state.span)
+                self.changed, found = False, None
+            if found is None:
+                found = board.interesting(columns, index, self._keep, minutes)
+                place = 0
+            next_index = int(found[place]) if place < len(found) else columns.count
+            if next_index > index:
+                state.market_ns = max(state.market_ns, board.skip(columns, index, next_index))
+            if next_index < columns.count:
+                self._tick(columns.tick(next_index), bool(minutes[next_index]))
+                place += 1
+            index = next_index + 1
