@@ -132,11 +132,14 @@ def trimmed(frame: Frame, first: int) -> Frame:
 
 
 def joined(frames: Sequence[Frame]) -> Frame:
-    """Consecutive frames of messages as one: what a ring of single messages answers a replay with."""
+    """Consecutive frames without a body as one: what a ring of small frames answers a replay with."""
     if len(frames) == 1:
         return frames[0]
-    payload, count = array_of(item for frame in frames for item in _items(frame.payload))
     head = frames[0]
+    if head.topic.startswith(("trade/", "update/")):
+        payload, count = b"".join([frame.payload for frame in frames]), sum(frame.count for frame in frames)
+    else:
+        payload, count = array_of(item for frame in frames for item in _items(frame.payload))
     return Frame(head.topic, head.epoch, head.first, count, head.publish_ns, payload, None, head.layout)
 
 

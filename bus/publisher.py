@@ -1,8 +1,11 @@
 """The sending side of a stage: numbered frames, heartbeats, and answers to who asks for snapshot, replay or control."""
 
 import os
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +29,14 @@ if TYPE_CHECKING:
     from core.stage import Context
 
 REQUESTS_PER_TURN = 64
-REPLAY_FRAMES = 16  # in one answer: the asker comes back for more, and others get their turn
+BYTES_PER_TURN = 256 * 1024  # answered before live data and timers have their turn again
+REPLAY_FRAMES = 8  # in one answer: the asker comes back for more, and others get their turn
 EVENT_RING = 1_000
 GAP_RING = 1_000
 
 Facts = dict[str, str | int | float | None]
+
+_last_number = attrgetter("last")
 
 
 class Ring:
@@ -52,22 +58,21 @@ class Ring:
         return self._frames[0].first if self._frames else next_number
 
     def replay(self, first: int) -> list[Frame]:
-        """Frames from number `first` on, messages put together; at most REPLAY_FRAMES."""
-        wanted = [frame for frame in self._frames if frame.last >= first]
-        if not wanted or wanted[0].topic.startswith(("trade/", "update/")):
-            return wanted[:REPLAY_FRAMES]
+        """Frames from number `first` on, small ones put together; at most REPLAY_FRAMES."""
         out: list[Frame] = []
         group: list[Frame] = []
         count = 0
-        for frame in wanted:
-            if group and count + frame.count > MAX_BATCH:
+        for frame in islice(self._frames, bisect_left(self._frames, first, key=_last_number), None):
+            # What is about other things than the rest, a START, stays alone.
+            if group and (count + frame.count > MAX_BATCH or frame.body is not None or group[-1].body is not None):
                 out.append(joined(group))
                 group, count = [], 0
                 if len(out) == REPLAY_FRAMES:
                     return out
             group.append(frame)
             count += frame.count
-        out.append(joined(group))
+        if group:
+            out.append(joined(group))
         return out
 
 
@@ -150,7 +155,7 @@ class Publisher:
     ) -> None:
         """Begins a topic, or begins it anew with another epoch.
 
-        `last`: the number before the next one. Who missed something gets it from `replay(first)` (about 16 frames from
+        `last`: the number before the next one. Who missed something gets it from `replay(first)` (about 8 frames from
         number `first` on, or from the first kept number after it) or from a ring of at least `ring` numbers.
         `snapshot()` gives the state after number `last`.
         """
@@ -259,6 +264,12 @@ class Publisher:
             self._arrived_ns = 0
 
     def _answer_all(self) -> bool:
+        """Answers what was asked, up to a bound; True where more may be waiting.
+
+        Who catches up asks again at once, for as long as there is something: between any two of its answers, whoever
+        is live gets what has come.
+        """
+        answered = 0
         for _ in range(REQUESTS_PER_TURN):
             parts = sockets.receive(self._answers)
             if parts is None:
@@ -269,7 +280,11 @@ class Publisher:
                 request = _request_decoder.decode(parts[1])
             except msgspec.MsgspecError:
                 continue  # not ours to answer: whoever asks like this does not understand an answer either
-            sockets.send(self._answers, [parts[0], *self._answer(request)])
+            answer = self._answer(request)
+            sockets.send(self._answers, [parts[0], *answer])
+            answered += sum(map(len, answer))
+            if answered >= BYTES_PER_TURN:
+                break
         return True
 
     def _answer(self, request: Request) -> list[bytes]:

@@ -16,8 +16,8 @@ from bus.frames import Frame, trimmed
 from bus.messages import Reply
 from bus.notices import ANY_EPOCH, Cursor, GapFound, Join, Joined, Latest, Notice
 
-ASIDE_NUMBERS = 200_000
-ASIDE_FRAMES = 20_000
+ASIDE_BYTES = 8 * 1024 * 1024
+ASIDE_FRAMES = 4_096
 
 SNAPSHOT = "snapshot"
 REPLAY = "replay"
@@ -42,7 +42,7 @@ class Follower:
         self.next = join.next if isinstance(join, Cursor) else 0
         self.wants: Ask | None = None
         self._aside: deque[Frame] = deque()
-        self._aside_numbers = 0
+        self._aside_bytes = 0
         self.ask_anew()
 
     @property
@@ -124,15 +124,17 @@ class Follower:
 
     def _settle(self, last: int, out: list[Notice]) -> None:
         """After an answer: goes live where the frames kept aside connect, else asks for more."""
-        connects = any(frame.epoch == self.epoch and frame.first <= self.next <= frame.last for frame in self._aside)
-        if self.next > last or connects:
+        aside = self._aside
+        while aside and (aside[0].epoch != self.epoch or aside[0].last < self.next):
+            self._aside_bytes -= len(aside.popleft().payload)
+        if self.next > last or (aside and aside[0].first <= self.next):
             self._go_live(out)
         else:
             self.ask_anew()
 
     def _go_live(self, out: list[Notice]) -> None:
         self.wants = None
-        aside, self._aside, self._aside_numbers = self._aside, deque(), 0
+        aside, self._aside, self._aside_bytes = self._aside, deque(), 0
         for frame in aside:
             # Of another epoch: the publisher's answer is newer, or its next heartbeat will say so.
             if frame.epoch == self.epoch:
@@ -146,9 +148,9 @@ class Follower:
         self.next = frame.last + 1
 
     def _set_aside(self, frame: Frame) -> None:
-        if self._aside_numbers + frame.count > ASIDE_NUMBERS or len(self._aside) >= ASIDE_FRAMES:
-            # Keep the newest: what is dropped here is replayed.
-            self._aside.clear()
-            self._aside_numbers = 0
-        self._aside.append(frame)
-        self._aside_numbers += frame.count
+        """Keeps the newest; what falls out is replayed."""
+        aside = self._aside
+        aside.append(frame)
+        self._aside_bytes += len(frame.payload)
+        while self._aside_bytes > ASIDE_BYTES or len(aside) > ASIDE_FRAMES:
+            self._aside_bytes -= len(aside.popleft().payload)

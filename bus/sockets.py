@@ -2,9 +2,15 @@
 
 zmq's descriptor (`fd`) tells of a change only once: whoever is woken by it must receive until there is nothing more,
 and after a send on a socket that also receives, receive again.
+
+zmq counts what waits in frames, not in bytes. The biggest frames have 64 kB on `trade/` and 128 kB on `update/`, so a
+peer that does not read costs each side 32 and 64 MB at most; several such peers wait for the same bytes. In frames of
+one record it is less than a megabyte. What is dropped beyond that is replayed.
 """
 
 import contextlib
+import ctypes
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +19,11 @@ import zmq
 from core.errors import MisconfiguredError
 from core.paths import SOCKET_PATH_MAX
 
-DATA_HIGH_WATER = 20_000  # frames a slow peer may lag behind on each side; what is dropped is replayed
-ANSWER_HIGH_WATER = 1_000
+DATA_HIGH_WATER = 512  # frames a slow peer may lag behind on each side; a quarter second of the fastest burst
+ANSWER_HIGH_WATER = 32  # answers of half a megabyte; a peer has one question a topic under way
+REQUEST_HIGH_WATER = 1_000  # some hundred bytes each
+HEAP_KEPT = 16 * 1024 * 1024
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 RECONNECT_MS = 20
 RECONNECT_MAX_MS = 500
 BIGGEST_MESSAGE = 64 * 1024 * 1024
@@ -50,7 +59,7 @@ def answers_out(run_dir: Path, stage: str) -> Socket:
     path = _path(run_dir, stage, "ctl")
     socket = _make(zmq.ROUTER)
     socket.setsockopt(zmq.SNDHWM, ANSWER_HIGH_WATER)
-    socket.setsockopt(zmq.RCVHWM, ANSWER_HIGH_WATER)
+    socket.setsockopt(zmq.RCVHWM, REQUEST_HIGH_WATER)
     return _bound(socket, path)
 
 
@@ -61,7 +70,7 @@ def requests_to(run_dir: Path, peer: str) -> Socket:
     """
     path = _path(run_dir, peer, "ctl")
     socket = _make(zmq.DEALER)
-    socket.setsockopt(zmq.SNDHWM, ANSWER_HIGH_WATER)
+    socket.setsockopt(zmq.SNDHWM, REQUEST_HIGH_WATER)
     socket.setsockopt(zmq.RCVHWM, ANSWER_HIGH_WATER)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     return _connected(socket, path)
@@ -118,7 +127,21 @@ def close(socket: Socket) -> None:
     socket.close(linger=0)
 
 
+@functools.cache
+def _keep_heap() -> None:
+    """Has the C library keep up to 16 MB of freed memory for what comes next.
+
+    By default glibc hands the memory of a big answer back to the system and fetches it again page by page for the next
+    one: half of the time that a replay costs. Other C libraries have no such call.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_TRIM_THRESHOLD, HEAP_KEPT)
+        mallopt(M_MMAP_THRESHOLD, HEAP_KEPT)
+
+
 def _make(kind: int) -> Socket:
+    _keep_heap()
     socket: Socket = zmq.Context.instance().socket(kind)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, BIGGEST_MESSAGE)

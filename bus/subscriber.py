@@ -55,7 +55,7 @@ FRAMES_PER_TURN = 256
 BYTES_PER_TURN = 8 * 1024 * 1024
 ANSWERS_PER_TURN = 64
 TICK_SECONDS = 0.5
-TICK_TURNS = 20
+TICK_TURNS = 4  # as much as the sockets hold
 FIRST_RETRY_S = 0.02
 LONGEST_RETRY_S = 2.0
 ANSWER_TIMEOUT_NS = 2 * NS_PER_S
@@ -280,8 +280,9 @@ class Subscriber:
                 more = False
                 break
             self._take_answer(parts, now_ns, out)
-        self._hand_over(out, 0)
+        # First the next question: the peer answers while this is worked on.
         self._ask_all()
+        self._hand_over(out, 0)
         return more and not self._closed
 
     def _take_answer(self, parts: list[bytes], now_ns: int, out: list[Notice]) -> None:
@@ -332,6 +333,7 @@ class Subscriber:
         for _ in range(TICK_TURNS):
             if not self._read_data():
                 break
+        self._read_answers()
         now_ns = self._clock.monotonic_ns()
         out: list[Notice] = []
         self._watch.check(now_ns, out)
@@ -339,7 +341,7 @@ class Subscriber:
             if question.id and now_ns > question.deadline_ns:
                 question.back_off(now_ns)
         self._hand_over(out, 0)
-        self._read_answers()
+        self._ask_all()
 
 
 _beat_decoder = msgspec.msgpack.Decoder(list[Beat])

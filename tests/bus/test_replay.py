@@ -19,6 +19,7 @@ class World:
     """A publisher, a line that loses and delays, and a follower."""
 
     def __init__(self, join: Join, ring: int = 50, with_snapshot: bool = False) -> None:
+        self.gone: dict[int, int] = {}  # of each epoch, before which number nothing was kept when last asked
         self.epoch = 1
         self.with_snapshot = with_snapshot
         self.ring_size = ring
@@ -75,6 +76,8 @@ class World:
             frames = frames if asked.kind == "replay" else []
         else:
             first = topic.last + 1
+        assert topic.ring is not None
+        self.gone[topic.epoch] = topic.ring.first(topic.last + 1)
         reply = Reply("id", True, "", topic.epoch, first, topic.last)
         self.follower.answered(reply, frames, snapshot, self.notices)
         return True
@@ -97,7 +100,7 @@ class World:
                 epoch, expected = notice.epoch, notice.next_number
             elif isinstance(notice, GapFound):
                 assert (notice.epoch, notice.first) == (epoch, expected)
-                assert notice.last >= notice.first
+                assert notice.first <= notice.last < self.gone[notice.epoch], "what could still be had is no gap"
                 expected = notice.last + 1
             else:
                 assert isinstance(notice, Frame)
@@ -137,11 +140,17 @@ def play(world: World, steps: list[tuple[str, int]]) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(STEPS, st.sampled_from([None, FIRST, Cursor(1, 0), Cursor(9, 5), Cursor(9, 5, else_first=True)]), st.booleans())
+@given(
+    STEPS,
+    st.sampled_from([None, FIRST, Cursor(1, 0), Cursor(9, 5), Cursor(9, 5, else_first=True)]),
+    st.booleans(),
+    st.sampled_from([1, 7, 50, 1000]),
+)
 def test_whatever_happens_numbers_come_once_in_order_to_the_last(
-    steps: list[tuple[str, int]], join: Join, with_snapshot: bool
+    steps: list[tuple[str, int]], join: Join, with_snapshot: bool, ring: int
 ) -> None:
-    world = World(join, with_snapshot=with_snapshot)
+    """Or a gap says exactly what is missing: no number that the publisher still had when it was asked."""
+    world = World(join, ring, with_snapshot)
     play(world, steps)
     world.check(join if isinstance(join, Cursor) and join.epoch == 1 else None)
 
@@ -234,14 +243,46 @@ def test_frames_of_a_publisher_that_died_cause_no_second_join() -> None:
     world.check(None)
 
 
-def test_what_is_kept_aside_is_bounded() -> None:
-    world = World(None, ring=10**6)
-    for _ in range(450):
-        world.send(1000)
-    world.deliver(450)
-    assert world.follower._aside_numbers <= 200_000
+def test_what_is_kept_aside_is_bounded_in_bytes_and_the_newest_stays() -> None:
+    follower = Follower("trade/0/", Cursor(1, 0))
+    out: list[Notice] = []
+    payload = bytes(64_000)
+    for first in range(0, 400_000, 1000):
+        follower.take(Frame("trade/0/", 1, first, 1000, 0, payload), out)
+    kept = list(follower._aside)
+    assert sum(len(frame.payload) for frame in kept) == follower._aside_bytes <= 8 * 1024 * 1024
+    assert len(kept) == 131 and kept[-1].last == 399_999
+    for first in range(400_000, 410_000):
+        follower.take(Frame("trade/0/", 1, first, 1, 0, bytes(64)), out)
+    assert len(follower._aside) <= 4_096
+
+
+def test_an_answer_that_reaches_what_is_kept_aside_goes_live_with_it() -> None:
+    """Though the publisher is further by now, and though older frames were kept aside too."""
+    world = World(Cursor(1, 0), ring=10**6)
+    for _ in range(300):
+        world.send(10)
+    world.deliver(300)
+    assert world.answer()
+    assert world.follower.live
+    world.check(Cursor(1, 0))
+
+
+def test_who_is_slower_than_the_stream_goes_on_in_order_without_ever_being_live() -> None:
+    """Everything that is sent live is lost; what comes is replayed, and ends where the publisher stands."""
+    world = World(Cursor(1, 0), ring=10**6)
+    world.send(20_000)
+    world.beat()
+    world.deliver(9)
+    for _ in range(200):
+        for _ in range(10):
+            world.send(1000, lost=True)
+        asked = world.follower.next
+        world.answer()
+        assert world.follower.next > asked, "each answer brings it further"
+        assert not world.follower.live
     world.settle()
-    world.check(None)
+    world.check(Cursor(1, 0))
 
 
 def test_a_ring_keeps_at_least_its_size() -> None:
@@ -260,5 +301,23 @@ def test_a_replay_comes_in_few_frames() -> None:
     for number in range(20_000):
         ring.add(Frame("trader/0/", 1, number, 1, 0, b"\x91\0"))
     frames = ring.replay(500)
-    assert len(frames) == 16 and all(frame.count == 1000 for frame in frames)
+    assert len(frames) == 8 and all(frame.count == 1000 for frame in frames)
     assert frames[0].first == 500
+
+
+def test_small_frames_of_records_are_replayed_together_and_a_start_stays_alone() -> None:
+    ring = Ring(100_000)
+    for number in range(5_000):
+        body = b"start" if number == 1_500 else None
+        ring.add(Frame("update/0/", 1, number, 1, 0, b"" if body else bytes(128), body))
+    frames = ring.replay(700)
+    assert [(frame.first, frame.count) for frame in frames] == [
+        (700, 800),
+        (1500, 1),
+        (1501, 1000),
+        (2501, 1000),
+        (3501, 1000),
+        (4501, 499),
+    ]
+    assert [frame.body for frame in frames] == [None, b"start", None, None, None, None]
+    assert all(len(frame.payload) == 128 * frame.count for frame in frames if frame.body is None)
