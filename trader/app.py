@@ -108,8 +108,8 @@ class Trader:
     def _new_book_waits(self, notice: Joined | Frame, now_ns: int) -> bool:
         """Whether a new book must join again, at the latest update; it begins with the warm-up where that is there.
 
-        update/ was joined at the first number it still has: is the first frame from then not warm yet, then nothing
-        could have been decided before it, and the book misses nothing.
+        update/ was joined at the first number it still has: is no pair warm yet where the first frame from then begins
+        with it, then nothing could have been decided before, and the book misses nothing.
         """
         if isinstance(notice, Joined):
             self._trial = notice if self._from_start and notice.next_number > 0 else None
@@ -120,7 +120,9 @@ class Trader:
         if trial is None:
             return False
         self._from_start = False
-        if (np.frombuffer(notice.payload, RECORDS)["codes"] & WARM).any():
+        updates = np.frombuffer(notice.payload, RECORDS)
+        firsts = np.unique(updates["pair"], return_index=True)[1]
+        if (updates["codes"][firsts] & WARM).any():
             self._updates.close()
             self._updates = self._follow_updates(None)
             return True

@@ -2,8 +2,8 @@
 
     joining    the journal is taken up, the market is not yet joined
     live       updates come; raw trades are only watched
-    degraded   updates have been silent for 2 s while raw trades ran ahead: the fold goes on from these, and only the
-               trailing stop decides, until updates have caught up with the fold's place
+    degraded   updates are 2 s behind the raw trades, because they are silent or because they come too slowly: the fold
+               goes on from raw trades, and only the trailing stop decides, until updates have reached the fold's place
 
 Time is handed in (monotonic ns); the tape is behind `Source`. Nothing here knows a socket.
 """
@@ -70,7 +70,8 @@ class Follow:
         self._raw_count = 0  # records in it
         self._raw_epoch = 0
         self._raw_last = -1
-        self._behind_since: int | None = None  # raw trades have been ahead of the fold since then
+        self._mark = 0  # the raw record that the fold must have reached within 2 s
+        self._marked_ns: int | None = None  # since when; None where it has reached them all
         self._hold_until = 0
 
     @property
@@ -185,7 +186,10 @@ class Follow:
 
     def _progress(self, now_ns: int) -> None:
         self._hold_until = 0
-        self._behind_since = now_ns if self.ahead else None
+        if not self.ahead:
+            self._marked_ns = None
+        elif self._raw_epoch != self._state.epoch or self._state.record >= self._mark:
+            self._mark, self._marked_ns = self._raw_last, now_ns
         while self._raw and self._raw[0].epoch == self._state.epoch and self._raw[0].last <= self._state.record:
             self._raw_count -= self._raw.popleft().count
 
@@ -210,37 +214,37 @@ class Follow:
         self._watch(now_ns)
 
     def check(self, now_ns: int) -> None:
-        """To be called some times a second: updates may have fallen silent."""
+        """To be called some times a second: updates may have fallen behind."""
         self._watch(now_ns)
 
     def _watch(self, now_ns: int) -> None:
         state = self._state
         if state.start is None or not self.ahead:
-            self._behind_since = None
+            self._marked_ns = None
             return
         if self.mode == LAGGING:
             if now_ns >= self._hold_until:
                 self._hold_until = 0
                 self._raw_until(self._raw_last)
             return
-        if self._behind_since is None:
-            self._behind_since = now_ns
-        if now_ns - self._behind_since > SILENT_NS:
+        if self._marked_ns is None:
+            self._mark, self._marked_ns = self._raw_last, now_ns
+        if now_ns - self._marked_ns > SILENT_NS:
             self._degrade()
 
     def _degrade(self) -> None:
-        """Updates are silent: go on from raw trades. What was missed before this process lived stays blind."""
+        """Updates do not keep up: go on from raw trades. What was missed before this process lived stays blind."""
         state = self._state
         if self.mode == JOINING or self._raw_epoch != state.epoch:
             self._bridge(self._raw_epoch, self._raw_last + 1)
             if self._raw_epoch != state.epoch:
                 return
-        why = "no updates for 2 s while trades go on"
+        why = "updates are 2 s behind the trades"
         self._give(inputs.SpanBegin(DEGRADED, state.epoch, state.record + 1, -1, why))
         self.mode = LAGGING
         self._hold_until = 0
         self._raw_until(self._raw_last)
-        self._behind_since = None
+        self._marked_ns = None
 
     def _raw_until(self, last: int) -> None:
         """Gives the fold raw records up to `last`: from memory where they follow on, else from the tape."""

@@ -197,6 +197,41 @@ def test_updates_silent_for_two_seconds_degrade_and_catch_up() -> None:
     assert world.decisions[2:] == [(6, "mean_reversion")]
 
 
+def test_updates_that_come_slower_than_the_trades_degrade_too_and_decide_nothing() -> None:
+    tape = Tape().trade(100, "mr").trades([101] * 60).trade(90).trade(90, "mr")
+    world = World(tape)
+    world.join(1)
+    world.updates(1, 1)
+    for step in range(1, 30):  # two trades for one update
+        world.raws(2 * step, 2 * step + 1)
+        world.updates(step + 1, step + 1)
+        world.later(S // 5)
+        if world.follow.mode == LAGGING:
+            break
+    assert (world.follow.mode, world.engine.state.record) == (LAGGING, 2 * step + 1)
+    assert step == 26, "updates that are 2 s old by step 20 are noticed, though they come all the time"
+    world.raws(2 * step + 2, 62)
+    assert world.decisions[1:] == [(62, "trailing_stop")], "the fall is seen now, not when its update comes"
+    world.updates(step + 2, step + 2)
+    assert world.follow.mode == LAGGING
+    world.updates(step + 3, 62)
+    world.raws(63, 63)
+    world.updates(63, 63)
+    assert world.follow.mode == LIVE
+    assert world.decisions[2:] == [(63, "mean_reversion")]
+
+
+def test_updates_that_are_a_little_behind_all_the_time_are_live() -> None:
+    tape = Tape().trades([100] * 60)
+    world = World(tape)
+    world.join(1)
+    for first in range(1, 50):
+        world.raws(first + 4, first + 4)
+        world.updates(first, first)
+        world.later(S // 5)
+    assert (world.follow.mode, world.spans) == (LIVE, [])
+
+
 def test_updates_that_come_back_only_to_fall_silent_again_do_not_hold_raw_trades_for_ever() -> None:
     tape = Tape().trade(100, "mr").trades([101] * 5).trade(90)
     world = World(tape)
