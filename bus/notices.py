@@ -29,7 +29,14 @@ class Latest(msgspec.Struct, frozen=True):
 
 LATEST = Latest()
 
-Join = Cursor | Latest | None
+
+class Whole(msgspec.Struct, frozen=True):
+    """The snapshot has all that counts: join by it, and again where a hole is too old to be replayed."""
+
+
+WHOLE = Whole()
+
+Join = Cursor | Latest | Whole | None
 
 
 class Joined(msgspec.Struct, frozen=True):

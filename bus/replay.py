@@ -3,6 +3,17 @@
 A follower takes frames, heartbeats and answers, and appends to `out` what its stage gets. `wants` says what must be
 asked of the publisher; while it waits for the answer, live frames are kept aside (what does not fit is a hole later).
 
+What becomes of a hole that is older than what the publisher still has, so that it is never silent:
+
+* `trade/` has the whole tape behind it. What that has dropped is a gap: indicators tell it and warm up anew. The trader
+  asks for no replay of it, it reads the tape where it needs it.
+* `update/` has a ring. Beyond it the trader gets a gap and looks at the tape, where only its stop decides. Who joins is
+  given the latest of each pair, and nothing again that it had.
+* `candle/` is joined again by its snapshot, which has every candle worth keeping.
+* `trader/` has the journal behind it, from the first entry on, so that there is no such hole.
+* `event/` and `gap/` have rings of 1,000. Beyond them storage records a gap and says so; the page logs it.
+* `view/` and `status/` carry the latest state: holes do not matter, and a last message that was lost comes by snapshot.
+
 Epochs have no order, and frames of a publisher that died may still come after the answer of its successor: therefore a
 strange epoch is never believed by itself but asked about.
 """
@@ -14,7 +25,7 @@ import msgspec
 
 from bus.frames import Frame, trimmed
 from bus.messages import Reply
-from bus.notices import ANY_EPOCH, Cursor, GapFound, Join, Joined, Latest, Notice
+from bus.notices import ANY_EPOCH, Cursor, GapFound, Join, Joined, Latest, Notice, Whole
 
 ASIDE_BYTES = 8 * 1024 * 1024
 ASIDE_FRAMES = 4_096
@@ -37,6 +48,7 @@ class Follower:
     def __init__(self, topic: str, join: Join) -> None:
         self.topic = topic
         self.latest = isinstance(join, Latest)
+        self.whole = isinstance(join, Whole)
         self.else_first = isinstance(join, Cursor) and join.else_first
         self.epoch = join.epoch if isinstance(join, Cursor) else ANY_EPOCH
         self.next = join.next if isinstance(join, Cursor) else 0
@@ -89,7 +101,7 @@ class Follower:
             return True
         if asked.epoch == ANY_EPOCH:
             self._begin(reply.epoch, reply.first, snapshot, out)
-        elif reply.epoch != self.epoch or self.next > reply.last + 1:
+        elif reply.epoch != self.epoch or self.next > reply.last + 1 or (self.whole and reply.first > self.next):
             self.epoch, self.next = ANY_EPOCH, 0
             self.ask_anew()
             return True

@@ -16,6 +16,7 @@ from bus.notices import (
     ANY_EPOCH,
     FIRST,
     LATEST,
+    WHOLE,
     BeatSeen,
     Cursor,
     GapFound,
@@ -39,6 +40,7 @@ __all__ = [
     "ANY_EPOCH",
     "FIRST",
     "LATEST",
+    "WHOLE",
     "BeatSeen",
     "Cursor",
     "GapFound",
@@ -88,7 +90,7 @@ class _Question:
 
 
 class Subscriber:
-    """Follows topics of one peer; `attach` begins, `close` ends it. Topics ask to join by cursor, None or LATEST."""
+    """Follows topics of one peer; `attach` begins, `close` ends it. Topics ask to join by a `Join`."""
 
     def __init__(
         self,

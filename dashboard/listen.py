@@ -7,10 +7,15 @@ from core.errors import MisconfiguredError
 from core.ports import port_holder
 
 BACKLOG = 64
+SEND_BYTES = 128 * 1024  # that the system keeps for one connection; by itself it goes to megabytes
+STALLED_MS = 60_000  # who takes nothing for so long, or left without a word, is cut off; a page that wakes reconnects
 
 
-def open_socket(host: str, port: int) -> socket.socket:
-    """A bound TCP socket; MisconfiguredError names the setting to change and, where readable, who holds the port."""
+def open_socket(host: str, port: int, stalled_ms: int = STALLED_MS) -> socket.socket:
+    """A bound TCP socket; MisconfiguredError names the setting to change and, where readable, who holds the port.
+
+    Its connections are bounded in what they hold and in how long they may take nothing.
+    """
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
@@ -18,6 +23,9 @@ def open_socket(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, kind, proto)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # What is accepted inherits these.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled_ms)
         sock.bind(address)
         # Listening at once: until then another program could still bind the same port.
         sock.listen(BACKLOG)

@@ -17,15 +17,18 @@ from bus.messages import encode as pack
 from bus.publisher import Facts, Publisher, open_publisher
 from bus.subscriber import FIRST, BeatSeen, Cursor, GapFound, Joined, Notice, PeerDiffers, open_subscriber
 from core import paths
+from core.clock import NS_PER_MS
 from core.settings import indicator_hash
 from core.stage import Context
 from indicators import jit, report, state
+from indicators.behind import Behind
 from indicators.engine import Indicators, Kernels, Segment, parameters_of
 from indicators.ring import ClosedCandles, candles_kept
 
 VIEW_SECONDS = 0.1
 CANDLE_SECONDS = 0.25
 SAVE_CHECK_SECONDS = 1.0
+BEHIND_CHECK_SECONDS = 1.0
 UPDATE_RING = 8_192
 CANDLE_RING = 4_096
 PAIRS_AT_ONCE = 100  # described in one go, 1 ms; of more the others come next time, so that no update waits for them
@@ -52,6 +55,7 @@ def start(context: Context) -> "Stage":
     context.loop.every(VIEW_SECONDS, stage.show_views)
     context.loop.every(CANDLE_SECONDS, stage.show_candles)
     context.loop.every(SAVE_CHECK_SECONDS, stage.save_if_due)
+    context.loop.every(BEHIND_CHECK_SECONDS, stage.tell_if_behind)
     context.on_stop(stage.save)
     return stage
 
@@ -74,6 +78,7 @@ class Stage:
         self._pairs: list[str] = []
         self._topic_open = False
         self._feeder_last = -1
+        self._behind = Behind()
         self._dirty_views: dict[int, None] = {}  # pairs, the one that waits longest first
         self._dirty_candles: dict[int, None] = {}
         self._warm: set[int] = set()
@@ -191,11 +196,20 @@ class Stage:
             epoch, last = notice.beat.last.get(TRADE, (-1, -1))
             if epoch == self.epoch:
                 self._feeder_last = last
+                clock = self._context.clock
+                late_ns = clock.wall_ns() - notice.beat.wall_ms * NS_PER_MS
+                self._behind.heard(last, late_ns, clock.monotonic_ns())
                 # A quiet market after a restart: who waits for updates learns where they stand.
                 if not self._topic_open and last == self.number:
                     self._open_topic()
         elif isinstance(notice, PeerDiffers):
             self._context.event("error", differs_text(notice))
+
+    def tell_if_behind(self) -> None:
+        """Say when the fold does not keep up, and when it does again."""
+        told = self._behind.check(self.number, self._context.clock.monotonic_ns())
+        if told is not None:
+            self._context.event(*told)
 
     def _take_start_frame(self, frame: Frame) -> None:
         assert frame.body is not None
@@ -224,6 +238,7 @@ class Stage:
                 "warn", f"the feeder began tape {notice.epoch}: indicators warm up anew from its first record"
             )
         self.epoch, self.number = notice.epoch, notice.next_number - 1
+        self._behind.begin()
         self._forget()
         if notice.snapshot:
             self._take_start(_start_decoder.decode(notice.snapshot))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bus.frames import CANDLE, EVENT, GAP, TRADER
 from bus.layouts import layout_hash
-from bus.notices import FIRST, Cursor, Join
+from bus.notices import FIRST, WHOLE, Cursor, Join
 from bus.publisher import open_publisher
 from bus.subscriber import Subscriber
 from core.paths import STAGES
@@ -67,7 +67,7 @@ class Storage:
             if stage != self._context.name:  # our own gaps are written as they are found
                 topics[GAP] = after(numbered_per_stage(GAP, stage))
             if stage == "indicators":
-                topics[CANDLE] = None  # its snapshot holds all that is worth keeping
+                topics[CANDLE] = WHOLE  # its snapshot holds all that is worth keeping
             elif stage == "trader":
                 topics[TRADER] = after(TRADER)
             subscriber = Subscriber(

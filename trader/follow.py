@@ -25,7 +25,8 @@ from trader.state import BLIND, DEGRADED, State
 SILENT_NS = 2_000_000_000
 CATCH_UP_NS = 2_000_000_000  # how long raw trades are held back for updates that are nearly there
 NEARLY = 2_000  # records
-BUFFER_RECORDS = 200_000  # raw trades kept in memory, 12.8 MB; older ones are read from the tape
+BUFFER_FRAMES = 4_096  # of raw trades; older ones are read from the tape
+BUFFER_BYTES = 8 * 1024 * 1024
 STRETCH = 1_000
 
 JOINING, LIVE, LAGGING = "joining", "live", "degraded"
@@ -67,7 +68,7 @@ class Follow:
         self._give = give
         self._source = source
         self._raw: deque[Frame] = deque()
-        self._raw_count = 0  # records in it
+        self._raw_bytes = 0
         self._raw_epoch = 0
         self._raw_last = -1
         self._mark = 0  # the raw record that the fold must have reached within 2 s
@@ -190,8 +191,12 @@ class Follow:
             self._marked_ns = None
         elif self._raw_epoch != self._state.epoch or self._state.record >= self._mark:
             self._mark, self._marked_ns = self._raw_last, now_ns
+        self._drop_taken()
+
+    def _drop_taken(self) -> None:
+        """Lets go of raw trades that the fold has."""
         while self._raw and self._raw[0].epoch == self._state.epoch and self._raw[0].last <= self._state.record:
-            self._raw_count -= self._raw.popleft().count
+            self._raw_bytes -= len(self._raw.popleft().payload)
 
     # --- raw trades ---------------------------------------------------------------------------------
 
@@ -199,7 +204,7 @@ class Follow:
         """Raw trades go on after `next_number` - 1 of tape `epoch` (the feeder may know only where its tape begins)."""
         if epoch != self._raw_epoch:
             self._raw.clear()
-            self._raw_count = 0
+            self._raw_bytes = 0
             self._raw_epoch, self._raw_last = epoch, -1
         self._raw_last = max(self._raw_last, next_number - 1)
         self._watch(now_ns)
@@ -207,9 +212,9 @@ class Follow:
     def raw_frame(self, frame: Frame, now_ns: int) -> None:
         """A frame of trade/0/: kept; in a degraded span the fold takes it at once."""
         self._raw.append(frame)
-        self._raw_count += frame.count
-        while self._raw_count > BUFFER_RECORDS:
-            self._raw_count -= self._raw.popleft().count
+        self._raw_bytes += len(frame.payload)
+        while self._raw_bytes > BUFFER_BYTES or len(self._raw) > BUFFER_FRAMES:
+            self._raw_bytes -= len(self._raw.popleft().payload)
         self._raw_epoch, self._raw_last = frame.epoch, frame.last
         self._watch(now_ns)
 
@@ -260,6 +265,7 @@ class Follow:
         for frame in wanted:
             if frame.last > state.record:
                 self._raw_one(frame, last)
+        self._drop_taken()
 
     def _raw_one(self, frame: Frame, last: int) -> None:
         if frame.body is not None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bus.frames import Frame, array_of, messages
 from bus.messages import Reply
-from bus.notices import ANY_EPOCH, FIRST, LATEST, Cursor, GapFound, Join, Joined, Notice
+from bus.notices import ANY_EPOCH, FIRST, LATEST, WHOLE, Cursor, GapFound, Join, Joined, Notice
 from bus.publisher import Ring, Topic
 from bus.replay import Follower
 
@@ -142,7 +142,7 @@ def play(world: World, steps: list[tuple[str, int]]) -> None:
 @settings(max_examples=400, deadline=None)
 @given(
     STEPS,
-    st.sampled_from([None, FIRST, Cursor(1, 0), Cursor(9, 5), Cursor(9, 5, else_first=True)]),
+    st.sampled_from([None, WHOLE, FIRST, Cursor(1, 0), Cursor(9, 5), Cursor(9, 5, else_first=True)]),
     st.booleans(),
     st.sampled_from([1, 7, 50, 1000]),
 )
@@ -209,6 +209,20 @@ def test_a_hole_too_old_is_a_gap_and_the_rest_comes() -> None:
     world.settle()
     assert GapFound("trader/0/", 1, 5, 44) in world.notices
     world.check(Cursor(1, 0))
+
+
+def test_a_hole_too_old_is_joined_again_where_the_snapshot_has_all_that_counts() -> None:
+    world = World(WHOLE, ring=10, with_snapshot=True)
+    world.send(5)
+    world.settle()
+    world.send(3, lost=True)
+    world.settle()
+    assert kinds(world) == ["Joined", "Frame"], "a hole that can be replayed is replayed"
+    for _ in range(10):
+        world.send(5, lost=True)
+    world.settle()
+    assert world.notices[2:] == [Joined("trader/0/", 1, 58, b"state")]
+    world.check(None)
 
 
 def test_a_lost_last_message_is_seen_by_the_heartbeat() -> None:

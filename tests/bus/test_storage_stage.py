@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bus import sockets
 from bus.frames import CANDLE, EVENT, GAP, TRADER, Frame
 from bus.layouts import layout_hash
 from bus.messages import Entry
@@ -198,6 +199,24 @@ def test_entries_that_nobody_has_any_more_are_a_gap(others):
     others.run_until(lambda: bool(others.history.gaps()))
     gap = others.history.gaps()[0]
     assert (gap["topic"], gap["epoch"], gap["first"], gap["last"]) == (TRADER, JOURNAL, 1, 20)
+
+
+def test_candles_that_the_ring_has_lost_come_by_the_snapshot(others):
+    indicators = others.publisher("indicators")
+    held = [samples.candle(0)]
+    indicators.topic(CANDLE, 7, ring=4, snapshot=lambda: msgspec.msgpack.encode(held))
+    indicators.attach(others.loop)
+    others.start_storage()
+    others.run_until(lambda: len(others.history.candles(samples.PAIR)) == 1)
+    out, indicators._out = indicators._out, sockets.data_out(others.context.run_dir, "nobody")  # a dead line
+    for at in range(1, 21):
+        held.append(samples.candle(at))
+        indicators.send(CANDLE, held[-1])
+    sockets.close(indicators._out)
+    indicators._out = out
+    indicators.beat()
+    others.run_until(lambda: len(others.history.candles(samples.PAIR)) == 21)
+    assert others.history.gaps() == []
 
 
 def test_another_journal_is_taken_from_its_beginning(others):

@@ -293,6 +293,30 @@ def test_raw_trades_that_memory_lost_are_taken_from_the_tape() -> None:
     assert [t.price for t in of(world.events, TradeEvent)] == ["100", "109"]
 
 
+def test_raw_trades_in_memory_are_bounded_in_bytes() -> None:
+    world = World(Tape().trade(100, "mr"))
+    world.join(1)
+    payload = bytes(64_000)
+    for first in range(2, 400_000, 1000):
+        world.follow.raw_frame(Frame(TRADE, 1, first, 1000, 0, payload), world.now)
+    kept = list(world.follow._raw)
+    assert sum(len(frame.payload) for frame in kept) == world.follow._raw_bytes <= 8 * 1024 * 1024
+    assert kept[-1].last == 400_001, "the newest stay"
+
+
+def test_in_a_degraded_span_what_was_taken_is_let_go() -> None:
+    tape = Tape().trade(100, "mr").trades([101] * 40)
+    world = World(tape)
+    world.join(1)
+    world.updates(1, 1)
+    world.raws(2, 2)
+    world.later(2 * S + 1)
+    assert world.follow.mode == LAGGING
+    for number in range(3, 42):
+        world.raws(number, number)
+    assert (world.engine.state.record, len(world.follow._raw), world.follow._raw_bytes) == (41, 0, 0)
+
+
 def test_updates_that_skip_records_still_let_the_stop_look_at_them() -> None:
     tape = Tape().trade(100, "mr").trade(110).trade(90, "mr").trade(100, "mr")
     world = World(tape)
