@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bus.messages import Market, Start
+from bus.publisher import REPLAY_FRAMES
 from bus.records import CANDLE, HOLE, RECORD, START, TRADE
 from bus.segment import read_header, segments_of
 from bus.tape import TapeError, TapeReader, TapeWriter, boot_id, epochs, tape_replay
@@ -331,7 +332,7 @@ def test_a_replay_answer_is_bounded_and_goes_on(tmp_path: Path) -> None:
         tape.append(trades(number * 500, 500))
     replay = tape_replay(TapeReader(tmp_path / "tape"))
     frames = replay(1)
-    assert len(frames) == 16 and all(frame.count == 1000 for frame in frames)
+    assert len(frames) == REPLAY_FRAMES and all(frame.count == 1000 for frame in frames)
     number, total = 1, 0
     while frames := replay(number):
         total += sum(frame.count for frame in frames)
