@@ -1,23 +1,32 @@
-"""The storage stage: candles, the trader's journal and everybody's events go into the tables of the book."""
+"""The storage stage: candles, the trader's journal and everybody's events go into the tables of the book.
+
+* Database cannot be opened (disk full or read-only, locked): the stage stays up, says so and tries each second; what is
+  published meanwhile is asked for once it is open.
+"""
 
 from functools import partial
 from pathlib import Path
 
 from bus.frames import CANDLE, EVENT, GAP, TRADER
 from bus.layouts import layout_hash
-from bus.notices import FIRST, WHOLE, Cursor, Join
-from bus.publisher import open_publisher
+from bus.notices import FIRST, WHOLE, Cursor, Join, Notice
+from bus.publisher import Facts, open_publisher
 from bus.subscriber import Subscriber
+from core.errors import BotError
 from core.paths import STAGES
 from core.settings import shared_hash
 from core.stage import Context
+from storage.batch import numbered_per_stage
 from storage.csvlog import TradesCsv
 from storage.migrations import migrate
 from storage.pruner import retention_ms
+from storage.reasons import reason
 from storage.recorder import Recorder
-from storage.writer import Writer, numbered_per_stage
+from storage.room import Limits
+from storage.writer import Writer
 
-FLUSH_SECONDS = 0.4
+FLUSH_SECONDS = 0.35
+OPEN_RETRY_SECONDS = 1.0
 TIDY_SECONDS = 5.0
 
 
@@ -29,26 +38,42 @@ def build(context: Context) -> None:
 class Storage:
     """The database, and a subscriber to every stage: to ourselves too, so that our events are kept like all others."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, limits: Limits | None = None) -> None:
         self._context = context
+        self._limits = limits or Limits()
         self._subscribers: list[Subscriber] = []
-        self._writer, told = open_database(context.book_dir / "bot_data.db", context.clock.wall_ms())
-        context.on_stop(self._writer.close)
+        self._recorder: Recorder | None = None
+        self._told = False  # that the database cannot be opened
+        self._publisher = open_publisher(context, layout_hash(), self._facts)
+        self._open()
+        context.loop.every(FLUSH_SECONDS, self._flush)
+        context.loop.every(TIDY_SECONDS, self._tidy)
+        context.on_stop(self._close)
+
+    def _open(self) -> None:
+        """Opens the database and follows everybody; where that cannot be now, tries again in a second."""
+        context = self._context
+        path = context.book_dir / "bot_data.db"
+        try:
+            self._writer, told = open_database(path, context.clock.wall_ms())
+        except NotNow as error:
+            if not self._told:
+                context.event("error", str(error))
+            self._told = True
+            context.loop.call_later(OPEN_RETRY_SECONDS, self._open)
+            return
         settings = context.settings
         keep_ms = retention_ms(settings.retention_minutes, settings.warmup_candles, settings.timeframe_ms)
         csv = TradesCsv(context.book_dir / "trades.csv", self._writer.trades_from)
-        self._recorder = Recorder(self._writer, csv, keep_ms, context.clock, context.event)
-        self._recorder.rejoin = self._join
-        publisher = open_publisher(context, layout_hash(), self._recorder.facts)
-        self._recorder.latency = publisher.latency
-        self._recorder.publish_gap = publisher.gap
+        recorder = Recorder(self._writer, csv, keep_ms, context.clock, context.event, self._limits)
+        recorder.rejoin = self._join
+        recorder.latency = self._publisher.latency
+        recorder.publish_gap = self._publisher.gap
         for level, text in told:
             context.event(level, text)
-        self._recorder.flush()  # trades.csv may be behind since the last time
+        self._recorder = recorder
+        recorder.flush()  # trades.csv may be behind since the last time
         self._join()
-        context.loop.every(FLUSH_SECONDS, self._flush)
-        context.loop.every(TIDY_SECONDS, self._recorder.tidy)
-        context.on_stop(self._close)
         context.event("start", f"storage keeps {context.book_dir.name}, from entry {self._entry()} of the journal on")
 
     def _join(self) -> None:
@@ -78,45 +103,72 @@ class Storage:
                 layout_hash=layout_hash(),
                 settings_hash=shared_hash(self._context.settings),
             )
-            subscriber.attach(self._context.loop, partial(self._recorder.take, stage))
+            subscriber.attach(self._context.loop, partial(self._take, stage))
             self._subscribers.append(subscriber)
 
+    def _take(self, stage: str, notices: list[Notice]) -> None:
+        if self._recorder is not None:
+            self._recorder.take(stage, notices)
+
     def _flush(self) -> None:
-        self._recorder.flush()
+        if self._recorder is not None:
+            self._recorder.flush()
+
+    def _tidy(self) -> None:
+        if self._recorder is not None:
+            self._recorder.tidy()
+
+    def _facts(self) -> Facts:
+        return {} if self._recorder is None else self._recorder.facts()
 
     def _entry(self) -> int:
         at = self._writer.cursors().get(TRADER)
         return 1 if at is None else at[1] + 1
 
     def _close(self) -> None:
-        self._recorder.flush(last_try=True)
+        if self._recorder is not None:
+            self._recorder.flush(last_try=True)
+            self._writer.close()
         for subscriber in self._subscribers:
             subscriber.close()
+
+
+class NotNow(BotError):
+    """The database cannot be opened at the moment; the text says why and what to do."""
 
 
 def open_database(database: Path, wall_ms: int) -> tuple[Writer, list[tuple[str, str]]]:
     """The writer on a file of this release's schema, and (level, text) that a person should know of how it came to be.
 
     A file that is damaged is kept under another name and a new one begun: the trader's journal refills the ledger.
+    Raises NotNow where it cannot be opened yet, MisconfiguredError where this release cannot use it.
     """
     writer = Writer(database)
-    told: list[tuple[str, str]] = []
     try:
-        steps = migrate(writer.engine, database, wall_ms)
-    except writer.damage as error:
-        if not any(sign in str(error) for sign in ("not a database", "malformed")):
-            raise
-        writer.close()
-        kept = database.with_name(f"{database.stem}.damaged-{wall_ms}{database.suffix}")
-        for ending in ("-wal", "-shm"):
-            aside = database.with_name(database.name + ending)
-            if aside.exists():
-                aside.replace(kept.with_name(kept.name + ending))
-        database.replace(kept)
-        text = (
-            f"{database} is damaged ({error.args[0]}): it is kept as {kept.name}; a new one is filled from the journal"
-        )
-        told.append(("error", text))
+        try:
+            return writer, _told_of(migrate(writer.engine, database, wall_ms))
+        except writer.damage as error:
+            if not any(sign in str(error) for sign in ("not a database", "malformed")):
+                raise
+            writer.close()
+            text = _set_aside(database, wall_ms, str(error.args[0]))
         writer = Writer(database)
-        steps = migrate(writer.engine, database, wall_ms)
-    return writer, [*told, *(("info", step) for step in steps)]
+        return writer, [("error", text), *_told_of(migrate(writer.engine, database, wall_ms))]
+    except writer.passing_errors as error:
+        writer.close()
+        raise NotNow(f"cannot open {database}: {reason(error)}; it is tried again each second") from error
+
+
+def _told_of(steps: list[str]) -> list[tuple[str, str]]:
+    return [("info", step) for step in steps]
+
+
+def _set_aside(database: Path, wall_ms: int, why: str) -> str:
+    """Renames a damaged file with its log; returns what a person must know of it."""
+    kept = database.with_name(f"{database.stem}.damaged-{wall_ms}{database.suffix}")
+    for ending in ("-wal", "-shm"):
+        aside = database.with_name(database.name + ending)
+        if aside.exists():
+            aside.replace(kept.with_name(kept.name + ending))
+    database.replace(kept)
+    return f"{database} is damaged ({why}): it is kept as {kept.name}; a new one is filled from the journal"

@@ -78,7 +78,24 @@ FIRST_TABLES = (
         topic TEXT NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL, number INTEGER NOT NULL)""",
 )
 
-STEPS: tuple[Step, ...] = (first_tables,)
+
+def candles_by_age(connection: Connection) -> None:
+    """Version 2: the newest candles of all pairs stand together, so that a commit of them writes few pages.
+
+    Kept by (pair, time), the forming candles of n pairs lay on n pages, each written with every commit.
+    """
+    connection.exec_driver_sql("ALTER TABLE candles RENAME TO candles_by_pair")
+    connection.exec_driver_sql(
+        """CREATE TABLE candles (
+        pair TEXT NOT NULL, time INTEGER NOT NULL, open FLOAT NOT NULL, high FLOAT NOT NULL, low FLOAT NOT NULL,
+        close FLOAT NOT NULL, volume FLOAT NOT NULL, trades INTEGER NOT NULL,
+        rsi FLOAT, bb_lower FLOAT, bb_middle FLOAT, bb_upper FLOAT, PRIMARY KEY (pair, time))"""
+    )
+    connection.exec_driver_sql("INSERT INTO candles SELECT * FROM candles_by_pair ORDER BY time, pair")
+    connection.exec_driver_sql("DROP TABLE candles_by_pair")
+
+
+STEPS: tuple[Step, ...] = (first_tables, candles_by_age)
 
 
 def version_of(engine: Engine) -> int:

@@ -1,7 +1,9 @@
 """What arrives on the bus becomes rows, in batches; what cannot be written yet waits, and nothing recorded is lost.
 
-While the database is locked or the disk is full the batch is kept and tried again. Where too much would wait, the
-numbered messages are let go: their cursors have not moved, so the streams are joined again from there.
+* Database locked, or the disk refuses: the batch is kept and tried again each second.
+* Too much would wait: the numbered messages are let go; their cursors have not moved, so the streams are joined again
+  from there once the database takes rows.
+* Reader without end, disk low: see `storage.room`. Candles wait in either case, one row a bucket.
 """
 
 import logging
@@ -16,15 +18,17 @@ from bus.notices import GapFound, Joined, PeerDiffers
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.errors import BotError
 from core.histogram import Histogram
+from storage.batch import Batch, numbered_per_stage
 from storage.csvlog import TradesCsv
 from storage.pruner import prune
-from storage.writer import Batch, Writer, numbered_per_stage
+from storage.reasons import reason
+from storage.room import FLOWS, SLOW, STOPPED, Limits, Room, users_of
+from storage.rows import time_of_candle
+from storage.writer import Writer, Written
 
-PENDING_MAX = 50_000  # rows that may wait for the database, some 50 MB
 RETRY_NS = 1 * NS_PER_S
-REMIND_NS = 60 * NS_PER_S
-WAL_MAX_BYTES = 32 * 1024 * 1024  # beyond it somebody reads without end, and we write less often
-SLOW_NS = 5 * NS_PER_S
+REMIND_NS = 600 * NS_PER_S
+CANDLES_WAIT_NS = NS_PER_S // 2  # the forming ones come four times a second, and each commit wears the disk
 
 _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
     CANDLE: msgspec.msgpack.Decoder(list[Candle]),
@@ -46,8 +50,19 @@ Tell = Callable[[str, str], None]
 class Recorder:
     """Turns bus events into rows. `tell(level, text)` reaches people; `rejoin()` joins all streams from the cursors."""
 
-    def __init__(self, writer: Writer, csv: TradesCsv, keep_ms: int, clock: Clock, tell: Tell) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        csv: TradesCsv,
+        keep_ms: int,
+        clock: Clock,
+        tell: Tell,
+        limits: Limits | None = None,
+        room: Room | None = None,
+    ) -> None:
         self._writer = writer
+        self._limits = limits or Limits()
+        self._room = room or Room(writer, self._limits)
         self._csv = csv
         self._keep_ms = keep_ms
         self._clock = clock
@@ -63,8 +78,9 @@ class Recorder:
         self._oldest_ns = 0  # arrival of the oldest message in the batch
         self._next_try_ns = 0
         self._written_ns = 0
-        self._slow = False
+        self._left_out = 0  # rows about the market since the disk is low
         self._csv_behind = True
+        self._csv_anew = False  # the file is another ledger's
         self._told: dict[str, int] = {}  # what is wrong: when it was last told
         self._inode = writer.database.stat().st_ino
 
@@ -84,9 +100,9 @@ class Recorder:
                     self._gap(stage, event.topic, event.epoch, event.first, event.last)
                 case PeerDiffers(what="layout"):
                     self._tell("error", f"{stage} is of another release and cannot be read: restart it")
-        if len(self.batch) > PENDING_MAX:
+        if self.batch.numbered > self._limits.commit_rows:
             self.flush(urgent=True)
-            if len(self.batch) > PENDING_MAX and not self.behind:
+            if self.batch.numbered > self._limits.pending_rows and not self.behind:
                 self._let_go()
 
     def _frame(self, stage: str, frame: Frame) -> None:
@@ -147,8 +163,7 @@ class Recorder:
     def _joined_journal(self, stage: str, joined: Joined) -> None:
         """Our cursor was of no use: there was none, the journal is another one, or it ends before what we have."""
         self.flush(urgent=True)
-        if self._writer.cursors().get(TRADER) is not None:
-            self.batch.begin_journal()
+        self.batch.begin_journal()
         if joined.next_number > 1:
             self._gap(stage, TRADER, joined.epoch, 1, joined.next_number - 1)
 
@@ -167,38 +182,57 @@ class Recorder:
         self._tell(
             "error", f"{len(self.batch)} rows wait for the database: they will be asked for again once it is free"
         )
-        self.batch.numbered.clear()
-        self.batch.reached.clear()
+        self.batch.let_go()
         self.behind = True
 
     # --- what is written
 
     def flush(self, urgent: bool = False, last_try: bool = False) -> None:
-        """Writes what has come since the last time, unless a failed try was a moment ago."""
+        """Writes what has come since the last time, unless it is too soon or there is no room."""
         now = self._clock.monotonic_ns()
-        too_soon = now < self._next_try_ns or (self._slow and not urgent and now < self._written_ns + SLOW_NS)
-        if too_soon and not last_try:
+        if not last_try and self._too_soon(now, urgent):
             return
-        if self.batch or self.behind:
-            try:
-                written = self._writer.write(self.batch)
-            except self._writer.passing_errors as error:
-                self._failed(error)
-                return
-            self._measure()
-            self.rows += written.rows
-            self._written_ns = now
-            self._csv_behind = self._csv_behind or written.trades > 0
-            self.batch = Batch()
-            self._mended("database", "the database takes rows again, nothing was lost")
-            for text in written.told:
-                self._tell("warn", text)
-                self._csv.set_aside()
-                self._csv_behind = True
-            if self.behind:
-                self.behind = False
-                self.rejoin()
+        try:
+            if self._may_write():
+                self._wrote(self._writer.write(self.batch, market=self._room.market), now)
+        except self._writer.passing_errors as error:
+            self._failed(error)
+            return
         self._sync_csv()
+
+    def _too_soon(self, now: int, urgent: bool) -> bool:
+        if now < self._next_try_ns:
+            return True
+        if urgent or self.behind:
+            return False
+        if self._room.log == SLOW and now < self._written_ns + self._limits.slow_ns:
+            return True
+        return self.batch.only_candles and now < self._oldest_ns + CANDLES_WAIT_NS
+
+    def _may_write(self) -> bool:
+        """Whether something waits, and disk and log have room for it."""
+        self._look_at_disk()
+        waits = bool(self.batch) if self._room.market else not self.batch.only_candles
+        if not (waits or self.behind):
+            return False
+        self._room.look_at_log(cut=False)
+        self._tell_of_log()
+        return self._room.log != STOPPED
+
+    def _wrote(self, written: Written, now: int) -> None:
+        self._measure()
+        self.rows += written.rows
+        self._left_out += written.left_out
+        self._written_ns = now
+        self._csv_behind = self._csv_behind or written.trades > 0
+        self.batch = Batch() if self._room.market else Batch(self.batch.candles)
+        self._mended("database", "the database takes rows again, nothing was lost")
+        for text in written.told:
+            self._tell("warn", text)
+            self._csv_anew = self._csv_behind = True
+        if self.behind:
+            self.behind = False
+            self.rejoin()
 
     def _measure(self) -> None:
         """How long the oldest message of the batch waited for its commit."""
@@ -210,14 +244,19 @@ class Recorder:
 
     def _failed(self, error: BaseException) -> None:
         self._next_try_ns = self._clock.monotonic_ns() + RETRY_NS
+        if "locked" not in str(error):
+            self._writer.reopen()
         self._complain(
-            "database", f"cannot write {self._writer.database}: {_reason(error)}; {len(self.batch)} rows wait"
+            "database", f"cannot write {self._writer.database}: {reason(error)}; {len(self.batch)} rows wait"
         )
 
     def _sync_csv(self) -> None:
         if not self._csv_behind:
             return
         try:
+            if self._csv_anew:
+                self._csv.set_aside()
+                self._csv_anew = False
             self._csv.sync()
         except OSError as error:
             self._complain(
@@ -233,22 +272,46 @@ class Recorder:
         """Prunes old rows, watches the log's size, and notices when somebody removed the file."""
         self._check_that_the_file_is_there()
         try:
-            prune(self._writer.engine, self._keep_ms)
-            if self._writer.wal_bytes() > WAL_MAX_BYTES:
-                self._writer.checkpoint()
+            self._room.look_at_log(cut=True)
+            self._tell_of_log()
+            if self._room.log != STOPPED:
+                prune(self._writer.engine, self._keep_ms)
         except self._writer.passing_errors as error:
-            self._complain("database", f"cannot prune {self._writer.database}: {_reason(error)}")
-            return
-        self._slow = self._writer.wal_bytes() > WAL_MAX_BYTES
-        if self._slow:
-            size = self._writer.wal_bytes() // 1024 // 1024
-            self._complain(
-                "reader",
-                f"a program has been reading {self._writer.database} without end, its log is {size} MB: "
-                "close that program; until then rows are written every 5 s",
-            )
-        else:
+            self._complain("database", f"cannot prune {self._writer.database}: {reason(error)}")
+        if len(self.batch.candles) > self._limits.commit_rows:
+            newest = max(map(time_of_candle, self.batch.candles.values()))
+            self.batch.forget_candles(newest - self._keep_ms)
+
+    def _tell_of_log(self) -> None:
+        """Names who keeps the log from being cut, once as it gets slow and once as it stops."""
+        if self._room.log == FLOWS:
+            self._mended("log", "the database's log is small again, all rows that waited are written")
             self._mended("reader", "the database's log is small again")
+            return
+        what = "reader" if self._room.log == SLOW else "log"
+        if what in self._told:
+            return
+        until = "are written every 5 s" if self._room.log == SLOW else "wait, the page goes on"
+        users = ", ".join(users_of(self._writer.database)) or "not to be seen from here: lsof names it"
+        self._complain(
+            what,
+            f"a program has been reading {self._writer.database} without end, its log is"
+            f" {self._room.log_bytes / 1024 / 1024:.1f} MB: close that program ({users}); until then rows {until}",
+        )
+
+    def _look_at_disk(self) -> None:
+        had_room = self._room.market
+        self._room.look_at_disk()
+        free = f"{self._room.free_bytes // 1_000_000} MB are free where {self._writer.database} is"
+        if had_room and not self._room.market:
+            self._tell(
+                "error",
+                f"{free}, less than {self._limits.free_bytes // 1_000_000}: candles wait; refusals, equity, events and"
+                " gaps are not written; orders, fills and trades are. Free some space",
+            )
+        elif self._room.market and not had_room:
+            self._tell("info", f"{free}: all rows are written again; {self._left_out} were left out, candles are kept")
+            self._left_out = 0
 
     def _check_that_the_file_is_there(self) -> None:
         try:
@@ -271,7 +334,9 @@ class Recorder:
             "rows": self.rows,
             "db_mb": round(self._writer.total_bytes() / 1024 / 1024, 3),
             "lag_ms": round(lag_ms, 1),
+            "log_mb": round(self._writer.wal_bytes() / 1024 / 1024, 3),
             "waiting": len(self.batch),
+            "left_out": self._left_out,
         }
 
     def _cursor(self) -> int | None:
@@ -292,21 +357,3 @@ class Recorder:
     def _mended(self, what: str, text: str) -> None:
         if self._told.pop(what, None) is not None:
             self._tell("info", text)
-
-
-_NEXT_STEPS = {
-    "locked": "another program holds it: end its transaction or close it",
-    "full": "the disk is full: free some space",
-    "readonly": "it is read-only: check the permissions of the file and its folder",
-    "disk I/O error": "the disk fails: look into the system's log",
-    "unable to open": "check that its folder is there and may be written",
-}
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong with the next step, where the text of the error tells it."""
-    text = str(getattr(error, "orig", None) or error)
-    for sign, step in _NEXT_STEPS.items():
-        if sign in text:
-            return f"{text} ({step})"
-    return text

@@ -27,6 +27,15 @@ from sqlalchemy import (
 BUSY_TIMEOUT_MS = 400  # the stage's heartbeat of 1 s must go on while another program holds the lock
 WAL_KEPT_BYTES = 8 * 1024 * 1024  # the log is cut back to this after a checkpoint
 
+WRITER_PRAGMAS = (
+    f"busy_timeout={BUSY_TIMEOUT_MS}",
+    "auto_vacuum=INCREMENTAL",  # only heeded before the first page is written, hence before the WAL
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    f"journal_size_limit={WAL_KEPT_BYTES}",
+    "recursive_triggers=ON",  # INSERT OR REPLACE fires the triggers that refuse a DELETE
+)
+
 metadata = MetaData()
 
 candles = Table(
@@ -169,14 +178,7 @@ def writer_engine(database: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver begins no transaction by itself, not even late
-        for pragma in (
-            f"busy_timeout={BUSY_TIMEOUT_MS}",
-            "auto_vacuum=INCREMENTAL",  # only heeded before the first page is written, hence before the WAL
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
-            f"journal_size_limit={WAL_KEPT_BYTES}",
-            "recursive_triggers=ON",  # INSERT OR REPLACE fires the triggers that refuse a DELETE
-        ):
+        for pragma in WRITER_PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
 
     @event.listens_for(engine, "begin")

@@ -6,11 +6,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.batch import TRADER, Batch
 from storage.csvlog import TradesCsv, as_line
 from storage.migrations import migrate
 from storage.pruner import prune
 from storage.queries import History
-from storage.writer import TRADER, Batch, Writer
+from storage.writer import Writer
 from tests.unit import storage_samples as samples
 
 JOURNAL = 99
@@ -61,7 +62,7 @@ def deliver(writer: Writer, journal: list, first: int, last: int, fails: bool = 
     if not fails:
         writer.write(batch)
         return
-    batch.numbered.append((TRADER, JOURNAL, 10**6, "events", (None, None, None, None, None)))
+    batch.add_row(TRADER, JOURNAL, 10**6, "events", (None, None, None, None, None))
     try:
         writer.write(batch)
     except writer.driver_errors:

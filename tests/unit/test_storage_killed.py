@@ -5,10 +5,11 @@ import sys
 import time
 from pathlib import Path
 
+from storage.batch import Batch
 from storage.csvlog import TradesCsv
 from storage.migrations import migrate
 from storage.queries import History
-from storage.writer import Batch, Writer
+from storage.writer import Writer
 from tests.unit import storage_samples as samples
 
 ROOT = Path(__file__).resolve().parents[2]

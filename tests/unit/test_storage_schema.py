@@ -67,6 +67,7 @@ def test_the_file_is_set_up_for_readers_and_for_shrinking(engine):
     }
 
 
+NOW = len(STEPS)
 FILL = "(1, 'a', '', 'P', 'buy', 1.0, 2.0, 0.0, 'USDT', 5, '1', '2', '0')"
 TRADE = "(1, 'P', 'sell', 1.0, 2.0, 0.0, 3.5, '', 't', 'a')"
 ORDER = "('a', '', 'P', 'buy', 'market', NULL, 1.0, 0.0, 'new', '', 1, 1)"
@@ -120,9 +121,9 @@ def test_migration_of_a_new_file_keeps_no_copy_and_runs_once(tmp_path):
     database = tmp_path / "bot_data.db"
     engine = writer_engine(database)
     assert version_of(engine) == 0
-    assert migrate(engine, database, 77) == ["schema 1: first_tables"]
+    assert migrate(engine, database, 77) == ["schema 1: first_tables", "schema 2: candles_by_age"]
     assert migrate(engine, database, 78) == []
-    assert _all(engine, "schema_version") == [(1, "first_tables", 77)]
+    assert _all(engine, "schema_version") == [(1, "first_tables", 77), (2, "candles_by_age", 77)]
     engine.dispose()
     assert [path.name for path in tmp_path.iterdir()] == ["bot_data.db"]
 
@@ -139,26 +140,40 @@ def fail_halfway(connection: Connection) -> None:
 def test_a_copy_is_kept_before_a_migration_of_an_existing_file(ledger, tmp_path):
     database = tmp_path / "bot_data.db"
     done = migrate(ledger, database, 2, (*STEPS, add_a_column))
-    copy = tmp_path / "bot_data.before-schema-1.db"
-    assert done == [f"the database as it was is kept in {copy.name}", "schema 2: add_a_column"]
-    assert version_of(ledger) == 2
+    copy = tmp_path / f"bot_data.before-schema-{NOW}.db"
+    assert done == [f"the database as it was is kept in {copy.name}", f"schema {NOW + 1}: add_a_column"]
+    assert version_of(ledger) == NOW + 1
     assert _all(ledger, "trades")[0][-1] is None
     kept = writer_engine(copy)
-    assert version_of(kept) == 1
+    assert version_of(kept) == NOW
     assert len(_all(kept, "trades")[0]) == 10
     kept.dispose()
+
+
+def test_candles_of_the_first_schema_are_the_same_afterwards(tmp_path):
+    database = tmp_path / "bot_data.db"
+    engine = writer_engine(database)
+    migrate(engine, database, 1, STEPS[:1])
+    rows = [(pair, time, 1.0, 2.0, 0.5, 1.5, 3.0, 4, None, 0.25, None, 9.0) for pair in "BA" for time in (60, 120, 180)]
+    with engine.begin() as connection:
+        for row in rows:
+            connection.exec_driver_sql(f"INSERT INTO candles VALUES ({', '.join('?' * len(row))})", row)
+    assert migrate(engine, database, 2)[-1] == "schema 2: candles_by_age"
+    assert _all(engine, "candles") == sorted(rows, key=lambda row: (row[1], row[0]))
+    assert inspect(engine).get_pk_constraint("candles")["constrained_columns"] == ["pair", "time"]
+    engine.dispose()
 
 
 def test_a_step_that_fails_leaves_the_file_as_it_was(ledger, tmp_path):
     database = tmp_path / "bot_data.db"
     with pytest.raises(DatabaseError) as caught:
         migrate(ledger, database, 2, (*STEPS, fail_halfway))
-    assert "step 2 (fail_halfway)" in "".join(caught.value.__notes__)
-    assert version_of(ledger) == 1
+    assert f"step {NOW + 1} (fail_halfway)" in "".join(caught.value.__notes__)
+    assert version_of(ledger) == NOW
     assert not inspect(ledger).has_table("half")
     migrate(ledger, database, 3, (*STEPS, add_a_column))
     names = sorted(path.name for path in tmp_path.glob("*.before-*"))
-    assert names == ["bot_data.before-schema-1-2.db", "bot_data.before-schema-1.db"]
+    assert names == [f"bot_data.before-schema-{NOW}-2.db", f"bot_data.before-schema-{NOW}.db"]
 
 
 def test_a_database_of_a_newer_release_is_refused_and_not_touched(ledger, tmp_path):
@@ -168,7 +183,7 @@ def test_a_database_of_a_newer_release_is_refused_and_not_touched(ledger, tmp_pa
     with pytest.raises(MisconfiguredError) as caught:
         migrate(ledger, database, 2)
     said = str(caught.value)
-    assert str(database) in said and "version 7" in said and "knows 1" in said and "move the file away" in said
+    assert str(database) in said and "version 7" in said and f"knows {NOW}" in said and "move the file away" in said
 
 
 def test_a_database_of_something_else_is_refused(tmp_path):
@@ -194,4 +209,4 @@ def test_a_damaged_file_is_kept_and_told_to_the_page_and_one_made_from_the_journ
     level, text = told[0]
     assert level == "error" and "is damaged" in text and "bot_data.damaged-7.db" in text
     assert (tmp_path / "bot_data.damaged-7.db").exists() and database.exists()
-    assert [level for level, _ in told[1:]] == ["info"]
+    assert [level for level, _ in told[1:]] == ["info"] * NOW

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from bus.messages import Gap
+from storage.batch import TRADER, Batch
 from storage.migrations import migrate
 from storage.queries import History
-from storage.writer import TRADER, Batch, Writer
+from storage.writer import Writer
 from tests.unit import storage_samples as samples
 
 JOURNAL = 12345
@@ -121,7 +122,7 @@ def test_a_malformed_amount_is_told_when_it_is_added_and_changes_nothing(writer)
 def test_a_failing_batch_leaves_nothing(writer, database):
     writer.write(batch_of(samples.equity(1)))
     batch = batch_of(samples.equity(2), first=2)
-    batch.numbered.append((TRADER, JOURNAL, 3, "events", (None, None, "s", "info", "time may not be null")))
+    batch.add_row(TRADER, JOURNAL, 3, "events", (None, None, "s", "info", "time may not be null"))
     with pytest.raises(writer.driver_errors):
         writer.write(batch)
     assert writer.cursors() == {TRADER: (JOURNAL, 1)}
