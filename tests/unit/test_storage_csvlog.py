@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from storage.csvlog import HEADER, TradesCsv, as_line
+from storage.csvlog import HEADER, TAIL_BYTES, TradesCsv, as_line
 
 ROWS = [
     (1, "B-BTC_USDT", "buy", 64000.1, 0.0012, 0.0384, None, "mean_reversion", "2023-11-14T22:14:01.000Z", "scalp-1"),
@@ -116,3 +116,24 @@ def test_kept_files_are_not_overwritten(path):
         "trades.before-3.csv",
         "trades.csv",
     ]
+
+
+def test_a_block_that_a_power_cut_lost_before_a_whole_last_line_is_noticed_at_the_first_look(path):
+    rows = [(number, *ROWS[0][1:]) for number in range(1, 200)]
+    content = bytearray(whole(*rows))
+    content[2048:2560] = bytes(512)
+    path.write_bytes(content)
+    TradesCsv(path, Table(*rows).rows_from).sync()
+    assert path.read_bytes() == whole(*rows)
+    assert path.with_name("trades.before-1.csv").read_bytes() == content
+
+
+def test_a_file_longer_than_the_tail_is_gone_on_with(path):
+    rows = [(number, *ROWS[0][1:]) for number in range(1, 2_000)]
+    table = Table(*rows)
+    TradesCsv(path, table.rows_from).sync()
+    assert path.stat().st_size > TAIL_BYTES
+    table.rows.append((2_000, *ROWS[1][1:]))
+    assert TradesCsv(path, table.rows_from).sync() == 1
+    assert path.read_bytes() == whole(*table.rows)
+    assert list(path.parent.iterdir()) == [path]
