@@ -100,10 +100,14 @@ class Recorder:
                     self._gap(stage, event.topic, event.epoch, event.first, event.last)
                 case PeerDiffers(what="layout"):
                     self._tell("error", f"{stage} is of another release and cannot be read: restart it")
-        if self.batch.numbered > self._limits.commit_rows:
-            self.flush(urgent=True)
-            if self.batch.numbered > self._limits.pending_rows and not self.behind:
-                self._let_go()
+            if self.batch.numbered > self._limits.commit_rows:
+                self._make_way()
+
+    def _make_way(self) -> None:
+        """Writes what is a commit's worth, and lets go what would be too much to wait."""
+        self.flush(urgent=True)
+        if self.batch.numbered > self._limits.pending_rows and not self.behind:
+            self._let_go()
 
     def _frame(self, stage: str, frame: Frame) -> None:
         decoder = _DECODERS.get(frame.topic)

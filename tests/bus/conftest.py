@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.bus.rig import Rig
+from tests.bus.storage_world import Others
+from tests.up_helpers import short_folder
 
 
 @pytest.fixture
@@ -22,3 +24,12 @@ def rig(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     rig = Rig(run_dir)
     yield rig
     rig.close()
+
+
+@pytest.fixture
+def others() -> Iterator[Others]:
+    """The other stages, for a storage of the test."""
+    with short_folder() as folder:
+        others = Others(folder)
+        yield others
+        others.close()

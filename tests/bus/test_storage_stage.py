@@ -1,123 +1,16 @@
 """The stage on real sockets: what the others publish is in the tables once, whoever starts, stops or stumbles."""
 
-import logging
-import shutil
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
-
 import msgspec
 import pytest
 
 from bus import sockets
 from bus.frames import CANDLE, EVENT, GAP, TRADER, Frame
-from bus.layouts import layout_hash
 from bus.messages import Entry
-from bus.publisher import Publisher
-from core.clock import LiveClock
 from core.errors import BotError
-from core.loop import PollLoop
-from core.settings import shared_hash
-from core.settings_load import load
-from core.stage import Context
-from storage.app import Storage
-from storage.queries import History
 from storage.room import FLOWS, SLOW, Limits
 from storage.schema import writer_engine
+from tests.bus.storage_world import JOURNAL, trade_ids
 from tests.unit import storage_samples as samples
-
-JOURNAL = 4242
-
-
-class Others:
-    """The other stages' publishers, on the loop of the test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.clock = LiveClock()
-        self.settings = load({"VAR_DIR": str(folder)}, folder / "no.env")
-        self.loop = PollLoop(self.clock)
-        self.publishers: dict[str, Publisher] = {}
-        self.context = self._context()
-        self.starts = 0
-        self.journal: list[Entry] = []
-        self.storage: Storage | None = None
-        self.database = self.context.book_dir / "bot_data.db"
-        self.history = History(self.database)
-
-    def _context(self) -> Context:
-        context = Context("storage", self.settings, self.clock, logging.getLogger("storage"))
-        context.loop = self.loop
-        context.book_dir.mkdir(parents=True, exist_ok=True)
-        return context
-
-    def start_storage(self, limits: Limits | None = None) -> None:
-        self.context = self._context()
-        self.storage = Storage(self.context, limits)
-
-    def stop_storage(self) -> None:
-        self.context.close()
-
-    def publisher(self, stage: str) -> Publisher:
-        """A new process of `stage`."""
-        if stage in self.publishers:
-            self.publishers.pop(stage).close()
-        self.starts += 1
-        publisher = Publisher(
-            stage,
-            self.context.run_dir,
-            self.clock,
-            layout_hash=layout_hash(),
-            settings_hash=shared_hash(self.settings),
-            started_ms=self.clock.wall_ms() + self.starts,
-        )
-        self.publishers[stage] = publisher
-        return publisher
-
-    def trader(self, epoch: int = JOURNAL, keep: int = 10_000) -> Publisher:
-        """A trader whose journal holds what `say` put into it."""
-        publisher = self.publisher("trader")
-        publisher.topic(TRADER, epoch, last=0, ring=keep)
-        publisher.attach(self.loop)
-        for entry in self.journal:
-            publisher.send(TRADER, entry)
-        return publisher
-
-    def say(self, *events) -> None:
-        for event in events:
-            entry = Entry(len(self.journal) + 1, event)
-            self.journal.append(entry)
-            if "trader" in self.publishers:
-                self.publishers["trader"].send(TRADER, entry)
-
-    def run_until(self, done: Callable[[], bool], seconds: float = 20.0) -> None:
-        """Turns the loop until something is so; fails after a long time."""
-        over: list[bool] = []
-        timer = self.loop.call_later(seconds, lambda: over.append(True))
-        poll = self.loop.every(0.02, lambda: None)
-        while not done():
-            assert not over, "it did not come to pass"
-            self.loop._turn()
-        timer.cancel()
-        poll.cancel()
-
-    def close(self) -> None:
-        self.context.close()
-        for publisher in self.publishers.values():
-            publisher.close()
-        self.loop.close()
-
-
-@pytest.fixture
-def others():
-    folder = Path(tempfile.mkdtemp(prefix="st"))  # short: a socket's path has 107 bytes
-    others = Others(folder)
-    yield others
-    others.close()
-    shutil.rmtree(folder)
-
-
-def trade_ids(others: Others) -> list[int]:
-    return [row["id"] for row in others.history.trades(10_000)][::-1]
 
 
 def test_candles_journal_events_and_gaps_find_their_tables(others):
