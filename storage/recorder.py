@@ -79,6 +79,7 @@ class Recorder:
         self._next_try_ns = 0
         self._written_ns = 0
         self._left_out = 0  # rows about the market since the disk is low
+        self._log_told = FLOWS
         self._csv_behind = True
         self._csv_anew = False  # the file is another ledger's
         self._told: dict[str, int] = {}  # what is wrong: when it was last told
@@ -287,21 +288,21 @@ class Recorder:
             self.batch.forget_candles(newest - self._keep_ms)
 
     def _tell_of_log(self) -> None:
-        """Names who keeps the log from being cut, once as it gets slow and once as it stops."""
-        if self._room.log == FLOWS:
-            self._mended("log", "the database's log is small again, all rows that waited are written")
-            self._mended("reader", "the database's log is small again")
-            return
-        what = "reader" if self._room.log == SLOW else "log"
-        if what in self._told:
-            return
-        until = "are written every 5 s" if self._room.log == SLOW else "wait, the page goes on"
-        users = ", ".join(users_of(self._writer.database)) or "not to be seen from here: lsof names it"
-        self._complain(
-            what,
-            f"a program has been reading {self._writer.database} without end, its log is"
-            f" {self._room.log_bytes / 1024 / 1024:.1f} MB: close that program ({users}); until then rows {until}",
-        )
+        """Names who keeps the log from being cut: once as it gets slow, once as it stops, and when it flows again."""
+        log = self._room.log
+        if log == FLOWS:
+            if self._log_told != FLOWS:
+                self._tell("info", "the database's log is small again: rows are written as they come")
+            self._log_told = FLOWS
+        elif log == STOPPED != self._log_told or self._log_told == FLOWS:
+            self._log_told = log
+            users = ", ".join(users_of(self._writer.database)) or "not to be seen from here: lsof names it"
+            self._tell(
+                "error",
+                f"a program has been reading {self._writer.database} without end, its log is"
+                f" {self._room.log_bytes / 1024 / 1024:.1f} MB: close that program ({users}); until then rows"
+                f" {'are written every 5 s' if log == SLOW else 'wait, the page goes on'}",
+            )
 
     def _look_at_disk(self) -> None:
         had_room = self._room.market

@@ -1,0 +1,167 @@
+"""What is written with little room: always the ledger, the market where the disk has room, nothing to a full log."""
+
+from collections.abc import Callable
+
+import pytest
+
+from bus.frames import CANDLE, EVENT, TRADER, Frame
+from bus.messages import Entry, Gap
+from bus.messages import encode as pack
+from core.clock import NS_PER_S, ManualClock
+from storage.csvlog import TradesCsv
+from storage.migrations import migrate
+from storage.queries import History
+from storage.recorder import Recorder
+from storage.room import STOPPED, Limits, Room
+from storage.writer import Writer
+from tests.unit import storage_samples as samples
+
+MB = 1_000_000
+JOURNAL = 9
+
+
+class World:
+    """A recorder on a real file, with a disk and a clock that the test moves."""
+
+    def __init__(self, folder, limits: Limits) -> None:
+        self.free = 1_000 * MB
+        self.clock = ManualClock()
+        self.told: list[tuple[str, str]] = []
+        self.number = 0
+        self.writer = Writer(folder / "bot_data.db")
+        migrate(self.writer.engine, self.writer.database, 1)
+        self.room = Room(self.writer, limits, lambda: self.free)
+        csv = TradesCsv(folder / "trades.csv", self.writer.trades_from)
+        keep_ms = 60 * samples.MINUTE
+        self.recorder = Recorder(
+            self.writer, csv, keep_ms, self.clock, lambda *told: self.told.append(told), limits, self.room
+        )
+        self.history = History(self.writer.database)
+
+    def entries(self, *make: Callable) -> None:
+        """Journal entries, made with their numbers."""
+        entries = [Entry(self.number + place, one(self.number + place)) for place, one in enumerate(make, start=1)]
+        frame = Frame(TRADER, JOURNAL, self.number + 1, len(entries), 0, pack(entries))
+        self.number += len(entries)
+        self.recorder.take("trader", [frame])
+
+    def candles(self, *candles) -> None:
+        self.recorder.take("indicators", [Frame(CANDLE, 1, 0, len(candles), 0, pack(candles))])
+
+    def event(self, number: int) -> None:
+        self.recorder.take("feeder", [Frame(EVENT, 1, number, 1, 0, pack([samples.event(f"said {number}")]))])
+
+    def flush(self) -> None:
+        self.clock.advance(NS_PER_S)
+        self.recorder.flush()
+
+
+@pytest.fixture
+def make_world(tmp_path):
+    worlds: list[World] = []
+
+    def make(**limits) -> World:
+        worlds.append(World(tmp_path, Limits(**limits)))
+        return worlds[-1]
+
+    yield make
+    for world in worlds:
+        world.writer.close()
+
+
+def test_disk_low_the_ledger_goes_on_and_the_market_waits_or_is_counted(make_world, tmp_path):
+    world = make_world()
+    world.free = 149 * MB
+    world.entries(
+        lambda number: samples.order(number, "scalp-1"),
+        lambda number: samples.fill(number, 1),
+        lambda number: samples.trade(number, 1),
+        lambda number: samples.signal(number, "scalp-1"),
+        lambda number: samples.signal(number, "", "refused:stale"),
+        samples.equity,
+    )
+    world.candles(samples.candle(0), samples.candle(1, closed=False))
+    world.event(0)
+    world.recorder.batch.add_gap(Gap("storage", "candle/0/", 3, 5, 8, 1234))
+    world.flush()
+    history = world.history
+    assert len(history.orders()) == len(history.fills()) == len(history.trades()) == 1
+    assert [row["client_order_id"] for row in history.signals()] == ["scalp-1"]
+    assert history.equity() == history.events() == history.gaps() == history.candles(samples.PAIR) == []
+    assert history.cursor() == (JOURNAL, 6)
+    assert (tmp_path / "trades.csv").read_text().count("\n") == 2
+    [(level, text)] = world.told
+    assert level == "error" and "149 MB are free" in text and "less than 150" in text and "Free some space" in text
+    world.candles(samples.candle(1, close=250.0), samples.candle(2))
+    world.flush()
+    world.flush()
+    assert len(world.told) == 1 and world.recorder.facts()["left_out"] == 4
+    world.free = 160 * MB
+    world.flush()
+    assert len(world.told) == 1 and history.candles(samples.PAIR) == []  # a tenth more than the limit is wanted
+    world.free = 165 * MB
+    world.flush()
+    assert [row["close"] for row in history.candles(samples.PAIR)] == [100.5, 250.0, 100.5]
+    level, text = world.told[-1]
+    assert level == "info" and "4 were left out, candles are kept" in text
+    world.entries(samples.equity)
+    world.flush()
+    assert len(history.equity()) == 1
+
+
+def test_candles_that_wait_are_bounded_by_what_is_kept(make_world):
+    world = make_world(commit_rows=100)
+    world.free = 0
+    for minute in range(300):
+        world.candles(samples.candle(minute))
+        world.recorder.tidy()
+    assert len(world.recorder.batch.candles) <= 101
+    world.free = 1_000 * MB
+    world.flush()
+    assert world.history.candles(samples.PAIR)[-1]["time"] == samples.START + 299 * samples.MINUTE
+
+
+def test_log_full_nothing_is_written_candles_coalesce_and_the_rest_is_let_go(make_world):
+    world = make_world(log_soft_bytes=200_000, log_hard_bytes=400_000, commit_rows=50, pending_rows=150, slow_ns=0)
+    rejoined = []
+    world.recorder.rejoin = lambda: rejoined.append(world.history.cursor())
+    held = world.history._engine.connect()
+    held.exec_driver_sql("BEGIN")
+    held.exec_driver_sql("SELECT count(*) FROM trades").fetchall()
+    biggest = 0
+    for number in range(1, 1_000):
+        world.entries(lambda at: samples.trade(at, at))
+        world.candles(samples.candle(number // 100, close=float(number)))
+        if number % 10 == 0:
+            world.flush()
+        biggest = max(biggest, world.writer.wal_bytes())
+        assert world.recorder.batch.numbered <= 151
+    assert world.room.log == STOPPED and world.recorder.behind
+    assert 400_000 < biggest < 460_000  # the limit and one commit
+    assert len(world.recorder.batch.candles) <= 10
+    texts = [text for level, text in world.told if "close that program" in text]
+    assert len(texts) == 2 and "written every 5 s" in texts[0] and "wait, the page goes on" in texts[1]
+    world.recorder.tidy()
+    assert world.writer.wal_bytes() == biggest  # nor does pruning write
+    held.close()
+    world.flush()
+    assert not world.recorder.behind and rejoined == [world.history.cursor()]
+    assert world.history.cursor()[1] < 1_000 and world.history.candles(samples.PAIR)[-1]["close"] == 999.0
+    assert world.writer.wal_bytes() < 200_000
+    assert [text for level, text in world.told if "small again" in text] == [
+        "the database's log is small again: rows are written as they come"
+    ]
+
+
+def test_candles_alone_wait_half_a_second_for_each_other(make_world):
+    world = make_world()
+    world.candles(samples.candle(0))
+    world.recorder.flush()
+    assert world.history.candles(samples.PAIR) == []
+    world.entries(samples.equity)
+    world.recorder.flush()
+    assert len(world.history.candles(samples.PAIR)) == len(world.history.equity()) == 1
+    world.candles(samples.candle(1))
+    world.clock.advance(NS_PER_S // 2)
+    world.recorder.flush()
+    assert len(world.history.candles(samples.PAIR)) == 2
