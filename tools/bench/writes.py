@@ -1,0 +1,114 @@
+"""What a running bot writes to its disk, extrapolated to a day: `python -m tools.bench.writes`.
+
+Bytes are what the kernel counts for each stage as going to the disk (/proc/PID/io: a page of a file written again
+before it was sent there counts once). Commits and checkpoints of the two databases are read from SQLite's own counters:
+each commit of the journal is synced, of bot_data.db only the checkpoints are. The bot must run, of the same user.
+"""
+
+import argparse
+import json
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import BotError
+from core.paths import STAGES
+from core.settings_load import var_dir_only
+from tools.bench.memory import stage_pids
+
+DAY_S = 86_400
+MB = 1_000_000
+COMMITS_AT = 8  # in the -shm file, u32 of the machine's order: transactions since the log is open
+LAPS_AT = 12  # in the -wal file, u32, big-endian: how often the log was begun anew after a checkpoint
+SYNCS_OF_A_CHECKPOINT = 3  # of the log, of the database, of the log's new head
+JOURNAL, ROWS = "journal.db", "bot_data.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Counters at one moment: bytes by stage; commits and checkpoints by database."""
+
+    seconds: float
+    written: dict[str, int]
+    commits: dict[str, int]
+    checkpoints: dict[str, int]
+
+
+def look(var: Path) -> Look:
+    """Reads all counters. Raises OSError where the bot does not run."""
+    pids = stage_pids(var / "run")
+    book = var / "current"
+    return Look(
+        time.monotonic(),
+        {stage: bytes_written(pids[stage]) for stage in STAGES},
+        {name: struct.unpack_from("=I", head(book / f"{name}-shm"), COMMITS_AT)[0] for name in (JOURNAL, ROWS)},
+        {name: struct.unpack_from(">I", head(book / f"{name}-wal"), LAPS_AT)[0] for name in (JOURNAL, ROWS)},
+    )
+
+
+def bytes_written(pid: int) -> int:
+    """Bytes of a process that went, or will go, to a disk."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    counted = dict(line.split(": ") for line in lines)
+    return int(counted["write_bytes"]) - int(counted["cancelled_write_bytes"])
+
+
+def head(path: Path) -> bytes:
+    """The first bytes of a file; zeros where it has none yet."""
+    with path.open("rb") as file:
+        return file.read(32).ljust(32, b"\0")
+
+
+def between(one: Look, other: Look) -> list[dict[str, object]]:
+    """What lies between two looks, a day: rows of name, value, unit."""
+    a_day = DAY_S / (other.seconds - one.seconds)
+    rows: list[dict[str, object]] = []
+
+    def add(name: str, value: float, unit: str) -> None:
+        rows.append({"name": name, "value": round(value, 3), "unit": unit, "floor": None, "ratio": None})
+
+    for stage, written in other.written.items():
+        add(f"written by {stage}", (written - one.written[stage]) * a_day / MB, "MB a day")
+    add("written by all", sum(other.written.values()) * a_day / MB - sum(one.written.values()) * a_day / MB, "MB a day")
+    commits = {name: (other.commits[name] - one.commits[name]) % 2**32 * a_day for name in other.commits}
+    laps = {name: (other.checkpoints[name] - one.checkpoints[name]) % 2**32 * a_day for name in other.checkpoints}
+    for name in (JOURNAL, ROWS):
+        add(f"commits to {name}", commits[name], "a day")
+        add(f"checkpoints of {name}", laps[name], "a day")
+    add("syncs", commits[JOURNAL] + SYNCS_OF_A_CHECKPOINT * sum(laps.values()), "a day")
+    return rows
+
+
+def measure(var: Path, seconds: float) -> list[dict[str, object]]:
+    """Looks twice, so many seconds apart. Raises BotError where the bot does not run all the while."""
+    try:
+        one = look(var)
+        time.sleep(seconds)
+        return between(one, look(var))
+    except (OSError, ValueError) as error:
+        raise BotError(f"cannot read the counters of the bot in {var}: {error}. Start it first: make start") from error
+
+
+def main() -> int:
+    """Prints the table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=120.0, help="how long to look; a minute has a candle close")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    chosen = parser.parse_args()
+    try:
+        rows = measure(var_dir_only(), chosen.seconds)
+    except BotError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if chosen.json:
+        print(json.dumps(rows))
+        return 0
+    for row in rows:
+        print(f"{row['name']:34} {row['value']:14,.1f} {row['unit']}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
