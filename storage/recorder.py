@@ -28,7 +28,7 @@ from storage.writer import Writer, Written
 
 RETRY_NS = 1 * NS_PER_S
 REMIND_NS = 600 * NS_PER_S
-CANDLES_WAIT_NS = NS_PER_S // 2  # the forming ones come four times a second, and each commit wears the disk
+CANDLES_WAIT_NS = 400 * NS_PER_MS  # for each other: the forming ones come four times a second, a commit wears the disk
 
 _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
     CANDLE: msgspec.msgpack.Decoder(list[Candle]),

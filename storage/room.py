@@ -41,7 +41,8 @@ class Room:
         self.log_bytes = 0
         self._writer = writer
         self._limits = limits
-        self._free = free or (lambda: free_bytes(writer.database.parent))
+        folder = writer.database.parent
+        self._free = free or (lambda: free_bytes(folder))
 
     def look_at_disk(self) -> None:
         """Sets `market`."""

@@ -41,6 +41,7 @@ class Writer:
         self.passing_errors: tuple[type[Exception], ...] = (driver.OperationalError, OperationalError, OSError)
         self.damage: tuple[type[Exception], ...] = (driver.DatabaseError, DatabaseError)
         self._connection: Any = None
+        self._log = database.with_name(database.name + "-wal")
 
     def cursors(self) -> dict[str, tuple[int, int]]:
         """(epoch, number) of the last message written, by topic."""
@@ -99,7 +100,7 @@ class Writer:
 
     def wal_bytes(self) -> int:
         """The size of the write-ahead log."""
-        return _size(self.database.with_name(self.database.name + "-wal"))
+        return _size(self._log)
 
     def total_bytes(self) -> int:
         """The size of the database with its log."""

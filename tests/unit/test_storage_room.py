@@ -11,7 +11,7 @@ from core.clock import NS_PER_S, ManualClock
 from storage.csvlog import TradesCsv
 from storage.migrations import migrate
 from storage.queries import History
-from storage.recorder import Recorder
+from storage.recorder import CANDLES_WAIT_NS, Recorder
 from storage.room import STOPPED, Limits, Room
 from storage.writer import Writer
 from tests.unit import storage_samples as samples
@@ -153,7 +153,24 @@ def test_log_full_nothing_is_written_candles_coalesce_and_the_rest_is_let_go(mak
     ]
 
 
-def test_candles_alone_wait_half_a_second_for_each_other(make_world):
+def test_forming_candles_of_many_pairs_share_pages(make_world):
+    """What an SD card notices most: each page that a commit touches is written to the log."""
+    world = make_world()
+    pairs = [f"B-C{number:02d}_USDT" for number in range(26)]
+    page = 4_096
+    for minute in range(90):
+        world.candles(*(samples.candle(minute, pair=pair) for pair in pairs))
+        world.flush()
+        world.recorder.tidy()
+        world.writer.checkpoint()
+        assert world.writer.wal_bytes() == 0
+        for state in range(5):
+            world.candles(*(samples.candle(minute, 101.0 + state, pair, closed=False) for pair in pairs))
+            world.flush()
+        assert world.writer.wal_bytes() < 5 * 4 * page, f"minute {minute}"
+
+
+def test_candles_alone_wait_a_moment_for_each_other(make_world):
     world = make_world()
     world.candles(samples.candle(0))
     world.recorder.flush()
@@ -162,6 +179,6 @@ def test_candles_alone_wait_half_a_second_for_each_other(make_world):
     world.recorder.flush()
     assert len(world.history.candles(samples.PAIR)) == len(world.history.equity()) == 1
     world.candles(samples.candle(1))
-    world.clock.advance(NS_PER_S // 2)
+    world.clock.advance(CANDLES_WAIT_NS)
     world.recorder.flush()
     assert len(world.history.candles(samples.PAIR)) == 2
