@@ -2,8 +2,8 @@
 
 Two zmq parts, three where there is a body:
 
-1. topic (ASCII, ends in a slash), then 36 bytes, little-endian: layout hash u64, epoch i64, first i64, publish_ns i64,
-   count u32
+1. topic (ASCII, ends in a slash), then 36 bytes, little-endian: layout hash u64, epoch i64, first i64, publish_ns i64
+   (0 in the answer to a replay), count u32
 2. payload: `trade/` count RECORDs; `update/` one UPDATE for each TRADE among the numbers covered; every other topic a
    msgpack array of count messages
 3. body: the msgpack `Start` of a START record, which travels alone
@@ -41,7 +41,7 @@ class FrameError(BotError):
 
 
 class Frame(msgspec.Struct, gc=False):
-    """One message of the bus; `publish_ns` is wall time."""
+    """One message of the bus; `publish_ns` is wall time, 0 where it is told again."""
 
     topic: str
     epoch: int

@@ -6,6 +6,8 @@ rounded on the way; prices and indicators for display are float64. Times are ms 
 
 import msgspec
 
+from core.histogram import Window
+
 
 class Message(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Base of all messages: encoded as arrays, compared by value."""
@@ -70,6 +72,7 @@ class Beat(Message, frozen=True):
     last: dict[str, tuple[int, int]]  # topic: (epoch, last number); (epoch, -1) before the first
     latency_us: tuple[float, float]  # p50, p99 over the last minute, arrival of a message to its publication
     facts: dict[str, str | int | float | None] = {}  # the stage's own, by name
+    spans: dict[str, tuple[Window, Window]] = {}  # by name (see core.spans): the last minute, the last hour
 
 
 class Gap(Message, frozen=True):

@@ -24,6 +24,7 @@ from core.errors import BotError
 from core.histogram import Histogram
 from core.loop import Cancellable, Loop
 from core.settings import shared_hash
+from core.spans import Spans
 
 if TYPE_CHECKING:
     from core.stage import Context
@@ -124,9 +125,11 @@ class Publisher:
         started_ms: int,
         restarts: int = 0,
         facts: Callable[[], Facts] | None = None,
+        latency: str = "",
     ) -> None:
         self.stage = stage
-        self.latency = Histogram(clock)
+        self.spans = Spans(clock)
+        self.latency = self.spans.of(latency) if latency else Histogram(clock)
         self._clock = clock
         self._layout = layout_hash
         self._settings_hash = settings_hash
@@ -226,7 +229,8 @@ class Publisher:
 
     def beat(self) -> None:
         """Sends the heartbeat."""
-        p50, p99 = self.latency.percentiles((50.0, 99.0))
+        spans = self.spans.told()
+        latency = self.latency.minute()
         beat = Beat(
             stage=self.stage,
             pid=os.getpid(),
@@ -236,8 +240,9 @@ class Publisher:
             layout_hash=self._layout,
             settings_hash=self._settings_hash,
             last={topic.name: (topic.epoch, topic.last) for topic in self._topics.values()},
-            latency_us=(p50, p99),
+            latency_us=(latency.p50, latency.p99),
             facts=self._facts(),
+            spans=spans,
         )
         frame = Frame(BEAT, 0, 0, 0, self._clock.wall_ns(), b"\x91" + pack(beat), None, self._layout)
         sockets.send(self._out, encode(frame))
@@ -312,6 +317,7 @@ class Publisher:
         begins = topic.snapshot() if request.epoch == ANY_EPOCH and topic.snapshot is not None else None
         for frame in frames:
             frame.layout = self._layout
+            frame.publish_ns = 0  # what is told again is not published now
             head, payload, *body = encode(frame)
             parts += (head, payload, body[0] if body else b"")
         if begins is not None:
@@ -322,8 +328,16 @@ class Publisher:
 _request_decoder = msgspec.msgpack.Decoder(Request)
 
 
-def open_publisher(context: "Context", layout_hash: int, facts: Callable[[], Facts] | None = None) -> Publisher:
-    """The publisher of a stage: attached to its loop, closed at its end, and `context.event` goes through it."""
+def open_publisher(
+    context: "Context",
+    layout_hash: int,
+    facts: Callable[[], Facts] | None = None,
+    latency: str = "",
+) -> Publisher:
+    """The publisher of a stage: attached to its loop, closed at its end, and `context.event` goes through it.
+
+    `latency`: what the time from a message's arrival to its publication is called among the spans, if it is one.
+    """
     publisher = Publisher(
         context.name,
         context.run_dir,
@@ -333,6 +347,7 @@ def open_publisher(context: "Context", layout_hash: int, facts: Callable[[], Fac
         started_ms=context.started_ms,
         restarts=context.restarts,
         facts=facts,
+        latency=latency,
     )
     publisher.attach(context.loop)
     context.publish_event = publisher.event

@@ -1,90 +1,152 @@
-"""Latency percentiles over the last minute at the price of one list increment a record.
+"""Latencies over the last minute and the last hour at the price of one list append a record.
 
-Values are microseconds. Buckets are log-linear: exact below 128, then 64 buckets for each doubling, so that a
-percentile is off by at most 1.6 %. Two halves of 30 s take turns; the older one is forgotten whole.
+Values are microseconds. There are 32 buckets for each doubling, so that a percentile is off by at most 1.1 % (and the
+fiftieth part of a microsecond); only buckets that hold something are kept. Each window is six slices of time, the
+oldest forgotten whole: the minute is the last 50 to 60 seconds, the hour the last 50 to 60 minutes up to the minute's
+newest whole slice. What was recorded is sorted in when somebody asks, as the heartbeat does each second.
 """
+
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Mapping
+from itertools import accumulate
+from math import log2
+from typing import NamedTuple
 
 from core.clock import NS_PER_S, Clock, LiveClock
 
-SUB_BITS = 6
-SUB = 1 << SUB_BITS
-MAX_BITS = 36  # 2**36 us are 19 hours: everything above is counted there
-BUCKETS = (MAX_BITS - SUB_BITS + 1) * SUB
-HALF_WINDOW_NS = 30 * NS_PER_S
+SUB = 32
+SLICES = 6
+MINUTE_SLICE_NS = 10 * NS_PER_S
+HOUR_SLICE_NS = 600 * NS_PER_S
+FRESH_MAX = 1_000  # records not yet sorted in
 
 
-def bucket_of(us: int) -> int:
-    """The bucket of a whole number of microseconds, 0 or more."""
-    shift = us.bit_length() - SUB_BITS - 1
-    if shift <= 0:
-        return us
-    return min((shift << SUB_BITS) + (us >> shift), BUCKETS - 1)
+def bucket_of(us: float) -> int:
+    """The bucket of a number of microseconds; a negative one (a clock step) counts as 0."""
+    return int(SUB * log2(us + 1.0)) if us > 0 else 0
 
 
 def bucket_middle(index: int) -> float:
     """A value in the middle of the bucket, in microseconds."""
-    if index < 2 * SUB:
-        return float(index)
-    shift = (index >> SUB_BITS) - 1
-    low = (index - (shift << SUB_BITS)) << shift
-    return low + ((1 << shift) - 1) / 2.0
+    return float(2.0 ** ((index + 0.5) / SUB)) - 1.0
+
+
+class Window(NamedTuple):
+    """What a window holds: how many, and in microseconds what half and 99 % do not exceed, and the longest."""
+
+    samples: int
+    p50: float
+    p99: float
+    max: float
+
+
+EMPTY = Window(0, 0.0, 0.0, 0.0)
+
+
+class _Slices:
+    """Counts by bucket over the last SLICES slices of time; the newest is still filling."""
+
+    __slots__ = ("_slice_ns", "_slices", "_turned_ns", "counts")
+
+    def __init__(self, slice_ns: int, now_ns: int) -> None:
+        self.counts: dict[int, int] = {}  # of all slices together
+        self._slice_ns = slice_ns
+        self._slices: deque[dict[int, int]] = deque([{}])
+        self._turned_ns = now_ns
+
+    @property
+    def newest(self) -> dict[int, int]:
+        return self._slices[-1]
+
+    def add(self, found: Mapping[int, int]) -> None:
+        for counts in (self.newest, self.counts):
+            for index, count in found.items():
+                counts[index] = counts.get(index, 0) + count
+
+    def turn(self, now_ns: int) -> bool:
+        """Begins a new slice where the newest one's time is over; whether it did."""
+        passed = (now_ns - self._turned_ns) // self._slice_ns
+        if passed <= 0:
+            return False
+        self._turned_ns += passed * self._slice_ns
+        for _ in range(min(passed, SLICES)):
+            self._slices.append({})
+            if len(self._slices) > SLICES:
+                self._forget(self._slices.popleft())
+        return True
+
+    def _forget(self, oldest: Mapping[int, int]) -> None:
+        counts = self.counts
+        for index, count in oldest.items():
+            left = counts[index] - count
+            if left:
+                counts[index] = left
+            else:
+                del counts[index]
 
 
 class Histogram:
-    """Counts latencies and answers percentiles of the last 30 to 60 seconds."""
+    """Counts latencies; tells of the last minute and the last hour."""
 
-    __slots__ = ("_clock", "_current", "_previous", "_turned_ns")
+    __slots__ = ("_clock", "_fresh", "_hour", "_hour_told", "_minute", "_minute_told")
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or LiveClock()
-        self._current = [0] * BUCKETS
-        self._previous = [0] * BUCKETS
-        self._turned_ns = self._clock.monotonic_ns()
+        self._fresh: list[float] = []
+        now_ns = self._clock.monotonic_ns()
+        self._minute = _Slices(MINUTE_SLICE_NS, now_ns)
+        self._hour = _Slices(HOUR_SLICE_NS, now_ns)
+        self._minute_told: Window | None = EMPTY  # None: to be worked out anew
+        self._hour_told: Window | None = EMPTY
 
     def record(self, us: float) -> None:
         """Counts one latency; a negative one (a clock step) counts as 0."""
-        self._current[bucket_of(int(us)) if us > 0 else 0] += 1
+        fresh = self._fresh
+        fresh.append(us)
+        if len(fresh) >= FRESH_MAX:
+            self._sort_in()
 
-    def percentile(self, p: float) -> float:
-        """The latency that `p` per cent (0 to 100) do not exceed; 0.0 where nothing was counted."""
-        return self.percentiles((p,))[0]
+    def minute(self) -> Window:
+        """The last minute."""
+        self._settle()
+        if self._minute_told is None:
+            self._minute_told = _told(self._minute.counts)
+        return self._minute_told
 
-    def percentiles(self, ps: tuple[float, ...]) -> tuple[float, ...]:
-        """As `percentile`, for several in one pass; `ps` ascending."""
-        self._turn()
-        counts = [a + b for a, b in zip(self._current, self._previous, strict=True)]
-        total = sum(counts)
-        if total == 0:
-            return tuple(0.0 for _ in ps)
-        answers: list[float] = []
-        seen = 0
-        wanted = iter(ps)
-        rank = _rank(next(wanted), total)
-        for index, count in enumerate(counts):
-            seen += count
-            while count and seen >= rank:
-                answers.append(bucket_middle(index))
-                following = next(wanted, None)
-                if following is None:
-                    return tuple(answers)
-                rank = _rank(following, total)
-        raise ValueError(f"percentiles must ascend from 0 to 100: {ps}")
+    def hour(self) -> Window:
+        """The last hour; a latency is counted in it up to 10 s after it was recorded."""
+        self._settle()
+        if self._hour_told is None:
+            self._hour_told = _told(self._hour.counts)
+        return self._hour_told
 
-    def count(self) -> int:
-        """How many latencies the window holds."""
-        self._turn()
-        return sum(self._current) + sum(self._previous)
+    def _sort_in(self) -> None:
+        self._minute.add(Counter(map(bucket_of, self._fresh)))
+        self._fresh.clear()
+        self._minute_told = None
 
-    def _turn(self) -> None:
-        """Forgets the older half when its time is over."""
-        elapsed = self._clock.monotonic_ns() - self._turned_ns
-        if elapsed < HALF_WINDOW_NS:
-            return
-        self._previous = self._current if elapsed < 2 * HALF_WINDOW_NS else [0] * BUCKETS
-        self._current = [0] * BUCKETS
-        self._turned_ns += elapsed
+    def _settle(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        closing = self._minute.newest
+        if self._minute.turn(now_ns):
+            self._hour.add(closing)
+            self._hour.turn(now_ns)
+            self._minute_told = self._hour_told = None
+        if self._fresh:
+            self._sort_in()
 
 
-def _rank(p: float, total: int) -> int:
+def _told(counts: Mapping[int, int]) -> Window:
+    if not counts:
+        return EMPTY
+    indices = sorted(counts)
+    upto = list(accumulate(map(counts.__getitem__, indices)))
+    total = upto[-1]
+    half, most = (indices[bisect_left(upto, _rank(p, total))] for p in (50, 99))
+    return Window(total, bucket_middle(half), bucket_middle(most), bucket_middle(indices[-1]))
+
+
+def _rank(p: int, total: int) -> int:
     """Nearest rank: which of `total` sorted values is the p-th percentile, counted from 1."""
-    return max(1, -int(-p * total // 100))
+    return max(1, -(-p * total // 100))

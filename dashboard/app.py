@@ -80,7 +80,10 @@ async def main(context: Context) -> None:
     context.on_stop(history.close)
     page = Page(PageState(page_config(settings, context.book_dir.name)), history, context.clock)
     publisher = open_publisher(
-        context, page.state.config.layout_hash, lambda: {"clients": page.broadcaster.clients, "port": settings.port}
+        context,
+        page.state.config.layout_hash,
+        lambda: {"clients": page.broadcaster.clients, "port": settings.port},
+        "change_to_page",
     )
     await _recall(context, page)
     await _other_books(context, page)

@@ -50,7 +50,7 @@ class Feeder:
         self.reader = TapeReader(self.tape.folder, epoch)
         context.on_stop(self.reader.close)
         self.tape_mb = self.tape.size_bytes() / MB
-        self.publisher = open_publisher(context, layout_hash(), self.facts)
+        self.publisher = open_publisher(context, layout_hash(), self.facts, "arrival_to_publish")
         self._offer()
         self.desk = Desk(context, self.tape, self.reader, self.publisher, self.counts)
         context.loop.every(1.0, self.desk.retry)

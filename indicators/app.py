@@ -14,6 +14,7 @@ from bus.frames import CANDLE, TRADE, UPDATE, VIEW, Frame
 from bus.layouts import MAX_BATCH, RECORD_SIZE, layout_hash
 from bus.messages import Start
 from bus.messages import encode as pack
+from bus.passage import Passage
 from bus.publisher import Facts, Publisher, open_publisher
 from bus.subscriber import FIRST, BeatSeen, Cursor, GapFound, Joined, Notice, PeerDiffers, open_subscriber
 from core import paths
@@ -92,6 +93,8 @@ class Stage:
     def begin(self, publisher: Publisher) -> None:
         """Take up the saved state; from now on things are published."""
         self._publisher = publisher
+        way, work, whole = "publish_to_arrival", "arrival_to_update", "trade_to_update"
+        self._passage = Passage(self._context.clock, publisher.spans, way, work, whole)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -151,6 +154,7 @@ class Stage:
 
     def take(self, notices: list[Notice]) -> None:
         """One drain of the bus: frames that follow on each other are folded as one batch."""
+        arrived_ns = self._context.clock.monotonic_ns()
         payloads: list[bytes] = []
         first = count = 0
         for notice in notices:
@@ -170,6 +174,8 @@ class Stage:
             self._take_other(notice)
         if count:
             self._fold(payloads, first, count)
+        if type(notices[0]) is Frame:  # the oldest one speaks for its drain
+            self._passage.done(notices[0], arrived_ns)
         if self.indicators.closed:
             self._publish_closed()
         if self.indicators.segments:

@@ -44,7 +44,7 @@ class Storage:
         self._subscribers: list[Subscriber] = []
         self._recorder: Recorder | None = None
         self._told = False  # that the database cannot be opened
-        self._publisher = open_publisher(context, layout_hash(), self._facts)
+        self._publisher = open_publisher(context, layout_hash(), self._facts, "event_to_row")
         self._open()
         context.loop.every(FLUSH_SECONDS, self._flush)
         context.loop.every(TIDY_SECONDS, self._tidy)

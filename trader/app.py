@@ -12,6 +12,7 @@ from bus.frames import STATUS, TRADE, TRADER, UPDATE, Frame, array_of
 from bus.layouts import layout_hash
 from bus.messages import Entry, Request, Status
 from bus.notices import FIRST, LATEST, BeatSeen, GapFound, Join, Joined, Notice, PeerDiffers, PeerSilent, PeerUp
+from bus.passage import Passage
 from bus.publisher import Facts, open_publisher
 from bus.records import UPDATE as RECORDS
 from bus.records import WARM
@@ -29,6 +30,7 @@ from trader.state import State, pack, unpack
 from trader.status import Common, common_of, feed_of, mode_of, own_of, status_of, status_without_market, unwatched
 from trader.tape_source import tape_sources
 from trader.terms import deciding_settings, terms_of
+from trader.timing import OrderTimes
 from trader.words import words
 
 TURN_SECONDS = 0.1  # status at most so often
@@ -73,6 +75,9 @@ class Trader:
 
         self._follow = Follow(state, self._give, tape_sources(context.book_dir / "tape", self._warn))
         self._publisher = open_publisher(context, layout_hash(), self._facts)
+        spans = self._publisher.spans
+        self._passage = Passage(self._clock, spans, "update_to_arrival", "arrival_to_decision", "trade_to_decision")
+        self._times = OrderTimes(self._clock, spans)
         self._publisher.topic(TRADER, epoch_of(found.journal_id), found.number, replay=self._replay)
         self._publisher.topic(STATUS, context.started_ms, snapshot=self._status_snapshot)
         for action in COMMANDS:
@@ -99,6 +104,7 @@ class Trader:
         """One input through the fold; what it says goes to the journal with the state after it."""
         events = self._engine.handle(item)
         if events:
+            self._times.decided(item, events)
             self._journal.append(events, pack(self._engine.sync()))
             self._saved_record = self._engine.state.record
 
@@ -139,6 +145,7 @@ class Trader:
                     if self._new_book_waits(notice, now_ns):
                         return
                     self._follow.update_frame(notice, now_ns)
+                    self._passage.done(notice, now_ns)
                 case Frame(topic="trade/0/"):
                     self._follow.raw_frame(notice, now_ns)
                 case Joined(topic="update/0/"):
@@ -215,6 +222,7 @@ class Trader:
         while self._committed:
             entries = self._committed.popleft().entries
             self._publisher.send_many(TRADER, entries)
+            self._times.published(entries)
             if self._arrived_ns:
                 self._publisher.latency.record((self._clock.monotonic_ns() - self._arrived_ns) / 1000)
             for entry in entries:

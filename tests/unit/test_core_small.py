@@ -1,17 +1,13 @@
-"""The small parts of core: clock, histogram, pairs, paths, books."""
+"""The small parts of core: clock, pairs, paths, books."""
 
-import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from core import pairs, paths
 from core.books import book_name, open_book, tape_stem
 from core.clock import LiveClock, ManualClock, iso_utc
 from core.errors import MisconfiguredError
-from core.histogram import BUCKETS, Histogram, bucket_middle, bucket_of
 from core.settings_load import from_texts
 
 
@@ -28,51 +24,6 @@ def test_a_manual_clock_stands_until_it_is_moved() -> None:
     with pytest.raises(ValueError, match="does not go back"):
         clock.advance(-1)
     assert LiveClock().wall_ms() > 1_700_000_000_000
-
-
-# --- histogram ---
-
-
-@given(st.integers(0, 2**40))
-def test_a_bucket_is_off_by_at_most_one_part_in_64(us: int) -> None:
-    index = bucket_of(us)
-    assert 0 <= index < BUCKETS
-    if us < 2**36:
-        assert abs(bucket_middle(index) - us) <= us / 64
-
-
-@given(st.integers(0, 2**36 - 2))
-def test_buckets_ascend(us: int) -> None:
-    assert bucket_of(us) <= bucket_of(us + 1) <= bucket_of(us) + 1
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_percentiles_are_those_of_the_sorted_values(seed: int) -> None:
-    random_ = random.Random(seed)
-    values = sorted(int(random_.lognormvariate(5, 2)) for _ in range(3000))
-    histogram = Histogram(ManualClock())
-    for value in values:
-        histogram.record(value)
-    for p in (0, 1, 50, 90, 99, 99.9, 100):
-        exact = values[max(0, -int(-p * len(values) // 100) - 1)]
-        assert abs(histogram.percentile(p) - exact) <= exact / 64
-    assert histogram.percentiles((50, 99)) == (histogram.percentile(50), histogram.percentile(99))
-    assert histogram.count() == 3000
-
-
-def test_the_window_is_the_last_minute() -> None:
-    clock = ManualClock()
-    histogram = Histogram(clock)
-    assert histogram.percentile(99) == 0.0
-    histogram.record(100)
-    clock.advance(31 * 10**9)
-    assert histogram.count() == 1  # heartbeats ask once a second: then the halves take turns
-    histogram.record(-5)
-    assert (histogram.count(), histogram.percentile(99)) == (2, 100)
-    clock.advance(31 * 10**9)
-    assert (histogram.count(), histogram.percentile(99)) == (1, 0)
-    clock.advance(300 * 10**9)
-    assert histogram.count() == 0
 
 
 # --- pairs ---
