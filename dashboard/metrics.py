@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from dashboard import latency as spans
 from dashboard.health import checks
 from dashboard.payloads import Totals, number
 from dashboard.state import PageState
@@ -29,7 +30,8 @@ class _Once:
 def exposition(state: PageState, totals: Totals, clients: int, now_ns: int) -> bytes:
     """The text of /metrics."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Once([*_stages(state, now_ns), *_pairs(state, now_ns), *_book(state, totals, clients, now_ns)]))
+    families = [*_stages(state, now_ns), *_latency(state, now_ns), *_pairs(state, now_ns)]
+    registry.register(_Once([*families, *_book(state, totals, clients, now_ns)]))
     return generate_latest(registry)
 
 
@@ -63,6 +65,24 @@ def _stages(state: PageState, now_ns: int) -> Iterator[Metric]:
     yield _gauge("stage_fact", "A stage's own figure, by name", ("stage", "fact"), facts)
     differs = [([s.name], s.name in state.differs) for s in stages]
     yield _gauge("stage_settings_differ", "1 while settings or record layout differ from the page's", one, differs)
+
+
+def _latency(state: PageState, now_ns: int) -> Iterator[Metric]:
+    rows = [
+        ([stage, name, told], window)
+        for stage, name, minute, hour in spans.spans(state, now_ns)
+        for told, window in (("minute", minute), ("hour", hour))
+    ]
+    labels = ("stage", "span", "window")
+    counts = [(names, window.samples) for names, window in rows]
+    yield _gauge("latency_count", "Latencies that the window holds", labels, counts)
+    found = [
+        ([*names, quantile], us / 1e6)
+        for names, window in rows
+        if window.samples
+        for quantile, us in (("0.5", window.p50), ("0.99", window.p99), ("1", window.max))
+    ]
+    yield _gauge("latency_seconds", "Time that a step takes, by the stage where it ends", (*labels, "quantile"), found)
 
 
 def _pairs(state: PageState, now_ns: int) -> Iterator[Metric]:

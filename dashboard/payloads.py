@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bus.messages import Candle, Event, Gap, SpanEvent, TradeEvent
+from dashboard import latency
 from dashboard.health import Check
 from dashboard.state import PageState, Pair, Stage
 
@@ -31,7 +32,7 @@ class StageRow(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of /api/stats, field by field as the contract names them."""
+    """The answer of /api/stats, field by field as the contract names them; `latency` and `slowest` are ours."""
 
     price: float | None
     rsi: float | None
@@ -53,6 +54,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     wallet_base: float | None
     logs: list[Event]
     stages: list[StageRow]
+    latency: dict[str, dict[str, Any]]
+    slowest: dict[str, Any] | None
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +141,8 @@ def stats(state: PageState, name: str, totals: Totals, now_ns: int) -> dict[str,
         wallet_base=number(status.wallet_base) if status else None,
         logs=[],
         stages=[stage_row(s, now_ns) for s in state.stages.values()],
+        latency=latency.by_stage(state, now_ns),
+        slowest=latency.slowest(state, now_ns),
     )
     out: dict[str, Any] = msgspec.to_builtins(answer)
     out["logs"] = log_rows(state)
@@ -158,7 +163,7 @@ def tick(state: PageState, name: str, totals: Totals, now_ns: int) -> dict[str, 
     pair = state.pairs[name]
     view, status = pair.view, pair.status
     out = stats(state, name, totals, now_ns)
-    del out["logs"], out["stages"], out["pairs"]
+    del out["logs"], out["stages"], out["pairs"], out["latency"], out["slowest"]
     quantity = number(status.quantity) if status else None
     entry, unrealized = out["entry_price"], out["unrealized_pl"]
     cost = entry * quantity if entry and quantity else None
@@ -185,6 +190,8 @@ def health(state: PageState, totals: Totals, found: list[Check], now_ns: int) ->
     """What concerns every pair: the stream's `health` event."""
     return {
         "stages": msgspec.to_builtins([stage_row(s, now_ns) for s in state.stages.values()]),
+        "path": latency.path(state, now_ns),
+        "slowest": latency.slowest(state, now_ns),
         "failing": [{"check": c.name, "text": c.text} for c in found if not c.ok],
         "differs": dict(state.differs),
         "feed": state.fact("feeder", "feed"),

@@ -9,15 +9,17 @@ from starlette.testclient import TestClient
 
 from bus.messages import Event
 from core.clock import ManualClock
+from core.histogram import Window
 from dashboard.page import Page
 from dashboard.routes import create_app
-from tests.dashboard_world import PAIR, SECOND_NS, Rows, healthy, page, status, trade, view
+from tests.dashboard_world import PAIR, SECOND_NS, Rows, beat, healthy, page, status, trade, view
 
 STATS = {
     "price", "rsi", "bb_lower", "bb_upper", "status", "mode", "venue", "book", "pair", "pairs", "entry_price",
     "stop_price", "buy_below", "sell_above", "unrealized_pl", "realized_pl", "wallet_quote", "wallet_base", "logs",
     "stages",
 }  # fmt: skip
+OURS = {"latency", "slowest"}  # beyond the contract
 
 
 def client(of: Page, host: str = "localhost:3000") -> TestClient:
@@ -31,9 +33,9 @@ def trading(held: bool = False, rows: Rows | None = None, **changes: Any) -> Pag
     return of
 
 
-def test_stats_has_every_field_of_the_contract_and_no_other() -> None:
+def test_stats_has_every_field_of_the_contract() -> None:
     found = client(trading(held=True)).get("/api/stats").json()
-    assert set(found) == STATS
+    assert set(found) == STATS | OURS
     expected = {
         "price": 100.0, "rsi": 40.0, "bb_lower": 95.0, "bb_upper": 105.0, "status": "in_position", "mode": "sim",
         "venue": "sandbox", "book": "sim-sandbox-coindcx-seed1", "pair": PAIR, "pairs": [PAIR], "entry_price": 98.0,
@@ -51,10 +53,27 @@ def test_stats_are_null_when_flat() -> None:
     assert (found["status"], found["wallet_base"]) == ("idle", 0.0)
 
 
+def test_stats_tell_every_span_of_minute_and_hour_in_microseconds() -> None:
+    of = trading()
+    minute, hour = Window(3, 90.5, 800.25, 950.0), Window(0, 0.0, 0.0, 0.0)
+    of.state.fold_beat(beat("trader", spans={"trade_to_decision": (minute, hour)}), of.clock.monotonic_ns(), 0)
+    found = client(of).get("/api/stats").json()
+    assert found["latency"] == {
+        "trader": {
+            "trade_to_decision": {
+                "minute": {"count": 3, "p50": 90.5, "p99": 800.25, "max": 950.0},
+                "hour": {"count": 0, "p50": None, "p99": None, "max": None},
+            }
+        }
+    }
+    assert found["slowest"] is None
+    assert found["stages"][2]["latency_us"] == {"p50": 90.0, "p99": 800.0}
+
+
 def test_stats_before_anything_was_heard() -> None:
     rows = Rows()
     found = client(page(rows, live=True)).get("/api/stats").json()
-    assert set(found) == STATS
+    assert set(found) == STATS | OURS
     assert (found["status"], found["mode"], found["price"], found["wallet_quote"]) == ("warming_up", "live", None, None)
     assert found["realized_pl"] == 0.0, "no trades sum up to nothing"
 
@@ -212,6 +231,8 @@ def test_the_page_names_only_files_that_are_there() -> None:
 def test_metrics_can_be_parsed_and_say_what_the_page_says() -> None:
     of = trading(held=True)
     of.state.fold_event(Event("trader", "entry", "bought", 1, PAIR))
+    spans = {"trade_to_order": (Window(0, 0.0, 0.0, 0.0), Window(2, 1_500.0, 2_500.0, 2_600.0))}
+    of.state.fold_beat(beat("trader", spans=spans), of.clock.monotonic_ns(), 0)
     answer = client(of).get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = list(text_string_to_metric_families(answer.text))
@@ -223,6 +244,9 @@ def test_metrics_can_be_parsed_and_say_what_the_page_says() -> None:
     assert samples[("scalp_healthy",)] == 1.0
     assert samples[("scalp_stage_up", "trader")] == 1.0
     assert samples[("scalp_stage_latency_seconds", "0.99", "trader")] == pytest.approx(8e-4)
+    assert samples[("scalp_latency_count", "hour", "trade_to_order", "trader")] == 2.0
+    known = {s.labels["quantile"]: s.value for f in families for s in f.samples if s.name == "scalp_latency_seconds"}
+    assert known == pytest.approx({"0.5": 1.5e-3, "0.99": 2.5e-3, "1": 2.6e-3}), "of the hour; the minute has none"
     assert samples[("scalp_events_total", "entry")] == 1.0
     assert samples[("scalp_status", PAIR, "in_position", "sim")] == 1.0
 

@@ -15,6 +15,7 @@ import uvicorn
 
 from bus.messages import At, Beat, Candle, Entry, Event, Gap, PositionEvent, SpanEvent, Status, TradeEvent, View
 from core.clock import LiveClock, iso_utc
+from core.histogram import Window
 from dashboard.history import History
 from dashboard.page import Page
 from dashboard.routes import create_app
@@ -24,6 +25,34 @@ PAIR = "B-BTC_USDT"
 MINUTE = 60_000
 STATES = ("trading", "position", "warming", "down", "halted", "many")
 QUANTITY = 0.14625
+NONE = Window(0, 0.0, 0.0, 0.0)
+
+
+def both(p50: float, p99: float, minute: int = 300) -> tuple[Window, Window]:
+    """A span's minute and hour; us."""
+    last = Window(minute, p50, p99, p99 * 1.4) if minute else NONE
+    return last, Window(minute * 57 + 2, p50 * 1.1, p99 * 1.3, p99 * 21)
+
+
+SPANS = {
+    "feeder": {"arrival_to_publish": both(61, 240)},
+    "indicators": {
+        "publish_to_arrival": both(88, 410),
+        "arrival_to_update": both(47, 190),
+        "trade_to_update": both(212, 870),
+    },
+    "trader": {
+        "update_to_arrival": both(92, 380),
+        "arrival_to_decision": both(71, 260),
+        "trade_to_decision": both(388, 1_640),
+        "decision_to_order": both(2_350, 12_400, 3),
+        "trade_to_order": both(2_740, 13_900, 3),
+        "order_to_fill": both(218_000, 1_310_000, 2),
+        "trade_to_fill": both(2_810, 14_200, 0),
+    },
+    "storage": {"event_to_row": both(211_000, 398_000)},
+    "dashboard": {"change_to_page": both(74_000, 149_000)},
+}
 
 
 def config(**changes: Any) -> Config:
@@ -266,7 +295,8 @@ class Demo:
             last = {"trade/0/": (1, self.number)} if stage == "feeder" else {}
             wall = self.clock.wall_ms()
             hash_ = 3 if self.kind == "halted" and stage == "indicators" else 1
-            told = Beat(stage, 4000 + i, wall, self.started_ms, i % 3, 2, hash_, last, latency, facts)
+            spans = {} if self.kind == "warming" else SPANS.get(stage, {})
+            told = Beat(stage, 4000 + i, wall, self.started_ms, i % 3, 2, hash_, last, latency, facts, spans)
             self.page.state.fold_beat(told, now, wall)
 
     def feed(self) -> None:

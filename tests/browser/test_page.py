@@ -151,6 +151,11 @@ def test_the_page_lives(visit: Visit, site: Site) -> None:
     assert visit.text("#link-text") == "live"
     assert "BTC/USDT SIM" in page.title() and visit.text("#key-stop") != "–"
     assert page.locator("#stages tr").count() == 5
+    steps = page.eval_on_selector_all("#path tr", "rows => rows.map(r => [...r.children].map(c => c.textContent))")
+    assert [step for step, *_ in steps] == ["publish", "update", "decision", "order", "fill"]
+    assert steps[1] == ["update", "212 µs", "870 µs", "233 µs", "1.1 ms"]
+    assert steps[4] == ["fill", "–", "–", "3.1 ms", "18 ms"], "nothing in the last minute is a dash"
+    assert visit.text("#slowest") == "Slowest: trader, decision to order, p99 12 ms"
     assert visit.said == [], "nothing on the console, the content policy included"
     assert visit.asked and all(url.startswith(site.url) for url in visit.asked)
     assert "TradingView" in visit.text("footer")

@@ -1,4 +1,4 @@
-/** A light per process with restarts and latency, and what is known about holes in the data. */
+/** A light per process with restarts and latency, the way from trade to fill, and what is known about holes in the data. */
 
 import { at, data, fill, make, text } from "./dom.js";
 import { clock, latency, span, words } from "./format.js";
@@ -7,6 +7,7 @@ export function showStages({ health }) {
   const { stages, failing } = health;
   fill("stages", stages.map((stage) => stage.name).join(), () => stages.map(makeRow));
   stages.forEach((stage, i) => updateRow(at("stages").children[i], stage, health));
+  showPath(health);
   text("health-tag", failing.length ? `${failing.length} failing` : "healthy");
   data("health-tag", "tone", failing.length ? "bad" : "good");
   text("data-quality", quality(health));
@@ -33,6 +34,21 @@ function updateRow(row, stage, health) {
   data(count, "some", restarts ? "yes" : null);
   text(p50, latency(us.p50));
   text(p99, latency(us.p99));
+}
+
+/** From a trade's arrival to what follows from it, step by step; and which stage takes the longest share. */
+function showPath({ path, slowest }) {
+  fill("path", path.map((one) => one.step).join(), () => path.map(makeStep));
+  path.forEach(({ minute, hour }, i) => {
+    const [, ...cells] = at("path").children[i].children;
+    [minute.p50, minute.p99, hour.p50, hour.p99].forEach((us, n) => text(cells[n], latency(us)));
+    at("path").children[i].title = `${minute.count} in the last minute, at most ${latency(minute.max)}; ${hour.count} in the last hour, at most ${latency(hour.max)}`;
+  });
+  text("slowest", slowest ? `Slowest: ${slowest.stage}, ${words(slowest.span)}, p99 ${latency(slowest.p99)}` : "No trade went through in the last minute.");
+}
+
+function makeStep({ step }) {
+  return make("tr", { "data-step": step }, make("th", { scope: "row" }, step), ...[1, 2, 3, 4].map(() => make("td", { class: "num" })));
 }
 
 function quality({ gaps, spans }) {
