@@ -154,6 +154,28 @@ def test_a_stage_that_falls_silent_is_told_and_so_is_its_return(scene: Scene) ->
     assert scene.until(lambda: scene.get("/healthz")[0] == 200)
 
 
+def test_latency_of_every_stage_is_told_the_own_one_included(scene: Scene) -> None:
+    scene.others()
+    scene.publishers["feeder"].spans.of("arrival_to_publish").record(250)
+    scene.dashboard()
+    scene.until(lambda: scene.get("/healthz")[0] == 200)
+    with socket.create_connection(("127.0.0.1", scene.port), timeout=30) as listener:
+        listener.sendall(f"GET /api/stream?pair={PAIR} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        said = b""
+        while b"event: tick" not in said:
+            said += listener.recv(65536)
+        scene.publishers["indicators"].send(VIEW, view(101.5, number=51))  # shown only because somebody looks
+        found = scene.until(
+            lambda: (
+                (s := scene.get("/api/stats")[1]["latency"]).get("dashboard")
+                and s["dashboard"]["change_to_page"]["minute"]["count"]
+                and s
+            )
+        )
+    assert found["feeder"]["arrival_to_publish"]["minute"]["p50"] == pytest.approx(250, rel=0.011)
+    assert found["feeder"]["arrival_to_publish"]["minute"]["count"] == 1
+
+
 def test_an_open_stream_does_not_hold_up_the_end(scene: Scene) -> None:
     scene.others()
     process = scene.dashboard()

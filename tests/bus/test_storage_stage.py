@@ -5,8 +5,11 @@ import pytest
 
 from bus import sockets
 from bus.frames import CANDLE, EVENT, GAP, TRADER, Frame
+from bus.layouts import layout_hash
 from bus.messages import Entry
+from bus.subscriber import Subscriber
 from core.errors import BotError
+from core.settings import shared_hash
 from storage.room import FLOWS, SLOW, Limits
 from storage.schema import writer_engine
 from tests.bus.storage_world import JOURNAL, trade_ids
@@ -252,3 +255,21 @@ def test_topics_of_every_stage_are_followed(others):
     assert set(followed) == {"feeder", "indicators", "trader", "storage", "dashboard"}
     assert all(EVENT in topics and (GAP in topics or stage == "storage") for stage, topics in followed.items())
     assert CANDLE in followed["indicators"] and TRADER in followed["trader"]
+
+
+def test_the_heartbeat_times_events_until_their_rows_are_there(others):
+    others.trader()
+    others.start_storage()
+    listener = Subscriber(
+        "storage",
+        {},
+        others.context.run_dir,
+        others.clock,
+        layout_hash=layout_hash(),
+        settings_hash=shared_hash(others.settings),
+    )
+    listener.attach(others.loop, lambda notices: None)
+    others.say(samples.order(1, "scalp-1"))
+    others.run_until(lambda: listener.beat is not None and listener.beat.spans["event_to_row"][0].samples > 0)
+    assert 0 < listener.beat.spans["event_to_row"][0].p50 == listener.beat.latency_us[0]
+    listener.close()
