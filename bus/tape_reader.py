@@ -4,6 +4,7 @@ Files are opened and counted by whole records: a record that is being written is
 """
 
 import os
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,6 +49,10 @@ class _Segment:
         """Whole records on disk now."""
         return max(0, os.fstat(self.fd).st_size - self.header.size) // RECORD_SIZE
 
+    def replaced(self) -> bool:
+        """Whether another file has this name now: a segment without records may be begun a second time."""
+        return os.fstat(self.fd).st_nlink == 0 and self.path.exists()
+
     def close(self) -> None:
         os.close(self.fd)
 
@@ -91,7 +96,7 @@ class TapeReader:
     def read(self, first: int, limit: int = MAX_BATCH) -> tuple[Records, bytes | None]:
         """Up to `limit` records from number `first` on, all of one segment; a START record comes alone, with its body.
 
-        No records where `first` is not there yet, or not any more: compare it with `self.first`.
+        No records where `first` is not there yet, or not any more: `following` tells what is there.
         """
         at = _at_or_before(self._firsts, first)
         if at is None or (at == self._firsts[-1] and first >= at + self._segment(at).count()):
@@ -112,18 +117,25 @@ class TapeReader:
             return records[:1], segment.header.body
         return records[: starts[0]], None
 
+    def following(self, number: int) -> int | None:
+        """The first number from `number` on that is there: behind what was pruned or lost; None where none is yet."""
+        self.refresh()
+        at = _at_or_before(self._firsts, number)
+        if at is not None and number < at + self._segment(at).count():
+            return number
+        later = self._firsts[bisect_right(self._firsts, number) :]
+        return next((first for first in later if self._segment(first).count()), None)
+
     def read_back(self, count: int) -> tuple[int, Records]:
-        """The last `count` records, START records included, and the number of the first of them."""
+        """What is there of the last `count` numbers, START records included, and the first of these numbers."""
         last = self.last
         first = max(self.first, last + 1 - count)
         parts: list[Records] = []
-        number = first
-        while number <= last:
+        number = self.following(first)
+        while number is not None and number <= last:
             records, _ = self.read(number, last + 1 - number)
-            if len(records) == 0:
-                break
             parts.append(records)
-            number += len(records)
+            number = self.following(number + len(records))
         return first, np.concatenate(parts) if parts else np.zeros(0, RECORD)
 
     def bodies(self) -> Iterator[tuple[int, Start]]:
@@ -150,6 +162,9 @@ class TapeReader:
 
     def _segment(self, first: int) -> _Segment:
         segment = self._open.get(first)
+        if segment is not None and segment.replaced():
+            self._open.pop(first).close()
+            segment = None
         if segment is None:
             path = self.folder / str(self.epoch) / segment_name(first)
             try:
@@ -162,18 +177,23 @@ class TapeReader:
         return segment
 
 
-def tape_replay(reader: TapeReader) -> Callable[[int], list[Frame]]:
-    """What the feeder's publisher answers a replay of `trade/` with: frames from a number on, or the first kept."""
+def tape_replay(reader: TapeReader, upto: Callable[[], int] | None = None) -> Callable[[int], list[Frame]]:
+    """What a replay of `trade/` is answered with: frames from a number on, or the first kept.
+
+    `upto()`: the number that the tape ends before, where its file may hold more (half of a write that was refused).
+    """
 
     def replay(first: int) -> list[Frame]:
         frames: list[Frame] = []
-        number = max(first, reader.first)
-        while len(frames) < REPLAY_FRAMES:
-            records, body = reader.read(number)
-            if len(records) == 0:
-                break
-            frames.append(Frame(TRADE, reader.epoch or 0, number, len(records), 0, records.tobytes(), body))
-            number += len(records)
+        end = sys.maxsize if upto is None else upto()
+        number = reader.following(first)
+        while number is not None and number < end and len(frames) < REPLAY_FRAMES:
+            records, body = reader.read(number, min(MAX_BATCH, end - number))
+            if len(records):
+                frames.append(Frame(TRADE, reader.epoch or 0, number, len(records), 0, records.tobytes(), body))
+                number += len(records)
+            else:
+                number = reader.following(number)
         return frames
 
     return replay

@@ -10,7 +10,8 @@ from bus.frames import TRADE
 from bus.messages import Start, encode
 from bus.publisher import Facts, open_publisher
 from bus.records import HOLE_TAIL_LOST, layout_hash
-from bus.tape import TapeReader, TapeWriter, boot_id, tape_replay
+from bus.tape import NO_TAPE, TapeReader, TapeWriter, boot_id
+from core import disk
 from core.clock import NS_PER_MS, NS_PER_S
 from core.errors import MisconfiguredError
 from core.settings import Settings
@@ -28,6 +29,7 @@ from venues.venue import MarketData, Rules
 
 RULES_EVERY_S = 300.0
 PRUNE_EVERY_S = 60.0
+LOOK_EVERY_S = 1.0  # at the free disk
 SILENCE_MAX_S = 10.0
 TRIES_BEFORE_TAPE = 3
 FAREWELL_S = 0.3  # for the last event to reach who listens
@@ -49,11 +51,14 @@ class Feeder:
         epoch, _ = self.tape.open()
         self.reader = TapeReader(self.tape.folder, epoch)
         context.on_stop(self.reader.close)
-        self.tape_mb = self.tape.size_bytes() / MB
+        self.tape_mb = 0.0
+        self._unpruned = ""  # why the tape could not be pruned, told once
+        self.desk = Desk(context, self.tape, self.reader, self.counts)
         self.publisher = open_publisher(context, layout_hash(), self.facts, "arrival_to_publish")
+        self.desk.begin(self.publisher)
         self._offer()
-        self.desk = Desk(context, self.tape, self.reader, self.publisher, self.counts)
-        context.loop.every(1.0, self.desk.retry)
+        self.prune()
+        context.loop.every(LOOK_EVERY_S, self.desk.look)
         context.loop.every(PRUNE_EVERY_S, self.prune)
 
     async def run(self) -> None:
@@ -102,8 +107,10 @@ class Feeder:
         return {
             "venue": self.settings.venue,
             "market_age_ms": (now_ns - proof_ns) // NS_PER_MS if proof_ns else None,
-            "last_number": self.tape.next_number - 1,
+            "last_number": self.desk.next_number - 1,
             "tape_mb": round(self.tape_mb, 1),
+            "disk_free_mb": self.desk.free // disk.MB,
+            "untaped": self.desk.untaped,
             "feed": source.feed if source is not None else "down",
             "trades": counts.trades,
             "late": counts.late,
@@ -123,27 +130,30 @@ class Feeder:
             freed = self.tape.prune(keep_ns, self.settings.tape_max_mb * MB)
             self.tape_mb = self.tape.size_bytes() / MB
         except OSError as error:
-            self.say("warn", f"the tape cannot be pruned: {error.strerror} ({error.filename})")
+            text = f"the tape cannot be pruned: {error.strerror} ({error.filename})"
+            self.say("debug" if text == self._unpruned else "warn", text)
+            self._unpruned = text
             return
+        self._unpruned = ""
         if freed:
             self.say("info", f"{freed / MB:.1f} MB of old tape removed")
 
     def _offer(self) -> None:
         """Offers the tape for replay; and, once it has begun, the Start in force to who joins where none is kept."""
-        tape = self.tape
+        desk = self.desk
         self.publisher.topic(
             TRADE,
-            tape.epoch,
-            tape.next_number - 1,
-            replay=tape_replay(self.reader),
-            snapshot=None if tape.start_body is None else lambda: encode(tape.start_body),
+            self.tape.epoch,
+            desk.next_number - 1,
+            replay=desk.replay,
+            snapshot=None if desk.body is None else lambda: encode(desk.body),
         )
 
     def _tell_tape(self) -> None:
         because, cut = self.tape.new_epoch_because, self.tape.cut_bytes
         if not because:
             self.say("start", f"goes on with the tape at record {self.tape.next_number}")
-        elif because == "there was no tape":
+        elif because == NO_TAPE:
             self.say("start", "begins a tape")
         else:
             self.say("warn", f"begins a new tape: {because}")
@@ -164,7 +174,7 @@ class Feeder:
                 raise
             except VenueError as error:  # a refusal too: an address that is wrong now may be right tomorrow
                 delay_s = error.retry_after_s if isinstance(error, RateLimited) else backoff_s(attempt, random.random())
-                known = known_rules(self.tape.start_body, self.settings.pairs) if attempt >= TRIES_BEFORE_TAPE else []
+                known = known_rules(self.desk.body, self.settings.pairs) if attempt >= TRIES_BEFORE_TAPE else []
                 if known:
                     self.say("warn", f"{error}; going on with the market rules that the tape has")
                     return known
@@ -183,7 +193,7 @@ class Feeder:
         try:
             return list(self.venue.resolve(self.settings.pairs, markets))
         except Misconfigured as error:
-            known = known_rules(self.tape.start_body, self.settings.pairs)
+            known = known_rules(self.desk.body, self.settings.pairs)
             if not known:
                 raise
             self.say("warn", f"{error}; going on with the market rules that the tape has")
@@ -198,7 +208,7 @@ class Feeder:
     def _start_body(self, rules: Sequence[Rules]) -> Start:
         settings = self.settings
         taker, maker = self.venue.fees_bps(rules[0].quote)
-        before = self.tape.start_body.markets if self.tape.start_body is not None else []
+        before = self.desk.body.markets if self.desk.body is not None else []
         return Start(
             venue=settings.venue,
             book=self.context.book_dir.name,
@@ -211,8 +221,8 @@ class Feeder:
 
     def _pairs(self, rules: Sequence[Rules]) -> list[PairFeed]:
         settings = self.settings
-        assert self.tape.start_body is not None
-        numbers = {item.pair: place for place, item in enumerate(self.tape.start_body.markets)}
+        assert self.desk.body is not None
+        numbers = {item.pair: place for place, item in enumerate(self.desk.body.markets)}
         stale_ns = int(settings.stale_seconds * NS_PER_S)
         timeframe_ns = settings.timeframe_ms * NS_PER_MS
         pairs = [
@@ -220,7 +230,7 @@ class Feeder:
             for item in rules
         ]
         if self.tape.new_epoch_because:
-            if self.tape.new_epoch_because != "there was no tape":
+            if self.tape.new_epoch_because != NO_TAPE:
                 now_ns = self.context.clock.wall_ns()
                 self.desk.write([hole(pair.number, HOLE_TAIL_LOST, now_ns, now_ns) for pair in pairs])
         else:
@@ -240,7 +250,7 @@ class Feeder:
             for pair in changed:
                 self._change(pair, known[pair.rules.pair])
             body = self._start_body([pair.rules for pair in pairs])
-            if changed and self.tape.start_body is not None and body.markets != self.tape.start_body.markets:
+            if changed and self.desk.body is not None and body.markets != self.desk.body.markets:
                 self.desk.start(body)
 
     def _change(self, pair: PairFeed, rules: Rules) -> None:

@@ -33,10 +33,10 @@ class TapeSource:
             while number <= last:
                 records, body = self._reader.read(number, min(READ_AT_ONCE, last - number + 1))
                 if not len(records):
-                    oldest = self._reader.first
-                    if oldest <= number:
+                    following = self._reader.following(number)
+                    if following is None:
                         return
-                    number = oldest
+                    number = following
                     continue
                 yield Stretch(number, records, None if body is None else _start_decoder.decode(body))
                 number += len(records)

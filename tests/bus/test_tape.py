@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bus.messages import Market, Start
 from bus.publisher import REPLAY_FRAMES
 from bus.records import CANDLE, HOLE, RECORD, START, TRADE
-from bus.segment import read_header, segments_of
+from bus.segment import read_header, segment_number, segments_of
 from bus.tape import TapeError, TapeReader, TapeWriter, boot_id, epochs, tape_replay
 from core.clock import NS_PER_S, ManualClock
 from core.paths import ROOT
@@ -166,7 +166,7 @@ def damaged_byte(path: Path, at: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["boot", "no boot id", "magic", "body", "version", "layout", "tail", "missing", "gone"]
+    "case", ["boot", "no boot id", "magic", "body", "version", "layout", "tail", "overlap", "gone"]
 )
 def test_where_the_tail_may_be_lost_a_new_epoch_begins(tmp_path: Path, case: str) -> None:
     tape = writer(tmp_path, segment_bytes=64 * 14)
@@ -193,8 +193,9 @@ def test_where_the_tail_may_be_lost_a_new_epoch_begins(tmp_path: Path, case: str
         with paths[-1].open("r+b") as file:
             file.seek(-64, os.SEEK_END)
             file.write(bytes(64))
-    elif case == "missing":
-        paths[1].unlink()
+    elif case == "overlap":
+        damaged = paths[0].read_bytes()
+        paths[0].write_bytes(damaged + damaged[-64:])
     else:
         for path in paths:
             path.unlink()
@@ -287,6 +288,69 @@ def test_pruning_drops_whole_old_segments_and_never_the_current_one(tmp_path: Pa
     assert reader.last == 6 and tape.size_bytes() > 0
     tape.append(trades(6, 1))
     assert reader.last == 7
+
+
+def test_no_tape_is_nothing_to_prune(tmp_path: Path) -> None:
+    assert writer(tmp_path).prune(0, 0) == 0
+
+
+def test_a_segment_that_is_missing_in_the_middle_is_a_hole_and_the_tail_goes_on(tmp_path: Path) -> None:
+    tape = writer(tmp_path, segment_bytes=64 * 14)
+    tape.start(a_start())
+    for number in range(30):
+        tape.append(trades(number, 1))
+    tape.close()
+    firsts = [segment_number(path) for path in segments_of(tmp_path / "tape" / str(tape.epoch))]
+    segments_of(tmp_path / "tape" / str(tape.epoch))[1].unlink()
+    again = writer(tmp_path, segment_bytes=64 * 14)
+    assert (again.epoch, again.next_number) == (tape.epoch, 31)
+    reader = TapeReader(tmp_path / "tape")
+    assert reader.following(firsts[1]) == firsts[2] and reader.following(31) is None
+    replayed = [frame.first for frame in tape_replay(reader)(1)]
+    assert replayed == [1, *firsts[2:]]
+    first, records = reader.read_back(31 - firsts[0])
+    assert first == 0 and len(records) == 31 - (firsts[2] - firsts[1])
+    again.close()
+
+
+def test_a_segment_that_was_begun_again_without_records_is_read_anew(tmp_path: Path) -> None:
+    tape = writer(tmp_path)
+    tape.start(a_start())
+    tape.append(trades(0, 4))
+    tape.go_on(5, a_start(tick="0.01"))
+    reader = TapeReader(tmp_path / "tape")
+    assert reader.last == 4
+    tape.go_on(5, a_start(tick="0.02"))
+    tape.append(trades(4, 1))
+    assert reader.last == 5 and reader.read(5)[0]["ticks"].tolist() == [4]
+    assert dict(reader.bodies())[5] == a_start(tick="0.02")
+    tape.close()
+
+
+def test_numbers_that_were_published_and_lost_are_given_to_nobody(tmp_path: Path) -> None:
+    tape = writer(tmp_path)
+    tape.start(a_start())
+    tape.append(trades(0, 3))
+    tape.go_on(10, a_start())
+    assert tape.append(trades(10, 2)) == 10
+    with pytest.raises(ValueError, match="goes on at 12"):
+        tape.go_on(11, a_start())
+    assert TapeReader(tmp_path / "tape").last == 11
+
+
+def test_a_marked_tape_is_not_gone_on_with_and_the_mark_outlives_an_epoch_without_a_file(tmp_path: Path) -> None:
+    clock = ManualClock()
+    tape = writer(tmp_path, clock)
+    tape.start(a_start())
+    tape.marker.set(tape.epoch)
+    second = writer(tmp_path, clock)
+    assert second.epoch > tape.epoch and "not on the tape" in second.new_epoch_because
+    second.marker.set(second.epoch)  # nothing of it reached the disk
+    third = writer(tmp_path, clock)
+    assert third.epoch > second.epoch
+    third.start(a_start())
+    fourth = writer(tmp_path, clock)  # the mark of the second means nothing any more
+    assert fourth.epoch == third.epoch and fourth.new_epoch_because == ""
 
 
 def test_what_the_disk_does_not_take_is_not_on_the_tape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ class Scene:
         feeder: Any = SimpleNamespace(
             venue=self,
             settings=self.settings,
-            tape=SimpleNamespace(start_body=None),
+            desk=SimpleNamespace(body=None),
             _resolved=lambda markets: self.resolve(self.settings.pairs, markets),
             say=lambda level, text: self.said.append((level, text)) if level != "debug" else None,
         )
@@ -93,7 +93,7 @@ def test_a_market_that_the_tape_knows_is_not_given_up_when_the_list_lacks_it(mon
     feeder: Any = SimpleNamespace(
         venue=SimpleNamespace(resolve=resolve),
         settings=SimpleNamespace(pairs=("B-BTC_USDT",)),
-        tape=SimpleNamespace(start_body=None),
+        desk=SimpleNamespace(body=None),
         say=lambda level, text: said.append(text),
     )
     with pytest.raises(Misconfigured):
