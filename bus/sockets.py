@@ -16,6 +16,7 @@ from pathlib import Path
 
 import zmq
 
+from core.disk import refused
 from core.errors import MisconfiguredError
 from core.paths import SOCKET_PATH_MAX
 
@@ -151,16 +152,14 @@ def _make(kind: int) -> Socket:
 
 
 def _bound(socket: Socket, path: Path) -> Socket:
-    with contextlib.suppress(FileNotFoundError):
-        # Left by a stage that was killed; the stage's lock says that nobody listens there any more.
-        path.unlink()
     try:
+        # Left by a stage that was killed; the stage's lock says that nobody listens there any more.
+        path.unlink(missing_ok=True)
         socket.bind(f"ipc://{path}")
-    except zmq.ZMQError as error:
+    except (OSError, zmq.ZMQError) as error:
         socket.close()
-        raise MisconfiguredError(
-            f"cannot listen at {path}: {error}. Free the folder {path.parent} or set VAR_DIR."
-        ) from error
+        text = f"cannot listen at {path}: {error}. Free the folder {path.parent} or set VAR_DIR."
+        raise refused(text, error.errno) from error
     return socket
 
 

@@ -109,6 +109,7 @@ class Marker:
     def prepare(self) -> None:
         """Takes the room for it, while there is some. A disk that has none is told of when it counts: in `set`."""
         with contextlib.suppress(OSError):
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.path.exists():
                 self._write("")
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import MisconfiguredError
+from core.disk import refused
 from core.paths import book_dir, book_name, tape_stem, var_dir
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ def open_book(settings: "Settings") -> Path:
             aside.symlink_to(target)
             aside.replace(current)
     except OSError as error:
-        raise MisconfiguredError(
-            f"cannot make the book's folder {folder}: {error.strerror} ({error.filename}). Free it or set VAR_DIR."
-        ) from error
+        text = f"cannot make the book's folder {folder}: {error.strerror} ({error.filename}). Free it or set VAR_DIR."
+        raise refused(text, error.errno) from error
     return folder

@@ -4,6 +4,7 @@ The lock is the kernel's and dies with its holder; the pid in the file only tell
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from core.clock import Clock, LiveClock, sleep
+from core.disk import refused
 from core.errors import MisconfiguredError
 
 LOCK_WAIT_S = 5.0  # a predecessor that was told to stop gets this long
@@ -51,14 +53,17 @@ class StageLock:
     def acquire(self) -> float:
         """Takes the lock, counts the start and returns the seconds to wait before working (0.0 or 1, 2, 4 … 30).
 
-        Raises MisconfiguredError naming the holder where it does not let go within the wait.
+        Raises MisconfiguredError naming the holder where it does not let go within the wait; BotError where the disk
+        is full or read-only, after a wait of its own, as nobody can count such deaths.
         """
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = self._open()
         except OSError as error:
-            raise MisconfiguredError(
-                f"cannot open the lock {self._path}: {error.strerror}. Free the folder or set VAR_DIR to another place."
-            ) from error
+            text = f"cannot open the lock {self._path}: {error.strerror}. Free the disk or set VAR_DIR."
+            failure = refused(text, error.errno)
+            if not isinstance(failure, MisconfiguredError):
+                sleep(UNCOUNTED_WAIT_S)
+            raise failure from error
         deadline = self._clock.monotonic_ns() + int(self._wait_s * 1e9)
         while True:
             try:
@@ -99,6 +104,15 @@ class StageLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            # A read-only disk: the file of an earlier start can be locked all the same.
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def _count_start(self) -> float:
         before = read_record(self._record_path)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.disk import refused
 from core.errors import MisconfiguredError
 
 if TYPE_CHECKING:
@@ -94,7 +95,6 @@ def _private(folder: Path) -> Path:
         if folder.stat().st_mode & 0o077:
             folder.chmod(0o700)
     except OSError as error:
-        raise MisconfiguredError(
-            f"cannot make the folder {folder}: {error.strerror}. Free it or set VAR_DIR to another place."
-        ) from error
+        text = f"cannot make the folder {folder}: {error.strerror}. Free it or set VAR_DIR to another place."
+        raise refused(text, error.errno) from error
     return folder

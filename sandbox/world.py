@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from core.clock import Clock
+from core.disk import refused
 from core.errors import MisconfiguredError
 from sandbox.clock import TapeClock
 
@@ -121,4 +122,4 @@ def _write(path: Path, world: Born | Playing) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        raise MisconfiguredError(f"cannot write {path}: {error.strerror}. Free the folder or set VAR_DIR.") from error
+        raise refused(f"cannot write {path}: {error.strerror}. Free the folder or set VAR_DIR.", error.errno) from error

@@ -10,6 +10,7 @@ refuses to change or delete entries. Where a commit fails (disk full, locked) ev
 `failing` then says why, entries of the trader are blocked, and exits are still decided.
 """
 
+import errno
 import os
 import sqlite3
 import threading
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from bus.messages import Entry, TraderEvent
+from core.disk import refusal, refused
 from core.errors import BotError, MisconfiguredError
 
 SCHEMA = 1
@@ -90,7 +92,10 @@ class Journal:
         self._reader: sqlite3.Connection | None = None
 
     def open(self, wall_ms: int) -> Found:
-        """Opens or makes the journal and starts the writer. Raises MisconfiguredError where the file is no use."""
+        """Opens or makes the journal and starts the writer.
+
+        Raises MisconfiguredError where the file is no use, BotError where the disk is full or read-only.
+        """
         try:
             connection = _connect(self.path)
             try:
@@ -98,9 +103,8 @@ class Journal:
             finally:
                 connection.close()
         except sqlite3.OperationalError as error:
-            raise MisconfiguredError(
-                f"the journal {self.path} cannot be opened: {error}. Free the disk, or mend the rights of its folder."
-            ) from error
+            text = f"the journal {self.path} cannot be opened: {error}. Free the disk, or mend its folder's rights."
+            raise refused(text, _disk_error(error, self.path)) from error
         except sqlite3.DatabaseError as error:
             raise MisconfiguredError(
                 f"the journal {self.path} is damaged: {error}. Move it and its -wal file aside (the book starts anew),"
@@ -197,6 +201,7 @@ class Journal:
             except sqlite3.Error as error:
                 _drop(connection)
                 connection = None
+                batch = [_together(batch)]
                 if str(error) != failing:
                     failing = str(error)
                     self._on_trouble(failing)
@@ -232,6 +237,19 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _disk_error(error: sqlite3.Error, path: Path) -> int | None:
+    """What the disk has to do with it: SQLite tells a full or read-only one in many ways."""
+    if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return errno.ENOSPC
+    return refusal(path.parent)
+
+
+def _together(batch: list[_Waiting]) -> _Waiting:
+    """What waits longer, as one: of the states only the last is of use."""
+    entries = [entry for one in batch for entry in one.entries]
+    return _Waiting(entries, [row for one in batch for row in one.rows], batch[-1].state)
 
 
 def _drop(connection: sqlite3.Connection | None) -> None:
