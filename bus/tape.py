@@ -7,7 +7,8 @@ cache, so it survives the death of the process, not that of the machine.
 * The epoch goes on only while the machine stays up and the last segment is whole; a half record at its end is cut off.
 * Numbers that were published but never taped (`bus.untaped`) are given to nobody else: where they are lost the tape has
   a hole between two segments, where the marker tells of them at a start a new epoch begins.
-* A tape that cannot be opened (read-only disk) is none: a new epoch begins, on the disk as soon as it takes it.
+* A tape that cannot be opened, or whose marker cannot be written (read-only disk), is none: a new epoch begins, and is
+  on the disk as soon as that takes it.
 
 Here is the writer; who reads finds `TapeReader` in `bus.tape_reader`, which is also had from here.
 """
@@ -81,7 +82,7 @@ class TapeWriter:
         self.start_body: Start | None = None  # of the current segment
         self.cut_bytes = 0  # of a half record that `open` cut off
         self.new_epoch_because = ""  # why `open` began anew; empty where it went on
-        self.marker = Marker(folder / "untaped")
+        self.marker = Marker(folder.with_suffix(".marker"))
         self._clock = clock
         self._boot_id = boot_id
         self._segment_bytes = segment_bytes
@@ -95,11 +96,10 @@ class TapeWriter:
 
     def open(self) -> tuple[int, int]:
         """Goes on after the tape's tail, or begins a new epoch where the tail may be lost; (epoch, next number)."""
-        self.marker.prepare()
         known: list[int] = []
         try:
             known = epochs(self.folder)
-            marked = self.marker.epoch()
+            marked = self.marker.prepare()
             if marked >= max(known, default=0):
                 known.append(marked)
                 self.new_epoch_because = "trades were published that are not on the tape"

@@ -6,7 +6,6 @@
   has such records. A feeder that starts and finds it begins a new epoch, so that no number is ever given twice.
 """
 
-import contextlib
 import os
 from collections import deque
 from pathlib import Path
@@ -106,15 +105,18 @@ class Marker:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def prepare(self) -> None:
-        """Takes the room for it, while there is some. A disk that has none is told of when it counts: in `set`."""
-        with contextlib.suppress(OSError):
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not self.path.exists():
-                self._write("")
+    def prepare(self) -> int:
+        """Takes the room for it and shows that it can be written; the epoch that it names, -1 where none.
+
+        Raises OSError: then the feeder before may not have been able to write it either.
+        """
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        epoch = self.epoch()
+        self._write("" if epoch < 0 else str(epoch))
+        return epoch
 
     def epoch(self) -> int:
-        """The epoch it names; -1 where it names none. Raises OSError where it cannot be read."""
+        """The epoch it names; -1 where none. Raises OSError."""
         try:
             text = self.path.read_bytes().decode("ascii", "replace").strip()
         except FileNotFoundError:

@@ -57,7 +57,7 @@ class StageLock:
         is full or read-only, after a wait of its own, as nobody can count such deaths.
         """
         try:
-            self._fd = self._open()
+            self._fd = open_lock(self._path)
         except OSError as error:
             text = f"cannot open the lock {self._path}: {error.strerror}. Free the disk or set VAR_DIR."
             failure = refused(text, error.errno)
@@ -105,15 +105,6 @@ class StageLock:
             os.close(self._fd)
             self._fd = -1
 
-    def _open(self) -> int:
-        try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            if error.errno != errno.EROFS:
-                raise
-            # A read-only disk: the file of an earlier start can be locked all the same.
-            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-
     def _count_start(self) -> float:
         before = read_record(self._record_path)
         if before is not None:
@@ -140,6 +131,16 @@ class StageLock:
         except OSError:
             return False
         return True
+
+
+def open_lock(path: Path) -> int:
+    """A descriptor of the file to lock; on a read-only disk that of an earlier start will do. Raises OSError."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def read_record(path: Path) -> StageRecord | None:

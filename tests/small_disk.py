@@ -60,7 +60,9 @@ def _mounted(path: Path, *arguments: str) -> None:
 
 
 def _unmount(path: Path) -> None:
-    subprocess.run(["umount", "--lazy", str(path)], check=True, capture_output=True)
+    """At once; where a file of a test that failed is still open, as soon as that is closed."""
+    if subprocess.run(["umount", str(path)], capture_output=True).returncode:
+        subprocess.run(["umount", "--lazy", str(path)], check=True, capture_output=True)
 
 
 @contextlib.contextmanager
@@ -75,8 +77,11 @@ def small_disk(path: Path, mb: int) -> Iterator[SmallDisk]:
 
 @contextlib.contextmanager
 def failing_disk(path: Path, image: Path, mb: int) -> Iterator[SmallDisk]:
-    """An ext4 of `mb` MB in the file `image`, mounted at `path`: made where it is not there, else as it was left."""
-    if not image.exists():
+    """An ext4 of `mb` MB in the file `image`, mounted at `path`: made where it is not there, else mended first."""
+    if image.exists():
+        mended = subprocess.run(["e2fsck", "-fp", str(image)], capture_output=True, text=True)
+        assert mended.returncode in (0, 1), mended.stdout + mended.stderr
+    else:
         with image.open("wb") as file:
             file.truncate(mb * 1_000_000)
         made = subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], capture_output=True, text=True)

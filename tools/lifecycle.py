@@ -16,7 +16,7 @@ from pathlib import Path
 from core import paths
 from core.clock import NS_PER_S, Clock, LiveClock, sleep
 from core.errors import BotError
-from core.lock import holder, read_record
+from core.lock import holder, open_lock, read_record
 from core.settings import Settings
 from core.supervisor import SOCKET_NAME, StageState, Supervisor, SupervisorError
 from tools import follow, health, orphans
@@ -74,7 +74,7 @@ class Bot:
     @contextlib.contextmanager
     def alone(self, say: Callable[[str], None]) -> Iterator[None]:
         """One command at a time starts or stops this bot."""
-        with (self.run_dir / "up.lock").open("w") as file:
+        with os.fdopen(open_lock(self.run_dir / "up.lock"), "rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -190,14 +190,15 @@ class Bot:
             )
 
     def conf(self) -> Path:
-        """supervisord.conf; for another VAR_DIR than var a copy with other paths, written anew each time."""
+        """supervisord.conf; for another VAR_DIR than var a copy with other paths."""
         ours = paths.ROOT / "supervisord.conf"
         if self.var == paths.ROOT / "var":
             return ours
         text = ours.read_text()
         text = text.replace("%(here)s/var", _escaped(self.var)).replace("%(here)s", _escaped(paths.ROOT))
         copy = self.run_dir / "supervisord.conf"
-        copy.write_text(text)
+        if not copy.exists() or copy.read_text() != text:
+            copy.write_text(text)
         return copy
 
     def _kill_supervisord(self) -> None:
