@@ -159,10 +159,10 @@ class Way:
         """Brings what was prepared into the file, in one commit."""
         raise NotImplementedError
 
-    def seconds(self, shape: Shape) -> float:
+    def seconds(self, shape: Shape, rows_a_round: int = ROWS_A_ROUND) -> float:
         """How long a round of the shape takes."""
         prepared = []
-        for _ in range(max(1, ROWS_A_ROUND // shape[2] // (4 if shape[2] < 10 else 1))):
+        for _ in range(max(1, rows_a_round // shape[2] // (4 if shape[2] < 10 else 1))):
             messages = shape[1](self.source)
             prepared.append(self.prepare(messages, self._next_event))
             self._next_event += sum(isinstance(message, Event) for message in messages)
@@ -244,14 +244,14 @@ def all_ways() -> Iterator[tuple[Raw, Messages, Frames]]:
         shutil.rmtree(folder)
 
 
-def measure(rounds: int) -> list[dict[str, Any]]:
+def measure(rounds: int, rows_a_round: int = ROWS_A_ROUND) -> list[dict[str, Any]]:
     """For each shape, from messages and from frames: name, value, floor, unit, the median ratio of the rounds."""
     taken: dict[tuple[str, str], list[float]] = {}
     with all_ways() as ways:
         for round_number in range(rounds + 1):
             for shape in SHAPES:
                 for way in ways:
-                    seconds = way.seconds(shape)
+                    seconds = way.seconds(shape, rows_a_round)
                     if round_number:  # the first one warms up
                         taken.setdefault((shape[0], type(way).__name__), []).append(seconds)
     rows = []
