@@ -67,6 +67,7 @@ class Chain:
     def _feeder(self) -> None:
         """Everything of the feeder but the venue."""
         context = self._context("feeder")
+        (context.book_dir / "tape").mkdir()
         tape = TapeWriter(context.book_dir / "tape", self.clock, "boot")
         context.on_stop(tape.close)
         epoch, _ = tape.open()
@@ -74,7 +75,8 @@ class Chain:
         context.on_stop(reader.close)
         publisher = open_publisher(context, layout_hash(), latency="arrival_to_publish")
         publisher.topic(TRADE, epoch, -1, replay=tape_replay(reader))
-        self.desk = Desk(context, tape, reader, publisher, Counts())
+        self.desk = Desk(context, tape, reader, Counts())
+        self.desk.begin(publisher)
         self.desk.start(start())
         now_ns = self.clock.wall_ns()
         running_ns = now_ns // MINUTE_NS * MINUTE_NS
