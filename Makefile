@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 TESTS ?= tests
 SET_UP = @test -x $(PYTHON) || { echo "not set up yet: type \`make run\` first"; exit 2; };
 
-.PHONY: help run test start stop restart status logs pause resume flatten backup lint
+.PHONY: help run test start stop restart status logs profile service pause resume flatten backup lint
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,12 @@ status: ## a line per stage: state, process, uptime, restarts
 
 logs: ## follow the logs; STAGE=trader follows one
 	$(SET_UP) exec $(PYTHON) -m tools.up logs $(STAGE)
+
+profile: ## where a stage spends its time: make profile STAGE=trader [SECONDS=15]
+	$(SET_UP) exec $(PYTHON) -m tools.profile "$(STAGE)" $(SECONDS)
+
+service: ## print a systemd unit for this folder and user, with how to install it
+	$(SET_UP) exec $(PYTHON) -m tools.service
 
 pause: ## no new entries; exits go on
 	$(SET_UP) exec $(PYTHON) -m tools.control pause

@@ -23,6 +23,7 @@ from core.clock import Clock
 from core.errors import BotError
 from core.histogram import Histogram
 from core.loop import Cancellable, Loop
+from core.sampling import Sampler
 from core.settings import shared_hash
 from core.spans import Spans
 
@@ -337,6 +338,7 @@ def open_publisher(
     """The publisher of a stage: attached to its loop, closed at its end, and `context.event` goes through it.
 
     `latency`: what the time from a message's arrival to its publication is called among the spans, if it is one.
+    Every stage that has one answers the control action `profile`.
     """
     publisher = Publisher(
         context.name,
@@ -349,6 +351,8 @@ def open_publisher(
         facts=facts,
         latency=latency,
     )
+    sampler = Sampler(context.name, context.var_dir, context.loop, context.clock, context.log)
+    publisher.on_control("profile", lambda request: sampler.begin(request.arguments))
     publisher.attach(context.loop)
     context.publish_event = publisher.event
     context.on_stop(publisher.close)

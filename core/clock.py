@@ -75,3 +75,8 @@ def iso_utc(ms: int) -> str:
     """Milliseconds since 1970 as `2026-11-22T13:38:40.123Z`."""
     seconds, rest = divmod(ms, 1000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03d}Z"
+
+
+def stamp_utc(ms: int) -> str:
+    """Milliseconds since 1970 as `20261122T133840Z`, for the names of files."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(ms // 1000))

@@ -83,6 +83,11 @@ def cache_dir(var: Path) -> Path:
     return _private(var / "cache")
 
 
+def profile_dir(var: Path) -> Path:
+    """Flame graphs of stages."""
+    return _private(var / "profile")
+
+
 def settings_file(var: Path) -> Path:
     """The settings as last applied, without secrets."""
     return var / "settings.json"

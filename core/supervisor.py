@@ -162,6 +162,19 @@ class Supervisor:
         ordered = {name for layer in STOP_ORDER for name in layer}
         self.stop(name for name in self.states() if name not in ordered)
 
+    def begin_anew(self) -> None:
+        """Has it read its file again and start what stands there; to be called when nothing runs."""
+        self._call("restart")
+        deadline = self._clock.monotonic_ns() + int(self._timeout_s * NS_PER_S)
+        while True:
+            try:
+                self.states()
+                return
+            except SupervisorError:  # it refuses until it has closed its socket, and then has none for a moment
+                if self._clock.monotonic_ns() > deadline:
+                    raise
+            sleep(POLL_SECONDS)
+
     def shutdown(self) -> None:
         """Stops every program in order, then supervisord, and returns when it is gone."""
         pid = self.pid() or 0

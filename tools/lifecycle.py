@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from core import paths
 from core.clock import NS_PER_S, Clock, LiveClock, sleep
@@ -24,6 +25,9 @@ from tools import follow, health, orphans
 HEALTHY_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _LAST_LINES = 12
+_CONF = paths.ROOT / "supervisord.conf"
+_UNIT_FOLLOWS = b"--identifier"
+_UMASK = 0o077
 
 
 class StartError(BotError):
@@ -71,6 +75,11 @@ class Bot:
         """The stage's log."""
         return self.log_dir / f"{stage}.log"
 
+    def service(self) -> str:
+        """The unit of the service manager that runs supervisord, "" where it was started by hand or does not run."""
+        _, command = self._supervisord()
+        return os.fsdecode(command[command.index(_UNIT_FOLLOWS) + 1]) if _UNIT_FOLLOWS in command else ""
+
     @contextlib.contextmanager
     def alone(self, say: Callable[[str], None]) -> Iterator[None]:
         """One command at a time starts or stops this bot."""
@@ -83,16 +92,26 @@ class Bot:
             yield
 
     def start(self, settings: Settings, interrupted: Callable[[], bool] = lambda: False) -> health.Health:
-        """Starts supervisord and waits until the bot is healthy.
+        """Starts supervisord (or has a service's begin anew) and waits until the bot is healthy.
 
         Returns what is so after HEALTHY_SECONDS at the latest. Raises StartError when a stage gave up, Interrupted when
         `interrupted()` said so; what was started runs on then, for the caller to stop.
         """
         self._note_logs()
-        for stage in paths.PROGRAMS:  # restarts are counted from here
-            (self.run_dir / f"{stage}.json").unlink(missing_ok=True)
-        self._spawn()
+        self._forget_restarts()
+        if self.running() is None:
+            self._spawn()
+        else:
+            self.conf()
+            self.supervisor.begin_anew()
         return self._wait_healthy(settings, interrupted)
+
+    def become_supervisord(self, unit: str) -> NoReturn:
+        """This process goes on as supervisord, in the foreground, for a service manager's unit of that name."""
+        self._forget_restarts()
+        os.umask(_UMASK)
+        command = [*self._command(), os.fsdecode(_UNIT_FOLLOWS), unit]
+        os.execv(command[0], command)
 
     def restart_stage(self, settings: Settings, stage: str) -> health.Health:
         """Restarts one stage and waits as `start` does."""
@@ -104,6 +123,11 @@ class Bot:
         """The last lines that a stage wrote since the start."""
         lines = follow.last_lines(self.log(stage), _LAST_LINES, self._log_sizes.get(stage, 0))
         return _quote(f"the last lines of {self.log(stage)}:", lines)
+
+    def _forget_restarts(self) -> None:
+        """Restarts are counted from here."""
+        for stage in paths.PROGRAMS:
+            (self.run_dir / f"{stage}.json").unlink(missing_ok=True)
 
     def _note_logs(self) -> None:
         self._log_sizes = {stage: _size(self.log(stage)) for stage in paths.PROGRAMS}
@@ -118,15 +142,24 @@ class Bot:
                 return found
             sleep(_POLL_SECONDS)
 
-    def stop(self) -> list[str]:
-        """Stops whatever runs for this VAR_DIR, in order. Returns what was not as it should be, one line each."""
+    def stop(self, *, keep_service: bool = False) -> list[str]:
+        """Stops whatever runs for this VAR_DIR, in order. Returns what was not as it should be, one line each.
+
+        `keep_service`: a service's supervisord goes on, without stages, for `start` to begin anew.
+        """
         remarks = []
+        service = self.service()
         try:
             if self.running() is not None:
-                self.supervisor.shutdown()
+                if keep_service and service:
+                    self.supervisor.stop_all()
+                else:
+                    self.supervisor.shutdown()
         except SupervisorError as error:
             remarks.append(f"{error}; ending its stages one by one")
             self._kill_supervisord()
+            if service:
+                remarks.append(f"{service} starts it again within seconds: sudo systemctl stop {service}")
         ended = orphans.end(self.run_dir, self.clock)
         if ended and not remarks:
             names = ", ".join(f"{stage} (process {pid})" for stage, pid in ended.items())
@@ -180,39 +213,49 @@ class Bot:
     def _spawn(self) -> None:
         with self._output.open("wb") as output:
             self._child = subprocess.Popen(
-                [paths.ROOT / ".venv" / "bin" / "python", "-m", "supervisor.supervisord", "-c", self.conf()],
+                self._command(),
                 cwd=paths.ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                umask=0o077,  # its own umask= does nothing for the logs that it writes
+                umask=_UMASK,  # its own umask= does nothing for the logs that it writes
             )
+
+    def _command(self) -> list[str]:
+        return [str(paths.ROOT / ".venv" / "bin" / "python"), "-m", "supervisor.supervisord", "-c", str(self.conf())]
 
     def conf(self) -> Path:
         """supervisord.conf; for another VAR_DIR than var a copy with other paths."""
-        ours = paths.ROOT / "supervisord.conf"
-        if self.var == paths.ROOT / "var":
-            return ours
-        text = ours.read_text()
-        text = text.replace("%(here)s/var", _escaped(self.var)).replace("%(here)s", _escaped(paths.ROOT))
-        copy = self.run_dir / "supervisord.conf"
-        if not copy.exists() or copy.read_text() != text:
-            copy.write_text(text)
-        return copy
+        file = self._conf_file()
+        if file != _CONF:
+            text = _CONF.read_text()
+            text = text.replace("%(here)s/var", _escaped(self.var)).replace("%(here)s", _escaped(paths.ROOT))
+            if not file.exists() or file.read_text() != text:
+                file.write_text(text)
+        return file
+
+    def _conf_file(self) -> Path:
+        return _CONF if self.var == paths.ROOT / "var" else self.run_dir / "supervisord.conf"
 
     def _kill_supervisord(self) -> None:
         """Ends a supervisord that hangs: the process of its pid file, if it is one that listens on our socket."""
+        pid, _ = self._supervisord()
+        if not pid:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(FileNotFoundError):
+            (self.run_dir / SOCKET_NAME).unlink()
+
+    def _supervisord(self) -> tuple[int, list[bytes]]:
+        """Process and command line of the supervisord of the pid file; (0, []) where it is none of this VAR_DIR."""
         try:
             pid = int((self.run_dir / "supervisord.pid").read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
-            return
-        if os.fsencode(self.conf()) in command:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(FileNotFoundError):
-            (self.run_dir / SOCKET_NAME).unlink()
+            return 0, []
+        return (pid, command) if os.fsencode(self._conf_file()) in command else (0, [])
 
 
 def _escaped(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""run, start, stop, restart [STAGE], status, logs [STAGE]: the bot's life, for the Makefile and for scripts.
+"""run, start, stop, restart [STAGE], status, logs [STAGE], serve UNIT: the bot's life, for Makefile, scripts, services.
 
 Exit codes. run, start, restart: 0 healthy, 1 not healthy (nothing is left running then), 2 settings or set-up that only
 you can mend (nothing was started or stopped). stop: 0 nothing runs. status: 0 healthy, 1 running but not healthy,
@@ -104,10 +104,11 @@ class Ending:
 
 def bring_up(bot: Bot, settings: Settings, ending: Callable[[], bool], *, patient: bool) -> int:
     """Ends orphans, applies the settings, starts, waits for health. `patient`: a person watches, so go on unhealthy."""
-    for remark in bot.stop():
+    for remark in bot.stop(keep_service=True):
         say(remark)
     busy = ports.taken(settings)
     if busy:
+        bot.stop()
         raise MisconfiguredError("\n".join(busy))
     settings_load.apply(settings)
     try:
@@ -140,10 +141,17 @@ def take_down(bot: Bot, *, flatten: bool) -> int:
     """Stops everything in order; `flatten`: where ON_SHUTDOWN says so, what is held is sold first."""
     if flatten and applied(bot).on_shutdown == "flatten" and holder(bot.run_dir, "trader"):
         control.flatten_before_stop(bot.run_dir, say, bot.clock)
+    service = bot.service()
     for remark in bot.stop():
         say(remark)
-    say("stopped")
+    say(f"stopped, until `sudo systemctl start {service}` or the next boot" if service else "stopped")
     return OK
+
+
+def by(bot: Bot, pid: int) -> str:
+    """What runs it: supervisord's process, and whose service that is."""
+    service = bot.service()
+    return f"supervisord {pid}, {service}" if service else f"supervisord {pid}"
 
 
 def run(bot: Bot) -> int:
@@ -153,7 +161,7 @@ def run(bot: Bot) -> int:
     with bot.alone(say):
         pid = bot.running()
         if pid is not None:
-            say(f"the bot runs already (supervisord {pid}): {health.address(applied(bot))}")
+            say(f"the bot runs already ({by(bot, pid)}): {health.address(applied(bot))}")
             say("`make logs` follows it, `make stop` stops it.")
             return FAILED
         follower = follow.Follower([bot.log("trader")], from_end=True)
@@ -201,7 +209,7 @@ def start(bot: Bot) -> int:
         if pid is None:
             return bring_up(bot, settings, Ending(), patient=False)
         differ = ", ".join(setting.name for setting in settings_load.changed(applied(bot), settings))
-        say(f"the bot runs already (supervisord {pid}): {health.address(applied(bot))}")
+        say(f"the bot runs already ({by(bot, pid)}): {health.address(applied(bot))}")
         if differ:
             say(f"changed since, and taken on by `make restart`: {differ}")
         return OK
@@ -259,7 +267,8 @@ def check_new_ports(bot: Bot, settings: Settings) -> None:
 
 def status(bot: Bot) -> int:
     """A line per stage, then whether the whole is healthy."""
-    if bot.running() is None:
+    supervisord = bot.running()
+    if supervisord is None:
         left = orphans.holders(bot.run_dir)
         if left:
             names = ", ".join(f"{stage} (process {pid})" for stage, pid in left.items())
@@ -275,8 +284,35 @@ def status(bot: Bot) -> int:
         say(f"{row.name:<11} {row.state:<9} {pid:>7}  {up:>8}  {row.restarts:>8}  {row.note}".rstrip())
     found = health.ask(settings)
     say(f"{paths.book_name(settings)}: " + ("healthy" if found.ok else "not healthy: " + "; ".join(found.failing)))
-    say(health.address(settings))
+    say(f"{by(bot, supervisord)}; {health.address(settings)}")
     return OK if found.ok else FAILED
+
+
+def serve(bot: Bot, unit: str | None) -> int:
+    """For the service UNIT: ends what runs, goes on with the settings applied last, becomes supervisord."""
+    with bot.alone(say):
+        settings = applied_last(bot)
+        for remark in bot.stop():
+            say(remark)
+        busy = ports.taken(settings)
+        if not busy:
+            say(f"goes on as supervisord ({paths.book_name(settings)}): {health.address(settings)}")
+            bot.become_supervisord(str(unit))
+    say("\n".join(busy), sys.stderr)
+    return FAILED  # a port may come free: the service tries again
+
+
+def applied_last(bot: Bot) -> Settings:
+    """The settings applied last; where there are none that can be read, those of now are."""
+    try:
+        settings = settings_load.applied(bot.var)
+        if settings is not None:
+            return settings
+    except MisconfiguredError as error:
+        say(f"{error}\nit begins with the settings of now", sys.stderr)
+    settings = settings_now()
+    settings_load.apply(settings)
+    return settings
 
 
 def logs(bot: Bot, stage: str | None) -> int:
@@ -310,7 +346,7 @@ def _span(seconds: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     plain: dict[str, Callable[[Bot], int]] = {"run": run, "start": start, "stop": stop, "status": status}
-    with_stage: dict[str, Callable[[Bot, str | None], int]] = {"restart": restart, "logs": logs}
+    with_stage: dict[str, Callable[[Bot, str | None], int]] = {"restart": restart, "logs": logs, "serve": serve}
     parser = argparse.ArgumentParser(
         prog="python -m tools.up", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -318,7 +354,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, command in plain.items():
         commands.add_parser(name, help=command.__doc__)
     for name, command_of_stage in with_stage.items():
-        commands.add_parser(name, help=command_of_stage.__doc__).add_argument("stage", nargs="?", metavar="STAGE")
+        metavar, nargs = ("UNIT", None) if name == "serve" else ("STAGE", "?")
+        commands.add_parser(name, help=command_of_stage.__doc__).add_argument("stage", nargs=nargs, metavar=metavar)
     given = parser.parse_args(arguments)
     try:
         bot = bot_here(given.command)
