@@ -11,6 +11,7 @@ from core.settings_table import SETTINGS
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+DEPLOY = ["deploy/raspberry-pi.md", "deploy/vps.md"]
 INNER_TARGETS = {"help"}  # what a bare `make` shows: README says it in words
 
 
@@ -19,7 +20,7 @@ def test_every_make_target_is_in_the_readme() -> None:
     assert TARGETS - told - INNER_TARGETS == set()
 
 
-@pytest.mark.parametrize("name", ["README.md", "DECISIONS.md", "CHANGELOG.md", ".env.example"])
+@pytest.mark.parametrize("name", ["README.md", "DECISIONS.md", "CHANGELOG.md", ".env.example", *DEPLOY])
 def test_every_make_command_that_a_document_names_exists(name: str) -> None:
     told = set(re.findall(r"`make ([a-z]+)", (ROOT / name).read_text()))
     assert told - TARGETS == set()
@@ -38,6 +39,12 @@ def test_settings_named_in_the_readme_exist() -> None:
     assert named - known == set()
 
 
+@pytest.mark.parametrize("name", DEPLOY)
+def test_settings_named_in_the_deploy_notes_exist(name: str) -> None:
+    named = set(re.findall(r"`([A-Z]+_[A-Z_]+)[`=]", (ROOT / name).read_text()))
+    assert named and named - set(SETTINGS) == set()
+
+
 def test_defaults_in_the_readme_are_the_settings_defaults() -> None:
     defaults = {setting.name: setting.default for setting in SETTINGS.values()}
     rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| (`[^|]+`) \|", README, re.MULTILINE)
@@ -49,10 +56,10 @@ def test_defaults_in_the_readme_are_the_settings_defaults() -> None:
 
 
 def test_files_linked_in_documents_exist() -> None:
-    for name in ("README.md", "DECISIONS.md", "CHANGELOG.md"):
+    for name in ("README.md", "DECISIONS.md", "CHANGELOG.md", *DEPLOY):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):
             if "://" not in target:
-                assert (ROOT / target).exists(), f"{name} links to {target}"
+                assert ((ROOT / name).parent / target).exists(), f"{name} links to {target}"
 
 
 def test_every_stage_is_described_and_supervised() -> None:
