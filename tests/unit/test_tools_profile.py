@@ -140,20 +140,25 @@ STAGE = """
 import sys
 from bus.publisher import open_publisher
 from core.settings_load import from_texts
-from core.stage import run
+from core.stage import run, run_async
 def build(context):
     open_publisher(context, 1)
     context.loop.every(0.001, work)
 def work():
     sum(range(30_000))
-run("trader", build, from_texts({"VAR_DIR": sys.argv[1]}))
+async def main(context):
+    build(context)
+    await context.loop.wait_stopped()
+settings = from_texts({"VAR_DIR": sys.argv[1]})
+run("trader", build, settings) if sys.argv[2] == "blocking" else run_async("trader", main, settings)
 """
 
 
-@pytest.fixture
-def stage(var: Path) -> Iterator[Path]:
+@pytest.fixture(params=["blocking", "asyncio"])
+def stage(var: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A real stage in a process of its own."""
-    with subprocess.Popen([sys.executable, "-c", STAGE, str(var)], cwd=ROOT, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", STAGE, str(var), request.param]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         clock = LiveClock()
         end = clock.monotonic_ns() + 30_000_000_000
         while not (var / "run" / "trader.ctl").exists():
