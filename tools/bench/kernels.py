@@ -2,7 +2,8 @@
 
 Full update of the forming candle in a frame of 1,000 trades, for one pair and for many, and a frame of one trade from
 bytes to verdict; beside a bare numba loop over the same frames that only reads the trades and writes as many bytes.
-Rounds alternate and the best of each counts: what the code costs when nobody else has the core.
+Rounds alternate. By itself it shows the best round: what the code costs when nobody else has the core; as a part of
+`python -m tools.bench` the median, as everything there.
 """
 
 import argparse
@@ -21,10 +22,15 @@ from indicators import jit
 from indicators.engine import Indicators
 from indicators.layout import Parameters
 from indicators.machine import Machine
+from tools.bench.figure import Figure, Options, figure
 
 MINUTE_NS = 60_000_000_000
 T0 = 1_700_000_040 * 1_000_000_000
 WARM_UP = 60
+BARE_BATCH = "in a frame of 1,000, bare numba loop: a trade"
+BATCH = "in a frame of 1,000, one pair: a trade"
+BARE_ONE = "frame of one trade, bare numba loop"
+ONE = "frame of one trade, bytes to verdict"
 
 
 def main() -> int:
@@ -33,26 +39,46 @@ def main() -> int:
     arguments.add_argument("--json", action="store_true", help="print JSON instead of a table")
     chosen = arguments.parse_args()
     machine, _ = jit.load(paths.cache_dir(var_dir_only()))
-    figures = measure(machine, chosen.rounds)
+    best = {name: min(rounds) for name, rounds in measure(machine, chosen.rounds).items()}
     if chosen.json:
-        print(json.dumps(figures))
+        print(json.dumps(best))
         return 0
-    for name, value in figures.items():
+    for name, value in best.items():
         print(f"{name:58} {value:8.2f} ns")
     return 0
 
 
-def measure(machine: Machine, rounds: int) -> dict[str, float]:
-    """Each figure by name, in ns."""
+def figures(options: Options) -> list[Figure]:
+    """The kernel beside the bare loop over the same frames."""
+    machine, _ = jit.load(paths.cache_dir(var_dir_only()))
+    rounds = measure(machine, options.rounds or (3 if options.quick else 200))
+    floors = {1: rounds.pop(BARE_ONE), MAX_BATCH: rounds.pop(BARE_BATCH)}
+    most = {ONE: 1_300.0, BATCH: 6.5}
+    return [
+        figure(
+            "kernels",
+            name,
+            "ns",
+            values,
+            floor=floors[1 if name == ONE else MAX_BATCH],
+            floor_of="bare numba loop",
+            most=most.get(name),
+        )
+        for name, values in rounds.items()
+    ]
+
+
+def measure(machine: Machine, rounds: int) -> dict[str, list[float]]:
+    """Each figure by name: ns, one value a round."""
     one_trade, batch = trades(1, 1), trades(MAX_BATCH, 1)
     single = warmed(machine, 1)
     out = np.zeros(MAX_BATCH * 16, np.int64)
     copy = njit(read_and_write)
     cases: dict[str, tuple[Callable[[], object], int]] = {
-        "frame of one trade, bytes to verdict": (lambda: single.fold(one_trade, WARM_UP), 1),
-        "frame of one trade, bare numba loop": (lambda: copy(one_trade, out), 1),
-        "in a frame of 1,000, one pair: a trade": (lambda: single.fold(batch, WARM_UP), MAX_BATCH),
-        "in a frame of 1,000, bare numba loop: a trade": (lambda: copy(batch, out), MAX_BATCH),
+        ONE: (lambda: single.fold(one_trade, WARM_UP), 1),
+        BARE_ONE: (lambda: copy(one_trade, out), 1),
+        BATCH: (lambda: single.fold(batch, WARM_UP), MAX_BATCH),
+        BARE_BATCH: (lambda: copy(batch, out), MAX_BATCH),
     }
     for pairs in (10, 1_500):
         many, mixed = warmed(machine, pairs), trades(MAX_BATCH, pairs)
@@ -60,7 +86,7 @@ def measure(machine: Machine, rounds: int) -> dict[str, float]:
             lambda many=many, mixed=mixed: many.fold(mixed, WARM_UP),  # type: ignore[misc]
             MAX_BATCH,
         )
-    best = dict.fromkeys(cases, float("inf"))
+    found: dict[str, list[float]] = {name: [] for name in cases}
     for case, _ in cases.values():
         case()
     for _ in range(rounds):
@@ -69,8 +95,8 @@ def measure(machine: Machine, rounds: int) -> dict[str, float]:
             before = time.perf_counter_ns()
             for _ in range(calls):
                 case()
-            best[name] = min(best[name], (time.perf_counter_ns() - before) / calls / count)
-    return best
+            found[name].append((time.perf_counter_ns() - before) / calls / count)
+    return found
 
 
 def read_and_write(frame, out):  # type: ignore[no-untyped-def]

@@ -1,0 +1,133 @@
+"""The floor of every hop: pyzmq alone, in the topology and sizes of the real stages.
+
+`python -m tools.bench.bare relay SOURCE OUT` stands for indicators: SUB to PUB, 128 bytes for each 64.
+`python -m tools.bench.bare sink SOURCE RELAY STAMPS` stands for the trader: SUB on both, stamps what the relay sent.
+`BarePublisher` stands for the feeder: header and payload as two parts, also written to a file.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import zmq
+
+from bus.frames import HEADER
+from bus.layouts import MAX_BATCH, RECORD_SIZE, UPDATE_SIZE
+from bus.sockets import DATA_HIGH_WATER
+from core.paths import ROOT
+from tools.bench.stamps import FRAMES, LAST, RAWS, UPDATES, Stamps
+
+TRADE, UPDATE = b"trade/0/", b"update/0/"
+CONNECT_SECONDS = 10.0
+
+
+def relay(source: str, out: str) -> None:
+    context = zmq.Context()
+    subscriber = _subscriber(context, source, TRADE)
+    publisher = context.socket(zmq.PUB)
+    publisher.setsockopt(zmq.SNDHWM, DATA_HIGH_WATER)
+    publisher.bind(f"ipc://{out}")
+    updates = memoryview(bytes(MAX_BATCH * UPDATE_SIZE))
+    while True:
+        head, payload = subscriber.recv_multipart()
+        size = len(payload) // RECORD_SIZE * UPDATE_SIZE
+        publisher.send_multipart((UPDATE + head[len(TRADE) :], updates[:size]))
+
+
+def sink(source: str, relayed: str, stamps: Stamps) -> None:
+    context = zmq.Context()
+    trades, updates = _subscriber(context, source, TRADE), _subscriber(context, relayed, UPDATE)
+    poller = zmq.Poller()
+    poller.register(trades, zmq.POLLIN)
+    poller.register(updates, zmq.POLLIN)
+    words = stamps.words
+    while True:
+        for socket, _ in poller.poll():
+            head, payload = socket.recv_multipart()
+            if socket is trades:
+                words[RAWS] += len(payload) // RECORD_SIZE
+                continue
+            now_ns = time.monotonic_ns()
+            _, _, first, _, count = HEADER.unpack_from(head, len(UPDATE))
+            stamps.add(first + count - 1, now_ns)
+            words[UPDATES] += len(payload) // UPDATE_SIZE
+            words[FRAMES] += 1
+            words[LAST] = first + count - 1
+
+
+def _subscriber(context: "zmq.Context[zmq.Socket[bytes]]", path: str, topic: bytes) -> "zmq.Socket[bytes]":
+    socket = context.socket(zmq.SUB)
+    socket.setsockopt(zmq.RCVHWM, DATA_HIGH_WATER)
+    socket.setsockopt(zmq.SUBSCRIBE, topic)
+    socket.connect(f"ipc://{path}")
+    return socket
+
+
+class BareLine:
+    """Publisher here, relay and sink in processes of their own; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._out = self._context.socket(zmq.PUB)
+        self._out.setsockopt(zmq.SNDHWM, DATA_HIGH_WATER)
+        self._out.setsockopt(zmq.LINGER, 0)
+        source, relayed, stamps = folder / "a", folder / "b", folder / "stamps"
+        self._out.bind(f"ipc://{source}")
+        self._file = os.open(folder / "tape", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self.stamps = Stamps(stamps, create=True)
+        self.next_number = 0
+        roles = (("relay", source, relayed), ("sink", source, relayed, stamps))
+        self._children = [
+            subprocess.Popen([sys.executable, "-m", "tools.bench.bare", *map(str, role)], cwd=ROOT) for role in roles
+        ]
+
+    def __enter__(self) -> "BareLine":
+        try:
+            self._join()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._children:
+            child.kill()
+            child.wait()
+        self._out.close()
+        self._context.term()
+        os.close(self._file)
+        self.stamps.close()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return dict(zip(("relay", "sink"), (child.pid for child in self._children), strict=True))
+
+    def _join(self) -> None:
+        deadline = time.monotonic() + CONNECT_SECONDS
+        while not (self.stamps.words[RAWS] and self.stamps.words[UPDATES]):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the bare relays did not connect within {CONNECT_SECONDS:g} s")
+            self.write(bytes(RECORD_SIZE))
+            time.sleep(0.02)
+        while self.stamps.words[LAST] < self.next_number - 1:
+            time.sleep(0.02)
+
+    def write(self, data: bytes) -> int:
+        """Writes and sends one frame of records; the number of the first."""
+        first, count = self.next_number, len(data) // RECORD_SIZE
+        os.write(self._file, data)
+        self._out.send_multipart((TRADE + HEADER.pack(0, 0, first, time.time_ns(), count), data), zmq.NOBLOCK)
+        self.next_number += count
+        return first
+
+    def service(self) -> None:
+        """Nothing besides the frames has to be done."""
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "relay":
+        relay(*sys.argv[2:4])
+    else:
+        sink(sys.argv[2], sys.argv[3], Stamps(Path(sys.argv[4])))

@@ -1,0 +1,207 @@
+"""The whole bench: runs what is asked for, prints one table, writes it as JSON, compares it with another run's.
+
+Exit codes: 0 all was measured (whatever the figures say), 1 a bench could not be run to its end, 2 a wrong call.
+"""
+
+import argparse
+import importlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from core.clock import LiveClock, iso_utc
+from core.errors import BotError
+from core.paths import ROOT
+from tools.bench.figure import Figure, Options, number
+
+# Name: what it measures. Each is a module of this folder with `figures(options) -> list[Figure]`.
+BENCHES = {
+    "hops": "latency from trade to decision, beside bare relays",
+    "burst": "20 million records in full frames, every one counted",
+    "kernels": "the fused kernel, beside a bare numba loop",
+}
+ONLY_BY_NAME: tuple[str, ...] = ()
+OK, MISSED = "ok", "missed"
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it was measured; load is that of the last minute before the start."""
+
+    cores: int
+    cpu: str
+    memory_mb: int
+    load: float
+    system: str
+    python: str
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """One run: what was measured, and of which benches it could not be."""
+
+    commit: str
+    time: str
+    quick: bool
+    machine: Machine
+    figures: list[Figure] = []
+    seconds: dict[str, float] = {}  # each bench took
+    failed: dict[str, str] = {}
+
+
+def machine() -> Machine:
+    """This machine, now."""
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in info if line.startswith(("model name", "Model"))), "")
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Machine(
+        cores=len(os.sched_getaffinity(0)),
+        cpu=model or platform.machine(),
+        memory_mb=pages // 1024 // 1024,
+        load=round(os.getloadavg()[0], 2),
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+    )
+
+
+def commit() -> str:
+    """The commit in the project's folder, with a mark where files differ from it; empty where git knows none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
+
+
+def run(names: Sequence[str], options: Options, out: TextIO) -> Report:
+    """Runs the benches in order and prints each one's figures as they come."""
+    report = Report(commit=commit(), time=iso_utc(LiveClock().wall_ms()), quick=options.quick, machine=machine())
+    print(head(report), file=out, flush=True)
+    for name in names:
+        print(f"\n{name}: {BENCHES[name]}", file=out, flush=True)
+        began = time.monotonic()
+        try:
+            found = importlib.import_module(f"tools.bench.{name}").figures(options)
+        except (BotError, OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
+            report.failed[name] = f"{type(error).__name__}: {error}"
+            print(f"  could not be measured: {report.failed[name]}", file=out, flush=True)
+            continue
+        report.seconds[name] = round(time.monotonic() - began, 1)
+        report.figures += found
+        for line in table(found):
+            print(line, file=out)
+        print(f"  took {report.seconds[name]:.0f} s", file=out, flush=True)
+    return report
+
+
+def head(report: Report) -> str:
+    """What was measured where."""
+    m = report.machine
+    quick = "\nquick: the smallest sizes, to see that everything runs; the numbers mean little" if report.quick else ""
+    return (
+        f"commit {report.commit or 'unknown'}, {report.time}\n"
+        f"{m.cores} cores, {m.cpu}, {m.memory_mb:,} MB, load {m.load:g} at the start;"
+        f" {m.system}, Python {m.python}{quick}"
+    )
+
+
+def table(figures: Sequence[Figure]) -> list[str]:
+    """One line a figure: ratio to the floor, value with its spread, floor, bar and whether it was reached."""
+    lines = [f"  {'ratio':>7} {'value':>19}  {'spread':<21} {'floor':>11}  {'bar':<28} {'':<6}  figure"]
+    for item in figures:
+        ratio = "" if item.ratio is None else f"{item.ratio:.2f}x"
+        floor = "" if item.floor is None else number(item.floor)
+        spread = f"{number(item.low)} – {number(item.high)}"
+        value = f"{number(item.value)} {item.unit}"
+        name = f"{item.name} (floor: {item.floor_of})" if item.floor_of else item.name
+        lines.append(
+            f"  {ratio:>7} {value:>19}  {spread:<21} {floor:>11}  {item.bar:<28} {verdict(item):<6}  {name}".rstrip()
+        )
+        if item.note:
+            lines.append(f"  {'':>7} {item.note}")
+    return lines
+
+
+def verdict(item: Figure) -> str:
+    """ok, missed, or nothing where there is no bar."""
+    if item.reached is None:
+        return ""
+    return OK if item.reached else MISSED
+
+
+def compared(before: Report, now: Report) -> list[str]:
+    """One line a figure that both runs have: before, now, and now as a part of before."""
+    known = {(item.bench, item.name): item for item in before.figures}
+    lines = [
+        f"compared with commit {before.commit or 'unknown'} of {before.time}"
+        + ("" if before.machine.cpu == now.machine.cpu else f", on another machine ({before.machine.cpu})"),
+        f"  {'now/before':>10} {'before':>12} {'now':>12} {'floor before':>13} {'now':>11}  figure",
+    ]
+    for item in now.figures:
+        old = known.get((item.bench, item.name))
+        if old is None or not old.value:
+            continue
+        floors = ["" if value is None else number(value) for value in (old.floor, item.floor)]
+        lines.append(
+            f"  {item.value / old.value:>9.2f}x {number(old.value):>12} {number(item.value):>12}"
+            f" {floors[0]:>13} {floors[1]:>11}  {item.bench}: {item.name} ({item.unit})"
+        )
+    return lines
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bench",
+        description="Measures the bot beside the bare parts it is made of.",
+        epilog="\n".join(f"  {name:<9} {what}" for name, what in BENCHES.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"default: all but {', '.join(ONLY_BY_NAME) or 'none'}"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="JSON of another run to compare with")
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes: does everything run?")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="of a round")
+    parser.add_argument("--records", type=int, help="of a burst")
+    parser.add_argument("--minutes", type=float, help="of a soak")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.names if name not in BENCHES]
+    if unknown:
+        parser.error(f"there is no bench {', '.join(unknown)}: {', '.join(BENCHES)}")
+    try:
+        before = None if given.compare is None else msgspec.json.decode(given.compare.read_bytes(), type=Report)
+    except (OSError, msgspec.MsgspecError) as error:
+        parser.error(f"{given.compare} cannot be compared with: {error}")
+    options = Options(
+        quick=given.quick,
+        rounds=given.rounds,
+        seconds=given.seconds,
+        records=given.records,
+        minutes=given.minutes,
+    )
+    report = run(given.names or [name for name in BENCHES if name not in ONLY_BY_NAME], options, sys.stdout)
+    print("\n" + summary(report))
+    if given.json is not None:
+        given.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    if before is not None:
+        print("\n" + "\n".join(compared(before, report)))
+    return 1 if report.failed else 0
+
+
+def summary(report: Report) -> str:
+    """How many bars were reached, and which were not."""
+    barred = [item for item in report.figures if item.reached is not None]
+    missed = [f"{item.bench}: {item.name}" for item in barred if not item.reached]
+    lines = [f"{len(barred) - len(missed)} of {len(barred)} bars reached"]
+    lines += [f"  missed: {name}" for name in missed]
+    lines += [f"  not measured: {name}: {why}" for name, why in report.failed.items()]
+    return "\n".join(lines)
