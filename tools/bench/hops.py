@@ -6,7 +6,6 @@ The floor is pyzmq's PUB, SUB to PUB, and SUB on both, with the same sizes and t
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
@@ -14,23 +13,14 @@ from tools.bench import market
 from tools.bench.bare import BareLine
 from tools.bench.figure import Figure, Options, figure
 from tools.bench.line import Line, scratch
-from tools.bench.stamps import LAST, Stamps, latencies_us
+from tools.bench.pace import latencies_us, paced
+from tools.bench.stamps import LAST
 
 PER_SECOND = 1_000
-WARM_UP_SECONDS = 0.5
-SERVICE_SECONDS = 0.1
+STEP_NS = 1_000_000_000 // PER_SECOND
+SKIP = PER_SECOND // 2  # frames of warm-up
 FLOOR = "bare pyzmq relays"
 VARIANTS = {"flat": False, "with a position": True}
-
-
-class Sender(Protocol):
-    """What can be measured: ours and the bare one."""
-
-    stamps: Stamps
-
-    def write(self, data: bytes) -> int: ...
-
-    def service(self) -> None: ...
 
 
 def figures(options: Options) -> list[Figure]:
@@ -67,40 +57,24 @@ def percentiles() -> list[tuple[str, Callable[[np.ndarray], float]]]:
 def one_of_ours(seconds: float, held: bool) -> np.ndarray:
     """Microseconds, one a trade, through the real stages."""
     with scratch() as folder, Line(folder, held=held) as line:
-        sent = paced(line, line.market_ns, seconds)
+        sent = paced(line, frames(line.market_ns, seconds), STEP_NS).after(SKIP)
         line.wait(line.decided, "the trader decides on the last trade")
         if line.spans():
             raise RuntimeError(f"not all of it was live: {line.spans()}, {line.troubles}")
-        return latencies_us(sent, line.stamps.pairs())
+        return latencies_us(sent.numbers, sent.sent_ns, line.stamps.pairs())
 
 
 def one_bare(seconds: float) -> np.ndarray:
     """Microseconds, one a trade, through the bare relays."""
     with scratch() as folder, BareLine(folder) as line:
-        sent = paced(line, time.time_ns(), seconds)
+        sent = paced(line, frames(time.time_ns(), seconds), STEP_NS).after(SKIP)
         deadline = time.monotonic() + 10
         while line.stamps.words[LAST] < line.next_number - 1 and time.monotonic() < deadline:
             time.sleep(0.001)
-        return latencies_us(sent, line.stamps.pairs())
+        return latencies_us(sent.numbers, sent.sent_ns, line.stamps.pairs())
 
 
-def paced(line: Sender, market_ns: int, seconds: float) -> np.ndarray:
-    """Sends one trade a frame at PER_SECOND; (number, 1, ns before the send) each, the warm-up left out.
-
-    Deadlines are absolute and kept by sleeping: a spinning sender would take one of two cores from the others.
-    """
-    count, skip = int(PER_SECOND * seconds), int(PER_SECOND * WARM_UP_SECONDS)
-    step_ns = 1_000_000_000 // PER_SECOND
-    frames = [record.tobytes() for record in market.trades(market_ns + step_ns * np.arange(1, count + skip + 1))]
-    sent = np.zeros((count + skip, 3), np.int64)
-    began_ns = serviced_ns = time.monotonic_ns()
-    for place, frame in enumerate(frames):
-        wait_ns = began_ns + place * step_ns - time.monotonic_ns()
-        if wait_ns > 0:
-            time.sleep(wait_ns / 1e9)
-        now_ns = time.monotonic_ns()
-        sent[place] = line.write(frame), 1, now_ns
-        if now_ns - serviced_ns > SERVICE_SECONDS * 1e9:
-            line.service()
-            serviced_ns = now_ns
-    return sent[skip:]
+def frames(market_ns: int, seconds: float) -> list[bytes]:
+    """One trade a frame, warm-up included."""
+    step = np.arange(1, int(PER_SECOND * seconds) + SKIP + 1)
+    return [record.tobytes() for record in market.trades(market_ns + STEP_NS * step)]

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -55,6 +55,17 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def bring_kernels(var: Path) -> None:
+    """Brings the compiled kernels of the user's own cache, made there where they are missing, to another VAR_DIR."""
+    cache = paths.cache_dir(var_dir_only())
+    jit.warm(cache)
+    source = jit.code_file(cache)
+    if source.exists():
+        target = jit.code_file(paths.cache_dir(var))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+
+
 class Line:
     """A context manager: warm and live inside; stages stopped in order at its end."""
 
@@ -66,18 +77,21 @@ class Line:
         held: bool = False,
         now_ns: int | None = None,
         settings: Mapping[str, str] | None = None,
+        beside: Sequence[str] = (),
     ) -> None:
+        """`beside`: other stages that listen meanwhile; `held`: the first pair is bought at the end of __enter__."""
         self.folder = folder
         self.pairs = pairs
         self.market_ns = time.time_ns() if now_ns is None else now_ns
         self.loop = PollLoop(LiveClock())
         self.troubles: list[str] = []
         self._held = held
+        self._beside = beside
         texts = {"VAR_DIR": str(folder), "PAIRS": ",".join(market.names(pairs))} | dict(settings or {})
         self.settings = from_texts(texts)
         apply(self.settings)
         self.book = open_book(self.settings)
-        self._warm_kernels()
+        bring_kernels(folder)
         self.stamps = Stamps(folder / "stamps", create=True)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._listeners: dict[str, Subscriber] = {}
@@ -87,6 +101,8 @@ class Line:
         try:
             self._start("indicators", "-m", "indicators")
             self._start("trader", "-m", "tools.bench.probe", str(self.folder / "stamps"))
+            for stage in self._beside:
+                self._start(stage, "-m", stage)
             self._settle()
         except BaseException:
             self.__exit__()
@@ -230,16 +246,6 @@ class Line:
                 self.wait(self.decided, "the trader takes a position")
             self.market_ns = int(records["exchange_ns"][-1])
             self.wait(lambda: self.fact("trader", "open_positions") == 1, "the trader holds a position", 10.0)
-
-    def _warm_kernels(self) -> None:
-        """The compiled kernels of the user's own cache, made there where they are missing."""
-        cache = paths.cache_dir(var_dir_only())
-        jit.warm(cache)
-        source = jit.code_file(cache)
-        if source.exists():
-            target = jit.code_file(paths.cache_dir(self.folder))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
 
     # --- what is left behind
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from core.paths import ROOT
+from tools.bench.processes import pss_mb
 
 STAGES = ("feeder", "indicators", "trader", "storage", "dashboard")
 
@@ -33,14 +34,6 @@ for name in sys.argv[1].split():
 print("ready", flush=True)
 sys.stdin.read()
 """
-
-
-def pss_mb(pid: int) -> float:
-    """Proportional set size of a process in MB; raises OSError where it is gone or not ours to read."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise OSError(f"no Pss in /proc/{pid}/smaps_rollup")
 
 
 def stage_pids(run_dir: Path) -> dict[str, int]:

@@ -42,17 +42,3 @@ class Stamps:
     def close(self) -> None:
         self.words.release()
         self._map.close()
-
-
-def latencies_us(sent: np.ndarray, decided: np.ndarray) -> np.ndarray:
-    """Microseconds from sending to decision, one a record.
-
-    sent: (first number, count, ns) a frame; decided: as `Stamps.pairs`. Raises ValueError where a record was never
-    decided on.
-    """
-    numbers = np.repeat(sent[:, 0] + sent[:, 1] - 1, sent[:, 1])
-    places = np.searchsorted(decided[:, 0], numbers)
-    if len(places) and places.max() >= len(decided):
-        raise ValueError(f"records up to {numbers.max()} were sent, but decided on are only {decided[-1:, 0]}")
-    times: np.ndarray = (decided[places, 1] - np.repeat(sent[:, 2], sent[:, 1])) / 1000.0
-    return times

@@ -26,6 +26,8 @@ BENCHES = {
     "hops": "latency from trade to decision, beside bare relays",
     "burst": "20 million records in full frames, every one counted",
     "kernels": "the fused kernel, beside a bare numba loop",
+    "scale": "1,500 pairs, 50,000 trades/s for 60 s",
+    "cpu": "CPU of a whole bot at 1 and 50 trades/s",
 }
 ONLY_BY_NAME: tuple[str, ...] = ()
 OK, MISSED = "ok", "missed"
