@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 TESTS ?= tests
 SET_UP = @test -x $(PYTHON) || { echo "not set up yet: type \`make run\` first"; exit 2; };
 
-.PHONY: help run test start stop restart status logs profile service pause resume flatten backup lint
+.PHONY: help run test start stop restart status logs profile service pause resume flatten backup bench lint
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,3 +52,6 @@ backup: ## copy the book in force to backups/, also while it runs; ALL=1 every b
 
 lint: ## check style and types
 	@tools/setup.sh test && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy .
+
+bench: ## measure everything beside the bare parts, about ten minutes; BENCH="hops burst": only these
+	@tools/setup.sh run && exec $(PYTHON) -m tools.bench $(BENCH)

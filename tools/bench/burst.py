@@ -1,8 +1,8 @@
 """A burst: millions of trades in full frames through tape, indicators and trader, every record counted at the end.
 
-A PUB socket holds nothing back: what a subscriber leaves lying beyond the high-water mark (20,000 frames a side) is
-dropped, and then replayed from the tape. No venue sends that much, but this bench would; so it keeps at most WINDOW
-frames ahead of the trader, whose place it reads from shared memory. The bare relays are held to the same window.
+A PUB socket holds nothing back: what a subscriber leaves lying beyond the high-water mark is dropped, and then replayed
+from the tape. No venue sends that much, but this bench would; so it keeps at most WINDOW frames ahead of the trader,
+whose place it reads from shared memory. The bare relays are held to the same window.
 Market time goes on by a millisecond a trade, so that a candle closes every 60,000 trades.
 """
 

@@ -94,4 +94,4 @@ def number(value: float) -> str:
         return f"{value:.0f}"
     if size >= 10:
         return f"{value:.1f}"
-    return f"{value:.3g}"
+    return f"{value:.3g}" if size >= 0.005 else "0"

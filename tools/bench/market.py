@@ -14,6 +14,7 @@ MINUTE_NS = 60_000_000_000
 BASE, LEVEL, NOISE, DIP = 60_000.0, 15.0, 5.0, 500.0
 TICK, STEP = 0.01, 0.00001
 HISTORY = 60  # minutes
+FALL_S = 20
 
 
 def names(pairs: int) -> list[str]:
@@ -59,6 +60,13 @@ def trades(times_ns: np.ndarray, pairs: int = 1, seed: int = 1) -> np.ndarray:
     records["quantity"] = records["lots"] * STEP
     records["trade_id"] = np.arange(count)
     return records
+
+
+def falling(times_ms: np.ndarray, begins_ms: int, every_s: int) -> np.ndarray:
+    """Marks the trades of a fall: FALL_S seconds in the middle of a minute, every `every_s` seconds."""
+    since_s = (times_ms - begins_ms) // 1000 % every_s
+    marked: np.ndarray = (times_ms > begins_ms) & (since_s >= every_s - 40) & (since_s < every_s - 40 + FALL_S)
+    return marked
 
 
 def dip(now_ns: int) -> np.ndarray:

@@ -9,12 +9,17 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from core.paths import ROOT
+from tools.bench.bot import running
+from tools.bench.figure import Figure, Options, figure
 from tools.bench.processes import pss_mb
 
 STAGES = ("feeder", "indicators", "trader", "storage", "dashboard")
+
+SECONDS = 30.0  # a bot of its own runs before it is measured
 
 LIST_IMPORTS = """
 import sys
@@ -82,6 +87,19 @@ def measure(run_dir: Path) -> dict[str, dict[str, float]]:
     finally:
         for process in idle.values():
             process.communicate("")
+
+
+def figures(options: Options) -> list[Figure]:
+    """The stages of a bot of its own that has traded the sandbox's market for a while."""
+    seconds = options.seconds_or(SECONDS, 1.0)
+    with running({}) as bot:
+        time.sleep(seconds)
+        rows = measure(bot.run_dir)
+    total = {name: sum(row[name] for row in rows.values()) for name in ("bare", "stage")}
+    return [
+        figure("memory", f"PSS of {name}", "MB", [row["stage"]], floor=[row["bare"]], floor_of="bare imports")
+        for name, row in (*rows.items(), ("all stages", total))
+    ]
 
 
 def line(name: str, bare_mb: float, stage_mb: float) -> str:

@@ -14,7 +14,17 @@ def cpu_ns(pid: int) -> int:
 
 def pss_mb(pid: int) -> float:
     """Proportional set size of a process in MB; raises OSError where it is gone or not ours to read."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise OSError(f"no Pss in /proc/{pid}/smaps_rollup")
+    return _rollup_mb(pid, ("Pss:",))
+
+
+def private_mb(pid: int) -> float:
+    """What a process shares with nobody, in MB: other processes that come and go do not move it."""
+    return _rollup_mb(pid, ("Private_Clean:", "Private_Dirty:"))
+
+
+def _rollup_mb(pid: int, names: tuple[str, ...]) -> float:
+    lines = [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
+    found = [int(words[1]) for words in lines if words[0] in names]
+    if len(found) != len(names):
+        raise OSError(f"no {' and '.join(names)} in /proc/{pid}/smaps_rollup")
+    return sum(found) / 1024

@@ -7,10 +7,11 @@ import argparse
 import importlib
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -28,9 +29,13 @@ BENCHES = {
     "kernels": "the fused kernel, beside a bare numba loop",
     "scale": "1,500 pairs, 50,000 trades/s for 60 s",
     "cpu": "CPU of a whole bot at 1 and 50 trades/s",
+    "memory": "PSS of each stage over its bare imports",
+    "soak": "PSS and files over time at 20x market speed",
 }
-ONLY_BY_NAME: tuple[str, ...] = ()
+ONLY_BY_NAME = ("soak",)  # an hour
 OK, MISSED = "ok", "missed"
+
+Measure = Callable[[Options], list[Figure]]
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,15 +86,21 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def run(names: Sequence[str], options: Options, out: TextIO) -> Report:
-    """Runs the benches in order and prints each one's figures as they come."""
+def load(name: str) -> Measure:
+    """A bench by its name."""
+    measure: Measure = importlib.import_module(f"tools.bench.{name}").figures
+    return measure
+
+
+def run(names: Sequence[str], options: Options, out: TextIO, find: Callable[[str], Measure] = load) -> Report:
+    """Runs the benches in order and prints each one's figures as they come; one that fails does not keep the others."""
     report = Report(commit=commit(), time=iso_utc(LiveClock().wall_ms()), quick=options.quick, machine=machine())
     print(head(report), file=out, flush=True)
     for name in names:
         print(f"\n{name}: {BENCHES[name]}", file=out, flush=True)
         began = time.monotonic()
         try:
-            found = importlib.import_module(f"tools.bench.{name}").figures(options)
+            found = find(name)(options)
         except (BotError, OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
             report.failed[name] = f"{type(error).__name__}: {error}"
             print(f"  could not be measured: {report.failed[name]}", file=out, flush=True)
@@ -165,9 +176,7 @@ def main(arguments: Sequence[str]) -> int:
         epilog="\n".join(f"  {name:<9} {what}" for name, what in BENCHES.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"default: all but {', '.join(ONLY_BY_NAME) or 'none'}"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all but {', '.join(ONLY_BY_NAME)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="JSON of another run to compare with")
     parser.add_argument("--quick", action="store_true", help="the smallest sizes: does everything run?")
@@ -183,6 +192,7 @@ def main(arguments: Sequence[str]) -> int:
         before = None if given.compare is None else msgspec.json.decode(given.compare.read_bytes(), type=Report)
     except (OSError, msgspec.MsgspecError) as error:
         parser.error(f"{given.compare} cannot be compared with: {error}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended, whoever stops us
     options = Options(
         quick=given.quick,
         rounds=given.rounds,

@@ -1,0 +1,50 @@
+"""Every bench runs to its end in its smallest size: the table and the JSON, not the timings."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from core.paths import ROOT
+from tests.pipeline.pipeline import clean_environment
+from tools.bench.suite import BENCHES, Report
+
+LEAST_FIGURES = {"hops": 4, "burst": 3, "kernels": 4, "scale": 10, "cpu": 20, "memory": 6, "soak": 12}
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder for temporary files, its path short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="bn") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_bench_runs_to_its_end(name: str, tmp_path: Path, scratch: Path) -> None:
+    file = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "tools.bench", name, "--quick", "--json", str(file)]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=clean_environment({"TMPDIR": str(scratch)}),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = msgspec.json.decode(file.read_bytes(), type=Report)
+    assert report.quick and not report.failed and report.machine.cores > 0
+    assert len(report.figures) >= LEAST_FIGURES[name]
+    for item in report.figures:
+        assert item.bench == name and item.unit
+        assert item.low <= item.value <= item.high
+        assert (item.reached is None) == (not item.bar)
+        assert item.name in done.stdout
+    assert len({item.name for item in report.figures}) == len(report.figures)
+    assert "bars reached" in done.stdout
+    assert not list(scratch.iterdir()), "the bench left a folder behind"
