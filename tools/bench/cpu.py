@@ -16,7 +16,7 @@ from tools.bench.figure import Figure, Options, figure
 from tools.bench.processes import cpu_ns
 
 RATES = (1, 50)
-SECONDS = 30.0
+SECONDS, FLOOR_SECONDS = 30.0, 10.0
 SETTLE_SECONDS = 8.0
 MOST = {50: 6.0}  # per cent of a core
 UNIT = "% of a core"
@@ -30,7 +30,7 @@ def figures(options: Options) -> list[Figure]:
     for rate in RATES:
         with bare_bot.running(rate) as pids:
             time.sleep(min(settle, 2.0))
-            floors = used(pids, seconds)
+            floors = used(pids, min(seconds, FLOOR_SECONDS))
         with playing(rate, seconds * 3 + 120) as bot:
             pids = {stage: bot.pid(stage) for stage in STAGES}
             others = {"sandbox": bot.pid("sandbox"), "supervisord": bot.supervisord}

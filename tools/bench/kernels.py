@@ -101,12 +101,14 @@ def measure(machine: Machine, rounds: int) -> dict[str, list[float]]:
 
 def read_and_write(frame, out):  # type: ignore[no-untyped-def]
     """The least that has to be done: read each word of the trades, write as many words as an UPDATE has."""
-    words = np.frombuffer(frame, dtype=np.int64)
-    for i in range(words.size // 8):
+    trades = np.frombuffer(frame, dtype=np.int64).reshape(-1, 8)
+    updates = out.reshape(-1, 16)
+    for i in range(len(trades)):
         for k in range(8):
-            out[16 * i + k] = words[8 * i + k]
-            out[16 * i + 8 + k] = i
-    return words.size
+            updates[i, k] = trades[i, k]
+        for k in range(8, 16):
+            updates[i, k] = i
+    return len(trades)
 
 
 def warmed(machine: Machine, pairs: int) -> Indicators:
