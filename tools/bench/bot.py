@@ -23,7 +23,7 @@ from core.settings_load import apply, from_texts
 from sandbox.world import FILE, Playing
 from tools.bench import market
 from tools.bench.line import bring_kernels, scratch
-from tools.lifecycle import Bot
+from tools.lifecycle import Bot, StartError
 
 PER_MINUTE = 6  # trades of the history
 FIRST_PORT, PORTS = 20_000, 12_000  # below those that the kernel hands out for outgoing connections
@@ -78,7 +78,9 @@ def running(texts: Mapping[str, str], folder: Path | None = None) -> Iterator[Ru
         bot = Bot(var)
         apply(settings)
         try:
-            bot.start(settings)
+            found = bot.start(settings)
+            if not found.ok:
+                raise StartError("\n".join([*found.failing, *map(bot.last_words, found.stages)]))
             yield Running(settings, bot)
         finally:
             bot.stop()

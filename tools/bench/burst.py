@@ -67,9 +67,11 @@ def one_of_ours(records: int, held: bool) -> float:
         pairs = line.stamps.pairs()
         ended_ns = int(pairs[np.searchsorted(pairs[:, 0], line.last), 1])
         line.wait(lambda: line.fact("indicators", "cursor") == line.last, "indicators tell their place", 5.0)
+        closed = (line.market_ns + records * STEP_NS) // market.MINUTE_NS - line.began_ns // market.MINUTE_NS
         counts = {
             "on the tape": (line.tape_records() - 1 - before, records),
             "folded by indicators": (line.fact("indicators", "cursor"), line.last),
+            "candles closed": (line.fact("indicators", "closed"), market.HISTORY + closed),
             "updates at the trader": (line.stamps.words[UPDATES] - seen, records),
             "decided on by the trader": (line.stamps.words[NUMBER], line.last),
             "lost on the bus": (line.stamps.words[GAPS], 0),

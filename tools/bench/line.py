@@ -75,14 +75,13 @@ class Line:
         *,
         pairs: int = 1,
         held: bool = False,
-        now_ns: int | None = None,
         settings: Mapping[str, str] | None = None,
         beside: Sequence[str] = (),
     ) -> None:
         """`beside`: other stages that listen meanwhile; `held`: the first pair is bought at the end of __enter__."""
         self.folder = folder
         self.pairs = pairs
-        self.market_ns = time.time_ns() if now_ns is None else now_ns
+        self.began_ns = self.market_ns = time.time_ns()  # market time: of the START, of the latest trade
         self.loop = PollLoop(LiveClock())
         self.troubles: list[str] = []
         self._held = held

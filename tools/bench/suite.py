@@ -1,6 +1,7 @@
 """The whole bench: runs what is asked for, prints one table, writes it as JSON, compares it with another run's.
 
-Exit codes: 0 all was measured (whatever the figures say), 1 a bench could not be run to its end, 2 a wrong call.
+Exit codes: 0 all was measured (whatever the figures say), 1 a bench could not be run to its end, 2 a wrong call,
+130 stopped.
 """
 
 import argparse
@@ -34,6 +35,7 @@ BENCHES = {
 }
 ONLY_BY_NAME = ("soak",)  # an hour
 OK, MISSED = "ok", "missed"
+INTERRUPTED = 130
 
 Measure = Callable[[Options], list[Figure]]
 
@@ -192,7 +194,8 @@ def main(arguments: Sequence[str]) -> int:
         before = None if given.compare is None else msgspec.json.decode(given.compare.read_bytes(), type=Report)
     except (OSError, msgspec.MsgspecError) as error:
         parser.error(f"{given.compare} cannot be compared with: {error}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended, whoever stops us
+    for signum in (signal.SIGTERM, signal.SIGHUP):  # so that what was started is ended, whoever stops us
+        signal.signal(signum, signal.default_int_handler)
     options = Options(
         quick=given.quick,
         rounds=given.rounds,
@@ -200,7 +203,12 @@ def main(arguments: Sequence[str]) -> int:
         records=given.records,
         minutes=given.minutes,
     )
-    report = run(given.names or [name for name in BENCHES if name not in ONLY_BY_NAME], options, sys.stdout)
+    names = given.names or [name for name in BENCHES if name not in ONLY_BY_NAME]
+    try:
+        report = run(names, options, sys.stdout)
+    except KeyboardInterrupt:
+        print("\nstopped before its end: nothing is written", file=sys.stderr)
+        return INTERRUPTED
     print("\n" + summary(report))
     if given.json is not None:
         given.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
