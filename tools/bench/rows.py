@@ -40,10 +40,13 @@ from storage.recorder import Recorder
 from storage.rows import STATEMENTS
 from storage.schema import WRITER_PRAGMAS
 from storage.writer import Writer
+from tools.bench.figure import Figure, Options
 
 JOURNAL, EVENTS = 4242, 7
 START_MS = 1_700_000_040_000
 ROWS_A_ROUND = 6_000  # of each shape, so that a round is long enough to time and short enough to alternate
+ROUNDS = 15
+MOST_RATIO = 1.5
 FRAME_MESSAGES = 500  # as the trader's replay sends them
 KEEP_MS = 3_600_000
 
@@ -244,6 +247,26 @@ def all_ways() -> Iterator[tuple[Raw, Messages, Frames]]:
         shutil.rmtree(folder)
 
 
+def figures(options: Options) -> list[Figure]:
+    """What `measure` says, the median ratio of the rounds held against the bar."""
+    return [
+        Figure(
+            bench="rows",
+            name=row["name"],
+            unit=row["unit"],
+            value=row["value"],
+            low=row["low"],
+            high=row["high"],
+            floor=row["floor"],
+            floor_of="raw executemany",
+            ratio=row["ratio"],
+            bar=f"within {MOST_RATIO:g}x",
+            reached=row["ratio"] <= MOST_RATIO,
+        )
+        for row in measure(options.rounds_or(ROUNDS))
+    ]
+
+
 def measure(rounds: int, rows_a_round: int = ROWS_A_ROUND) -> list[dict[str, Any]]:
     """For each shape, from messages and from frames: name, value, floor, unit, the median ratio of the rounds."""
     taken: dict[tuple[str, str], list[float]] = {}
@@ -264,6 +287,8 @@ def measure(rounds: int, rows_a_round: int = ROWS_A_ROUND) -> list[dict[str, Any
                 {
                     "name": f"rows into SQLite: {name}{what}",
                     "value": round(statistics.median(value) * 1e6, 3),
+                    "low": round(min(value) * 1e6, 3),
+                    "high": round(max(value) * 1e6, 3),
                     "unit": "µs a row",
                     "floor": round(statistics.median(floor) * 1e6, 3),
                     "ratio": round(statistics.median(ratios), 3),
@@ -276,7 +301,7 @@ def measure(rounds: int, rows_a_round: int = ROWS_A_ROUND) -> list[dict[str, Any
 def main() -> int:
     """Prints the table, or JSON."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--rounds", type=int, default=15)
+    arguments.add_argument("--rounds", type=int, default=ROUNDS)
     arguments.add_argument("--json", action="store_true", help="print JSON instead of a table")
     chosen = arguments.parse_args()
     rows = measure(chosen.rounds)

@@ -28,9 +28,11 @@ BENCHES = {
     "hops": "latency from trade to decision, beside bare relays",
     "burst": "20 million records in full frames, every one counted",
     "kernels": "the fused kernel, beside a bare numba loop",
+    "rows": "rows into SQLite, beside raw executemany",
     "scale": "1,500 pairs, 50,000 trades/s for 60 s",
     "cpu": "CPU of a whole bot at 1 and 50 trades/s",
     "memory": "PSS of each stage over its bare imports",
+    "writes": "what a bot writes to its disk, a day",
     "soak": "PSS and files over time at 20x market speed",
 }
 ONLY_BY_NAME = ("soak",)  # an hour

@@ -16,9 +16,12 @@ from pathlib import Path
 from core.errors import BotError
 from core.paths import STAGES
 from core.settings_load import var_dir_only
+from tools.bench.bot import running
+from tools.bench.figure import Figure, Options, figure
 from tools.bench.memory import stage_pids
 
 DAY_S = 86_400
+SETTLE_S, LOOK_S = 15.0, 60.0  # of a bot of its own; a minute has a candle close
 MB = 1_000_000
 COMMITS_AT = 8  # in the -shm file, u32 of the machine's order: transactions since the log is open
 LAPS_AT = 12  # in the -wal file, u32, big-endian: how often the log was begun anew after a checkpoint
@@ -89,6 +92,14 @@ def measure(var: Path, seconds: float) -> list[dict[str, object]]:
         return between(one, look(var))
     except (OSError, ValueError) as error:
         raise BotError(f"cannot read the counters of the bot in {var}: {error}. Start it first: make start") from error
+
+
+def figures(options: Options) -> list[Figure]:
+    """What a bot of its own writes, that trades the sandbox's market."""
+    with running({}) as bot:
+        time.sleep(1.0 if options.quick else SETTLE_S)
+        rows = measure(bot.var, options.seconds_or(LOOK_S, 2.0))
+    return [figure("writes", str(row["name"]), str(row["unit"]), [float(str(row["value"]))]) for row in rows]
 
 
 def main() -> int:
