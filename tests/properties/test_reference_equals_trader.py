@@ -1,4 +1,4 @@
-"""On generated markets too: late and equal trades, empty and refilled buckets, holes, history, blind and degraded."""
+"""On generated markets too: late and equal trades, empty and refilled buckets, holes, history, spans, commands."""
 
 from decimal import Decimal
 from typing import Any
@@ -77,6 +77,10 @@ STEPS = st.lists(
     min_size=40,
     max_size=250,
 )
+COMMANDS = st.lists(
+    st.tuples(st.integers(0, 249), st.sampled_from(["pause", "resume", "resume", "flatten", "flatten", "halt"])),
+    max_size=6,
+)
 SPANS = st.lists(st.tuples(st.integers(0, 250), st.integers(0, 12), st.sampled_from(["blind", "degraded"])), max_size=3)
 
 
@@ -148,8 +152,9 @@ def spans_of(drawn: list[tuple[int, int, str]], count: int) -> dict[str, list[tu
     drawn=SPANS,
     fee=st.sampled_from(["0", "5", "11.8"]),
     live=st.booleans(),
+    told=COMMANDS,
 )
-def test_generated_markets(changed, markets, steps, history, drawn, fee, live):
+def test_generated_markets(changed, markets, steps, history, drawn, fee, live, told):
     texts = texts_of(**changed)
     by_pair = dict(zip(PAIRS, markets, strict=False))
     maker = Maker(slow.TIMEFRAMES[texts["TIMEFRAME"]] * SECOND, by_pair, history)
@@ -157,9 +162,21 @@ def test_generated_markets(changed, markets, steps, history, drawn, fee, live):
         maker.step(*step)
     spans = spans_of(drawn, len(maker.records))
     limit = 500 if live else None
-    strategy = slow.Strategy(texts, by_pair, spans["blind"], spans["degraded"], Decimal(fee), missing_limit=limit)
+    commands = sorted(item for item in told if item[0] < len(maker.records))
+    strategy = slow.Strategy(
+        texts, by_pair, spans["blind"], spans["degraded"], Decimal(fee), missing_limit=limit, commands=commands
+    )
     reference = strategy.run(maker.records)
-    ours = answer(maker.records, texts, by_pair, fee, spans["blind"], spans["degraded"], connected_throughout=not live)
+    ours = answer(
+        maker.records,
+        texts,
+        by_pair,
+        fee,
+        spans["blind"],
+        spans["degraded"],
+        connected_throughout=not live,
+        commands=commands,
+    )
     event(f"decisions {min(len(reference.decisions), 5)}, fills {min(len(reference.fills), 5)}")
     for decision in reference.decisions:
         event(decision.reason)

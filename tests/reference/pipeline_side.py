@@ -100,8 +100,12 @@ def answer(
     degraded: Spans = (),
     fold: Fold = folding.fold,
     connected_throughout: bool = True,
+    commands: Sequence[tuple[int, str]] = (),
 ) -> Answer:
-    """Runs kernels and trader over the records; spans are fed as the trader feeds them, raw from the tape."""
+    """Runs kernels and trader over the records; spans are fed as the trader feeds them, raw from the tape.
+
+    commands: (record after which it is given, what), in order.
+    """
     settings = from_texts(texts)
     records = records_of(market_data, markets)
     updates, rows = fold_all(fold, records, parameters_of(settings, connected_throughout), len(markets))
@@ -109,14 +113,32 @@ def answer(
     engine = replay.new_engine(terms, replay.new_state(terms, replay.OFFLINE_JOURNAL))
     events = engine.handle(inputs.NewStart(EPOCH, -1, start_of(markets, fee_bps)))
     at = 0
+    waiting = [(record, inputs.Command(action, str(n))) for n, (record, action) in enumerate(commands)]
+
+    def give(first: int, last: int, piece: Callable[[int, int], inputs.Input]) -> None:
+        """Records first to last in pieces that end where a command was given."""
+        nonlocal events
+        while waiting and waiting[0][0] <= last:
+            if first <= waiting[0][0]:
+                events += engine.handle(piece(first, waiting[0][0]))
+                first = waiting[0][0] + 1
+            events += engine.handle(waiting.pop(0)[1])
+        if first <= last:
+            events += engine.handle(piece(first, last))
+
+    def some_updates(first: int, last: int) -> inputs.Input:
+        part = updates[(updates["number"] >= first) & (updates["number"] <= last)]
+        return inputs.Updates(EPOCH, last, part)
+
+    def some_raws(first: int, last: int) -> inputs.Input:
+        return inputs.Raws(EPOCH, first, records[first : last + 1])
+
     spans = sorted([(*span, "blind") for span in blind] + [(*span, "degraded") for span in degraded])
     for first, last, kind in [*spans, (len(records), len(records) - 1, "")]:
-        part = updates[(updates["number"] >= at) & (updates["number"] < first)]
-        if len(part):
-            events += engine.handle(inputs.Updates(EPOCH, first - 1, part))
+        give(at, first - 1, some_updates)
         if kind:
             events += engine.handle(inputs.SpanBegin(kind, EPOCH, first, last, "test"))
-            events += engine.handle(inputs.Raws(EPOCH, first, records[first : last + 1]))
+            give(first, last, some_raws)
             events += engine.handle(inputs.SpanEnd())
         at = last + 1
     fills = [event for event in events if isinstance(event, FillEvent)]

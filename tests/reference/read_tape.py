@@ -7,9 +7,10 @@ then records of 64 bytes. The body is `[venue, book, markets, taker_fee_bps, mak
 """
 
 import struct
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.reference.slow_strategy import Candle, Hole, Market, Trade
 
@@ -18,14 +19,22 @@ TRADE = struct.Struct(
     "<BBHIqqddqqq"
 )  # kind, side, flags, pair, exchange_ns, received_ns, price, quantity, ticks, lots, id
 CANDLE = struct.Struct("<BBHIqdddddq")  # kind, -, flags, pair, open_ns, open, high, low, close, volume, trades
+HOLE = struct.Struct("<BBHIqq")  # kind, reason, flags, pair, from_ns, to_ns
 KIND_CANDLE, KIND_TRADE, KIND_HOLE = 2, 3, 4
 
 
-def read_tape(epoch: Path) -> tuple[list[Trade | Candle | Hole], dict[str, Market], Decimal]:
-    """Records of an epoch's folder in order; the markets and the taker fee (bps) of its last segment."""
-    records: list[Trade | Candle | Hole] = []
-    markets: dict[str, Market] = {}
-    fee = Decimal(0)
+class Segment(NamedTuple):
+    """One file: its records as bytes, the first one's number, and what its header says."""
+
+    first: int
+    records: list[bytes]
+    pairs: list[str]
+    markets: dict[str, Market]
+    taker_fee_bps: Decimal
+
+
+def read_segments(epoch: Path) -> Iterator[Segment]:
+    """The segments of an epoch's folder in order."""
     for path in sorted(epoch.glob("*.tape")):
         data = path.read_bytes()
         magic, _, size, _, _, first, _, _, length, _ = HEADER.unpack_from(data)
@@ -33,10 +42,19 @@ def read_tape(epoch: Path) -> tuple[list[Trade | Candle | Hole], dict[str, Marke
         start = unpack(data[HEADER.size : HEADER.size + length])[0]
         pairs = [row[0] for row in start[2]]
         markets = {row[0]: Market(*(Decimal(text) for text in row[3:7])) for row in start[2]}
-        fee = Decimal(start[3])
-        for place in range((len(data) - size) // 64):
-            raw = data[size + 64 * place : size + 64 * (place + 1)]
-            record = read_record(first + place, raw, pairs, markets)
+        records = [data[at : at + 64] for at in range(size, size + (len(data) - size) // 64 * 64, 64)]
+        yield Segment(first, records, pairs, markets, Decimal(start[3]))
+
+
+def read_tape(epoch: Path) -> tuple[list[Trade | Candle | Hole], dict[str, Market], Decimal]:
+    """Records of an epoch's folder in order; the markets and the taker fee (bps) of its last segment."""
+    records: list[Trade | Candle | Hole] = []
+    markets: dict[str, Market] = {}
+    fee = Decimal(0)
+    for segment in read_segments(epoch):
+        markets, fee = segment.markets, segment.taker_fee_bps
+        for number, raw in enumerate(segment.records, segment.first):
+            record = read_record(number, raw, segment.pairs, markets)
             if record is not None:
                 records.append(record)
     return records, markets, fee
@@ -52,7 +70,9 @@ def read_record(number: int, raw: bytes, pairs: list[str], markets: dict[str, Ma
     if kind == KIND_CANDLE:
         _, _, _, _, open_ns, *values, trades = CANDLE.unpack(raw)
         return Candle(number, pairs[pair_number], open_ns, *values, flags, trades)
-    return Hole(number, pairs[pair_number]) if kind == KIND_HOLE else None
+    if kind == KIND_HOLE:
+        return Hole(number, pairs[pair_number], *HOLE.unpack_from(raw)[4:])
+    return None
 
 
 def unpack(data: bytes, at: int = 0) -> tuple[Any, int]:

@@ -40,9 +40,14 @@ Orders
     trade may decide again.
 20. What remains of a position below the market's minimum is dust: it is held no more and not sold.
 21. At most MAX_ORDERS_PER_MINUTE entries in the last 60 s, MAX_OPEN_POSITIONS pairs at once; other limits must be 0.
+The operator; a command counts from the record after the one it was given at
+22. pause, flatten and halt let no entry through until resume. flatten and halt cancel working entries at the pair's
+    last price.
+23. flatten also has each position that is held then sold at the pair's next trade at which anything may be decided, in
+    a degraded span too, before any other exit rule is asked; resume takes that back.
 Money
-22. Worsened: a buy's price * (1 + SLIPPAGE_BPS), up to the tick; a sell's * (1 - SLIPPAGE_BPS), down to the tick.
-23. A buy pays its notional, rounded up at 1e-8, a sell gets it rounded down; fee and tax are each rounded up at 1e-8.
+24. Worsened: a buy's price * (1 + SLIPPAGE_BPS), up to the tick; a sell's * (1 - SLIPPAGE_BPS), down to the tick.
+25. A buy pays its notional, rounded up at 1e-8, a sell gets it rounded down; fee and tax are each rounded up at 1e-8.
 """
 
 import csv
@@ -97,10 +102,12 @@ class Candle:
 
 @dataclass(slots=True)
 class Hole:
-    """Trades of `pair` are missing before here."""
+    """Trades of `pair` between the two times are missing before here."""
 
     number: int
     pair: str
+    from_ns: int = 0
+    to_ns: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -288,6 +295,8 @@ class Position:
     highest: float | None = None
     opened_ms: int = 0
     order: Order | None = None
+    price: Decimal = Decimal(0)  # of the last trade
+    flatten: bool = False  # an operator wants it sold
 
 
 class Strategy:
@@ -302,6 +311,7 @@ class Strategy:
         taker_fee_bps: Decimal = Decimal(0),
         blocked: Iterable[tuple[int, int]] = (),
         missing_limit: int | None = None,
+        commands: Iterable[tuple[int, str]] = (),
     ) -> None:
         for name in ("MAX_DAILY_LOSS", "MAX_DRAWDOWN_PCT", "MAX_CONSECUTIVE_LOSSES", "COOLDOWN_SECONDS"):
             assert not float(settings[name]), f"the reference knows no {name}"
@@ -322,6 +332,8 @@ class Strategy:
         self.latency_ns = int(settings["PAPER_LATENCY_MS"]) * 1_000_000
         self.timeout_ns = int(settings["ENTRY_TIMEOUT_MS"]) * 1_000_000
         self.participation = Decimal(str(settings["PAPER_PARTICIPATION"]))
+        self.commands = list(commands)  # (record after which it counts, what), in order
+        self.entering = True  # no command is in force that forbids entries
         self.entries_ns: list[int] = []
         self.newest_ns = 0
         self.result = Result()
@@ -329,12 +341,16 @@ class Strategy:
     def run(self, records: Iterable[Trade | Candle | Hole]) -> Result:
         with localcontext(EXACT):
             for record in records:
+                while self.commands and self.commands[0][0] < record.number:
+                    self.obey(self.commands.pop(0)[1])
                 if isinstance(record, Trade):
                     self.trade(record)
                 elif isinstance(record, Candle):
                     self.charts[record.pair].history(record)
                 else:
                     self.charts[record.pair].forget()
+            for _, command in self.commands:
+                self.obey(command)
         self.result.wallet = self.wallet
         for pair, position in self.positions.items():
             self.result.held[pair] = position.held
@@ -349,6 +365,7 @@ class Strategy:
             return
         self.newest_ns = max(self.newest_ns, trade.ts_ns)
         price = float(trade.price)
+        position.price = trade.price
         chart.trade(trade.ts_ns, trade.price, trade.quantity)
         held_before = position.held > 0
         filled = self.match(trade, position)
@@ -367,7 +384,9 @@ class Strategy:
         if filled:
             return
         if position.held > 0:
-            if stopped:
+            if position.flatten:
+                self.sell(trade, position, "flatten", chart)
+            elif stopped:
                 self.sell(trade, position, "trailing_stop", chart)
             elif self.may_ask_indicators(trade, chart) and self.less(trade, self.number("RSI_SELL"), chart.rsi()):
                 self.sell(trade, position, "take_profit", chart)
@@ -375,6 +394,20 @@ class Strategy:
             reason = self.entry_reason(trade, chart)
             if reason:
                 self.buy(trade, position, reason, chart)
+
+    def obey(self, command: str) -> None:
+        """An operator's word."""
+        assert command in ("pause", "resume", "flatten", "halt"), command
+        self.entering = command == "resume"
+        for pair, position in self.positions.items():
+            if command == "resume":
+                position.flatten = False
+            if command in ("flatten", "halt") and position.order is not None and position.order.side == "buy":
+                position.order = None
+                if position.held > 0 and self.below_minimum(position.held, position.price, self.markets[pair]):
+                    self.turn_to_dust(position)
+            if command == "flatten" and position.held > 0:
+                position.flatten = True
 
     def may_ask_indicators(self, trade: Trade, chart: Chart) -> bool:
         return chart.warm() and not within(trade.number, self.degraded)
@@ -400,7 +433,7 @@ class Strategy:
     # orders
 
     def buy(self, trade: Trade, position: Position, reason: str, chart: Chart) -> None:
-        if not self.entry_allowed() or within(trade.number, self.blocked):
+        if not self.entering or not self.entry_allowed() or within(trade.number, self.blocked):
             return
         market = self.markets[trade.pair]
         free = self.free_balance()
@@ -482,6 +515,7 @@ class Strategy:
             position.held -= quantity
             if position.held == 0:
                 position.highest = None
+                position.flatten = False
         self.result.fills.append(Fill(trade.ts_ns, trade.pair, side, price, quantity, cash))
         return cash
 
@@ -490,6 +524,7 @@ class Strategy:
         position.dust += position.held
         position.held = Decimal(0)
         position.highest = None
+        position.flatten = False
 
     def decided(self, trade: Trade, action: str, reason: str, chart: Chart) -> None:
         rsi, lower = (NAN if value is None else float(value) for value in (chart.rsi(), chart.lower_band()))
