@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 TESTS ?= tests
 SET_UP = @test -x $(PYTHON) || { echo "not set up yet: type \`make run\` first"; exit 2; };
 
-.PHONY: help run test start stop restart status logs profile service pause resume flatten backup bench lint
+.PHONY: help run test start stop restart status logs profile service pause resume flatten backup bench chaos lint
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,8 +47,7 @@ resume: ## entries again
 flatten: ## sell what is held, at the market; no new entries until `make resume`
 	$(SET_UP) exec $(PYTHON) -m tools.control flatten
 
-backup: ## copy the book in force to backups/, also while it runs; ALL=1 every book, TAPE=1 the tape too, TO=/mnt/disk
-	$(SET_UP) exec $(PYTHON) -m tools.backup $(if $(ALL),--all) $(if $(TAPE),--tape) $(if $(TO),--to "$(TO)")
+.PHONY: help run test start stop restart status logs profile service pause resume flatten backup bench chaos lint
 
 lint: ## check style and types
 	@tools/setup.sh test && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy .

@@ -2,7 +2,7 @@
 
 import csv
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +10,16 @@ from typing import Any
 
 import msgspec
 
-from bus.messages import Entry, EquityEvent, FillEvent, SignalEvent, SpanEvent, TradeEvent, TraderEvent
+from bus.messages import (
+    Entry,
+    EquityEvent,
+    FillEvent,
+    SignalEvent,
+    SpanEvent,
+    StateEvent,
+    TradeEvent,
+    TraderEvent,
+)
 from core.settings_table import SETTINGS
 from tests.reference import slow_strategy as slow
 from tests.reference.read_tape import read_tape
@@ -38,11 +47,16 @@ def tape(book: Path) -> tuple[list[Row], dict[str, slow.Market], Decimal]:
 
 def spans(entries: list[Entry], kind: str) -> list[tuple[int, int]]:
     """The recorded spans of a kind; one that is still open goes on for ever."""
-    found: dict[int, int] = {}
+    found: dict[tuple[int, str], int] = {}
     for event in events_of(entries, SpanEvent):
         if event.kind == kind:
-            found[event.first] = event.last if event.last >= 0 else 1 << 62
-    return sorted(found.items())
+            found[event.first, event.why] = event.last if event.last >= 0 else 1 << 62
+    return sorted((first, last) for (first, _), last in found.items())
+
+
+def commands(entries: list[Entry]) -> list[tuple[int, str]]:
+    """What an operator said, each with the record after which it counts."""
+    return [(event.at.record, event.command) for event in events_of(entries, StateEvent) if event.command]
 
 
 def settings_of(changes: dict[str, object]) -> dict[str, Any]:
@@ -57,8 +71,9 @@ def reference(
     entries: list[Entry],
     changes: dict[str, object],
     missing_limit: int | None = None,
+    told: Mapping[int, tuple[float, float]] | None = None,
 ) -> slow.Result:
-    """What the slow reading does on the same records with the recorded spans."""
+    """What the slow reading does on the same records with the recorded spans and commands."""
     strategy = slow.Strategy(
         settings_of(changes),
         markets,
@@ -67,6 +82,8 @@ def reference(
         blocked=spans(entries, "blocked"),
         taker_fee_bps=fee_bps,
         missing_limit=missing_limit,
+        commands=commands(entries),
+        told=told,
     )
     return strategy.run(rows)
 

@@ -20,6 +20,7 @@ MARKETS = st.builds(
     step=st.sampled_from([Decimal("0.001"), Decimal("0.00001"), Decimal("1")]),
     min_quantity=st.sampled_from([Decimal(0), Decimal("0.01"), Decimal(2)]),
     min_notional=st.sampled_from([Decimal(0), Decimal(5), Decimal(400)]),
+    max_quantity=st.sampled_from([None, None, Decimal(1), Decimal(4), Decimal("0.35")]),
 )
 
 TEXTS = st.fixed_dictionaries(

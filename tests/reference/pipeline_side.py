@@ -166,6 +166,7 @@ def start_of(markets: dict[str, slow.Market], fee_bps: str) -> Start:
             step=format(market.step, "f"),
             min_quantity=format(market.min_quantity, "f"),
             min_notional=format(market.min_notional, "f"),
+            max_quantity=None if market.max_quantity is None else format(market.max_quantity, "f"),
         )
         for pair, market in markets.items()
     ]

@@ -3,7 +3,8 @@
 A segment is a header of 96 bytes (magic `SCLPTAPE`, version u32, header size u32, layout hash u64, epoch i64, first
 number i64, created_ns i64, boot id 36 bytes, body length u32, crc32 u32), a msgpack body, zeros up to the header size,
 then records of 64 bytes. The body is `[venue, book, markets, taker_fee_bps, maker_fee_bps, …]`, each of the markets
-`[pair, base, quote, tick, step, min_quantity, min_notional, …]`. A half record at the end is not there.
+`[pair, base, quote, tick, step, min_quantity, min_notional, max_quantity or nil, …]`. A half record at the end is not
+there.
 """
 
 import struct
@@ -41,7 +42,7 @@ def read_segments(epoch: Path) -> Iterator[Segment]:
         assert magic == b"SCLPTAPE"
         start = unpack(data[HEADER.size : HEADER.size + length])[0]
         pairs = [row[0] for row in start[2]]
-        markets = {row[0]: Market(*(Decimal(text) for text in row[3:7])) for row in start[2]}
+        markets = {row[0]: Market(*(text and Decimal(text) for text in row[3:8])) for row in start[2]}
         records = [data[at : at + 64] for at in range(size, size + (len(data) - size) // 64 * 64, 64)]
         yield Segment(first, records, pairs, markets, Decimal(start[3]))
 
@@ -68,8 +69,8 @@ def read_record(number: int, raw: bytes, pairs: list[str], markets: dict[str, Ma
         market = markets[pairs[pair_number]]
         return Trade(number, pairs[pair_number], ts_ns, ticks * market.tick, lots * market.step, flags)
     if kind == KIND_CANDLE:
-        _, _, _, _, open_ns, *values, trades = CANDLE.unpack(raw)
-        return Candle(number, pairs[pair_number], open_ns, *values, flags, trades)
+        _, _, _, _, open_ns, opened, high, low, close, volume, trades = CANDLE.unpack(raw)
+        return Candle(number, pairs[pair_number], open_ns, opened, high, low, close, volume, flags, trades)
     if kind == KIND_HOLE:
         return Hole(number, pairs[pair_number], *HOLE.unpack_from(raw)[4:])
     return None

@@ -31,7 +31,8 @@ Each trade, in this order
     STALE and UNTAPED trades and blocked spans make no entry.
 Orders
 16. Quantity: TRADE_CAPITAL / price, or what the unreserved balance can pay at the worsened price with fee and tax,
-    whichever is less, rounded down to the step. Below the market's minimum: no order.
+    whichever is less, rounded down to the step. Below the market's minimum: no order. No order, exits included, is
+    larger than the market takes at once.
 17. PAPER_FILL=instant: filled at the deciding trade's price, worsened.
 18. PAPER_FILL=tape: filled by trades of the pair whose time is at least decision time + PAPER_LATENCY_MS, up to
     PAPER_PARTICIPATION of their quantity rounded down to the step, at their price, worsened. An entry takes no more
@@ -118,6 +119,7 @@ class Market:
     step: Decimal = CENT_OF_CENT
     min_quantity: Decimal = Decimal(0)
     min_notional: Decimal = Decimal(0)
+    max_quantity: Decimal | None = None  # of one order
 
 
 # --- what comes out -------------------------------------------------------------------------------
@@ -160,6 +162,7 @@ class Result:
     highest: dict[str, float | None] = field(default_factory=dict)
     closed_candles: dict[str, list[list[Any]]] = field(default_factory=dict)  # start_ns, o, h, l, c, volume, trades
     near: set[int] = field(default_factory=set)  # trades where an indicator missed its threshold by a billionth
+    far: list[str] = field(default_factory=list)  # indicators that were told, and are none to a billionth
 
 
 # --- candles and indicators -----------------------------------------------------------------------
@@ -260,8 +263,8 @@ class Chart:
         if self.forming is None or len(self.closes) < self.bb_period - 1:
             return None
         window = [*self.closes[len(self.closes) - self.bb_period + 1 :], self.forming[4]]
-        mean = sum(window) / self.bb_period
-        variance = sum((close - mean) ** 2 for close in window) / self.bb_period
+        mean = sum(window, Decimal(0)) / self.bb_period
+        variance = sum(((close - mean) ** 2 for close in window), Decimal(0)) / self.bb_period
         return mean - self.bb_stddev * variance.sqrt()
 
     def warm(self) -> bool:
@@ -300,7 +303,11 @@ class Position:
 
 
 class Strategy:
-    """The whole of §4 over any number of pairs that share one wallet."""
+    """The whole of §4 over any number of pairs that share one wallet.
+
+    told: rsi and lower band as float64 by trade, where somebody published them. They are held against the exact ones,
+    and where those are at a threshold, the told ones decide: exact and float64 arithmetic may differ there.
+    """
 
     def __init__(
         self,
@@ -312,6 +319,7 @@ class Strategy:
         blocked: Iterable[tuple[int, int]] = (),
         missing_limit: int | None = None,
         commands: Iterable[tuple[int, str]] = (),
+        told: Mapping[int, tuple[float, float]] | None = None,
     ) -> None:
         for name in ("MAX_DAILY_LOSS", "MAX_DRAWDOWN_PCT", "MAX_CONSECUTIVE_LOSSES", "COOLDOWN_SECONDS"):
             assert not float(settings[name]), f"the reference knows no {name}"
@@ -333,6 +341,7 @@ class Strategy:
         self.timeout_ns = int(settings["ENTRY_TIMEOUT_MS"]) * 1_000_000
         self.participation = Decimal(str(settings["PAPER_PARTICIPATION"]))
         self.commands = list(commands)  # (record after which it counts, what), in order
+        self.told = told or {}
         self.entering = True  # no command is in force that forbids entries
         self.entries_ns: list[int] = []
         self.newest_ns = 0
@@ -388,8 +397,9 @@ class Strategy:
                 self.sell(trade, position, "flatten", chart)
             elif stopped:
                 self.sell(trade, position, "trailing_stop", chart)
-            elif self.may_ask_indicators(trade, chart) and self.less(trade, self.number("RSI_SELL"), chart.rsi()):
-                self.sell(trade, position, "take_profit", chart)
+            elif self.may_ask_indicators(trade, chart):
+                if self.less(trade, self.number("RSI_SELL"), self.indicator(trade, "rsi", chart.rsi())):
+                    self.sell(trade, position, "take_profit", chart)
         elif self.may_ask_indicators(trade, chart) and not trade.flags & (STALE | UNTAPED):
             reason = self.entry_reason(trade, chart)
             if reason:
@@ -413,18 +423,30 @@ class Strategy:
         return chart.warm() and not within(trade.number, self.degraded)
 
     def entry_reason(self, trade: Trade, chart: Chart) -> str:
-        rsi = chart.rsi()
+        rsi, lower = self.indicator(trade, "rsi", chart.rsi()), self.indicator(trade, "lower", chart.lower_band())
         if self.less(trade, rsi, self.number("RSI_CRASH")):
             return "crash_catch"
-        if self.less(trade, rsi, self.number("RSI_BUY")) and self.less(trade, trade.price, chart.lower_band()):
+        if self.less(trade, rsi, self.number("RSI_BUY")) and self.less(trade, trade.price, lower):
             return "mean_reversion"
         return ""
 
+    def indicator(self, trade: Trade, name: str, exact: Decimal | None) -> Decimal | None:
+        """The indicator as it was told, where it was and is right to a billionth; else the exact one."""
+        if exact is None or trade.number not in self.told:
+            return exact
+        value = self.told[trade.number][name == "lower"]
+        if not abs(value - float(exact)) <= 1e-9 * max(abs(float(exact)), name == "rsi"):
+            self.result.far.append(f"trade {trade.number} of {trade.pair}: {name} {value}, expected {float(exact)}")
+            return exact
+        return Decimal(value)
+
     def less(self, trade: Trade, a: Decimal | None, b: Decimal | None) -> bool:
-        """a < b, exactly; where float64 could see it otherwise, the trade is noted as near."""
+        """a < b; where float64 could see it otherwise than exact arithmetic, the trade is noted as near."""
         assert a is not None and b is not None
         if abs(a - b) <= BILLIONTH * max(abs(a), abs(b)):
             self.result.near.add(trade.number)
+            if trade.number in self.told:
+                return float(a) < float(b)
         return a < b
 
     def number(self, name: str) -> Decimal:
@@ -439,6 +461,7 @@ class Strategy:
         free = self.free_balance()
         quantity = down(Decimal(str(self.settings["TRADE_CAPITAL"])) / trade.price, market.step)
         worst = self.worsened(trade.price, "buy", market)
+        quantity = self.largest(quantity, market)
         quantity = min(quantity, self.payable(worst, market, free))
         if self.below_minimum(quantity, trade.price, market):
             return
@@ -454,10 +477,11 @@ class Strategy:
             self.turn_to_dust(position)
             return
         self.decided(trade, "exit", reason, chart)
+        quantity = self.largest(position.held, self.markets[trade.pair])
         if self.instant:
-            self.fill(trade, position, "sell", position.held)
+            self.fill(trade, position, "sell", quantity)
         else:
-            position.order = Order("sell", position.held, trade.ts_ns)
+            position.order = Order("sell", quantity, trade.ts_ns)
 
     def entry_allowed(self) -> bool:
         most = int(self.settings["MAX_ORDERS_PER_MINUTE"])
@@ -557,6 +581,12 @@ class Strategy:
         while quantity > 0 and self.cost(price, quantity) > money:
             quantity -= market.step
         return quantity
+
+    @staticmethod
+    def largest(quantity: Decimal, market: Market) -> Decimal:
+        """The quantity, or the most that the market takes in one order."""
+        most = None if market.max_quantity is None else down(market.max_quantity, market.step)
+        return min(quantity, most) if most else quantity
 
     @staticmethod
     def below_minimum(quantity: Decimal, price: Decimal, market: Market) -> bool:
