@@ -11,7 +11,6 @@ import struct
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import zmq
@@ -76,22 +75,26 @@ class Listener:
     def __init__(self, run_dir: Path) -> None:
         self.heard = Heard()
         self._run_dir = run_dir
-        self._context = zmq.Context(1)
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._pid = 0
         self._last = -1
+        self._last_pid = 0  # who had spoken when the last frame came
         self._unsettled: list[Jump] = []  # jumps since the last heartbeat
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
         self._failure: Exception | None = None
 
     def start(self) -> None:
+        self._context = zmq.Context(1)
         self._thread.start()
 
     def stop(self) -> Heard:
         """Ends; everything that was heard. What the listener itself stumbled over is raised here."""
-        self._stopping.set()
-        self._thread.join()
-        self._context.destroy(linger=0)
+        if self._context is not None:
+            self._stopping.set()
+            self._thread.join()
+            self._context.destroy(linger=0)
+            self._context = None
         if self._failure is not None:
             raise self._failure
         return self.heard
@@ -101,11 +104,12 @@ class Listener:
             socket = self._connected(zmq.SUB, "pub")
             while not self._stopping.is_set():
                 if socket.poll(LOOK_MS):
-                    self._take(socket.recv_multipart())
+                    self.take(socket.recv_multipart())
         except Exception as error:  # noqa: BLE001 (`stop` raises it)
             self._failure = error
 
     def _connected(self, kind: int, ending: str) -> "zmq.Socket[bytes]":
+        assert self._context is not None
         socket = self._context.socket(kind)
         socket.setsockopt(zmq.RCVHWM, 0)  # nothing is ever dropped here
         socket.setsockopt(zmq.RECONNECT_IVL, 5)
@@ -116,22 +120,27 @@ class Listener:
         socket.connect(f"ipc://{self._run_dir / f'indicators.{ending}'}")
         return socket
 
-    def _take(self, parts: list[bytes]) -> None:
+    def take(self, parts: list[bytes]) -> None:
+        """One message from the SUB socket."""
         if parts[0].startswith(BEAT):
-            self._beat(msgspec.msgpack.decode(parts[1])[0])
+            self.take_beat(int(msgspec.msgpack.decode(parts[1])[0][1]))
             return
         _, epoch, first, _, count = HEADER.unpack_from(parts[0], len(UPDATE))
         if first != self._last + 1:
-            jump = Jump(self._last, first, self._pid)
+            jump = Jump(self._last, first, self._last_pid)
             self.heard.jumps.append(jump)
-            self._unsettled.append(jump)
+            if self._pid == self._last_pid:
+                self._unsettled.append(jump)
+            else:
+                jump.then = self._pid
             if first > self._last + 1:
                 self._ask_for(epoch, self._last + 1, first - 1)
         self.heard.frame(epoch, first, count, parts[1])
-        self._last = first + count - 1
+        self._last, self._last_pid = first + count - 1, self._pid
 
-    def _beat(self, beat: list[Any]) -> None:
-        self._pid = int(beat[1])
+    def take_beat(self, pid: int) -> None:
+        """A heartbeat of process `pid`."""
+        self._pid = pid
         if self._pid not in self.heard.pids:
             self.heard.pids.append(self._pid)
         for jump in self._unsettled:

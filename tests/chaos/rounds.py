@@ -128,7 +128,7 @@ class Rounds:
         elif act.kind == "command":
             self._ask(act.target)
         elif act.kind == "restart":
-            self._starting = self._spawn("tools.up", "restart", act.target)
+            self._starting = self._spawn("tools.up", "restart", *filter(None, [act.target]))
         else:
             note = self._signal(act)
         self.done[act.kind] += 1
@@ -343,6 +343,7 @@ class Rounds:
 
     def close(self) -> None:
         """Whatever happened: no process stays."""
+        self._listener.stop()
         for stopped in self._stopped:
             wake(stopped)
         for child in (self._starting, *(child for _, child in self._asking)):

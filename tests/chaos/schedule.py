@@ -17,14 +17,14 @@ KINDS = {
     "term": 14,
     "stop": 20,  # SIGSTOP for `seconds`, then SIGCONT
     "command": 10,  # pause or flatten
-    "restart": 5,  # one stage, with unchanged settings, as `make restart STAGE=`
+    "restart": 5,  # with unchanged settings, as `make restart`: mostly one stage, now and then all
     "supervisord": 3,  # kill -9 of supervisord; `make start` after `seconds`
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One disturbance. `target` is a stage, or what the operator says."""
+    """One disturbance. `target` is a stage (empty: all), or what the operator says."""
 
     kind: str
     target: str = ""
@@ -73,4 +73,6 @@ def _act(dice: random.Random) -> Act:
         return Act(kind, dice.choice(("pause", "flatten")))
     if kind == "supervisord":
         return Act(kind, "", dice.uniform(0.0, 4.0))
+    if kind == "restart" and dice.random() < 0.2:
+        return Act(kind, "")
     return Act(kind, stage)

@@ -1,4 +1,4 @@
-"""A short kill round: a busy bot disturbed at random, then every invariant judged from outside (`make chaos` is longer)."""
+"""A short kill round: a busy bot disturbed at random, then all that it left judged, as by `make chaos`."""
 
 from collections.abc import Callable
 

@@ -397,9 +397,8 @@ class Strategy:
                 self.sell(trade, position, "flatten", chart)
             elif stopped:
                 self.sell(trade, position, "trailing_stop", chart)
-            elif self.may_ask_indicators(trade, chart):
-                if self.less(trade, self.number("RSI_SELL"), self.indicator(trade, "rsi", chart.rsi())):
-                    self.sell(trade, position, "take_profit", chart)
+            elif self.may_ask_indicators(trade, chart) and self.takes_profit(trade, chart):
+                self.sell(trade, position, "take_profit", chart)
         elif self.may_ask_indicators(trade, chart) and not trade.flags & (STALE | UNTAPED):
             reason = self.entry_reason(trade, chart)
             if reason:
@@ -421,6 +420,9 @@ class Strategy:
 
     def may_ask_indicators(self, trade: Trade, chart: Chart) -> bool:
         return chart.warm() and not within(trade.number, self.degraded)
+
+    def takes_profit(self, trade: Trade, chart: Chart) -> bool:
+        return self.less(trade, self.number("RSI_SELL"), self.indicator(trade, "rsi", chart.rsi()))
 
     def entry_reason(self, trade: Trade, chart: Chart) -> str:
         rsi, lower = self.indicator(trade, "rsi", chart.rsi()), self.indicator(trade, "lower", chart.lower_band())

@@ -1,0 +1,182 @@
+"""The judges of the kill rounds find what is wrong, and nothing where nothing is."""
+
+import struct
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+
+from sandbox.market import Synthetic
+from tests.chaos.findings import differences
+from tests.chaos.judge_market import Row, Story, compare, compare_candles, rows_of
+from tests.chaos.judge_updates import judge_updates
+from tests.chaos.listener import HEADER, UPDATE, Heard, Jump, Listener
+from tests.chaos.schedule import KINDS, LONGEST_STOP_S, STAGES, schedule
+from tests.reference.read_tape import KIND_TRADE, Segment
+
+BORN_MS = 1_795_000_000_000
+PAIR = "B-BTC_USDT"
+MARKET = Synthetic(5, BORN_MS)
+SENT = rows_of(MARKET, PAIR, BORN_MS, BORN_MS + 30_000)
+UNTIL_MS = SENT[-1][0]
+
+
+def story(rows: list[Row], **fields: object) -> Story:
+    return Story(list(enumerate(rows)), **fields)  # type: ignore[arg-type]
+
+
+# --- the tape
+
+
+def test_the_market_itself_is_right() -> None:
+    assert len(SENT) > 100
+    assert compare(PAIR, story(SENT), MARKET, UNTIL_MS) == ([], 0)
+
+
+def test_a_tape_that_begins_inside_a_moment_is_right() -> None:
+    place = next(n for n in range(1, len(SENT)) if SENT[n][0] == SENT[n - 1][0])
+    assert compare(PAIR, story(SENT[place:]), MARKET, UNTIL_MS) == ([], 0)
+
+
+TAMPERED = {
+    "a trade is missing": (SENT[:40] + SENT[41:], "1 trades are missing before it"),
+    "a trade stands twice": (SENT[:40] + SENT[39:], "told again"),
+    "ten trades come again": (SENT[:50] + SENT[40:], "told again, 10 trades late"),
+    "a trade was never made": ([*SENT[:40], (SENT[40][0], 1, 1, 1), *SENT[40:]], "the market never traded it"),
+    "the end is missing": (SENT[:-5], "5 trades until"),
+    "there is nothing": ([], "no trade on the tape"),
+}
+
+
+@pytest.mark.parametrize(("rows", "said"), TAMPERED.values(), ids=TAMPERED)
+def test_what_is_wrong_with_a_tape_is_found(rows: list[Row], said: str) -> None:
+    wrong, _ = compare(PAIR, story(rows), MARKET, UNTIL_MS)
+    assert len(wrong) == 1
+    assert said in wrong[0]
+
+
+def test_what_a_hole_names_may_be_missing() -> None:
+    hole = {40: [(SENT[39][0], SENT[60][0])]}
+    assert compare(PAIR, story(SENT[:40] + SENT[60:], holes=hole), MARKET, UNTIL_MS) == ([], 20)
+
+
+def test_what_lies_beside_a_hole_may_not() -> None:
+    hole = {40: [(SENT[39][0], SENT[50][0])]}
+    wrong, _ = compare(PAIR, story(SENT[:40] + SENT[60:], holes=hole), MARKET, UNTIL_MS)
+    assert len(wrong) == sum(1 for row in SENT[40:60] if row[0] > SENT[50][0])
+
+
+def test_a_candle_of_history_is_held_against_the_trades() -> None:
+    scale = 10.0 ** MARKET.rules[PAIR].price_digits
+    open_ms = BORN_MS // 5_000 * 5_000 + 5_000
+    prices = [row[1] / scale for row in SENT if open_ms <= row[0] < open_ms + 5_000]
+    right = (prices[0], max(prices), min(prices), prices[-1])
+    assert compare_candles(PAIR, story([], candles=[(0, open_ms, right)]), MARKET, 5_000) == []
+    wrong = (prices[0], max(prices), min(prices), prices[-1] + 0.5)
+    assert len(compare_candles(PAIR, story([], candles=[(0, open_ms, wrong)]), MARKET, 5_000)) == 1
+
+
+# --- update/
+
+
+def record(number: int, received_ns: int = 0) -> bytes:
+    return struct.pack("<BBHIqq40s", KIND_TRADE, 1, 0, 0, 1_000 + number, received_ns, b"")
+
+
+def update(number: int, rsi: float = 50.0) -> bytes:
+    return record(number) + struct.pack("<Qd48s", number, rsi, b"")
+
+
+def tape(count: int) -> list[Segment]:
+    return [Segment(0, [record(number) for number in range(count)], [PAIR], {}, Decimal(5))]
+
+
+def heard(*frames: tuple[int, int]) -> Heard:
+    """Frames (first, last) with an update under each number."""
+    found = Heard()
+    for first, last in frames:
+        found.frame(1, first, last - first + 1, b"".join(update(number) for number in range(first, last + 1)))
+    return found
+
+
+STOPPED_NS = 1 << 40
+
+
+def test_one_update_a_trade_is_right() -> None:
+    assert judge_updates(tape(10), heard((0, 4), (5, 9)), STOPPED_NS).ok
+
+
+def test_the_same_told_again_by_the_next_process_is_right() -> None:
+    found = heard((0, 6), (4, 9))
+    found.jumps.append(Jump(6, 4, 100, 101))
+    assert judge_updates(tape(10), found, STOPPED_NS).ok
+    assert found.again == 3
+
+
+def test_another_content_under_a_number_is_found() -> None:
+    found = heard((0, 9))
+    found.frame(1, 4, 1, update(4, rsi=51.0))
+    assert "two contents" in judge_updates(tape(10), found, STOPPED_NS).wrong[0]
+
+
+def test_a_jump_inside_one_process_is_found() -> None:
+    found = heard((0, 9))
+    found.jumps.append(Jump(9, 4, 100, 100))
+    assert "process 100 went on at 4 after 9" in judge_updates(tape(10), found, STOPPED_NS).wrong[0]
+
+
+def test_a_trade_without_update_is_found_unless_nobody_was_connected() -> None:
+    found = heard((0, 4), (7, 9))
+    assert len(judge_updates(tape(10), found, STOPPED_NS).wrong) == 2
+    found.jumps.append(Jump(4, 7, 100, 101))
+    assert judge_updates(tape(10), found, STOPPED_NS).ok
+
+
+def test_an_update_without_a_trade_or_about_another_one_is_found() -> None:
+    assert "update 9 has no trade" in judge_updates(tape(9), heard((0, 9)), STOPPED_NS).wrong[0]
+    found = heard((0, 8))
+    found.frame(1, 9, 1, record(7) + struct.pack("<Qd48s", 9, 50.0, b""))
+    assert "about another trade" in judge_updates(tape(10), found, STOPPED_NS).wrong[0]
+
+
+def test_a_frame_that_leaves_a_trade_out_is_found() -> None:
+    found = heard((0, 8))
+    found.frame(1, 9, 1, b"")
+    assert "covered 9" in judge_updates(tape(10), found, STOPPED_NS).wrong[0]
+
+
+def test_the_listener_knows_a_new_process_by_its_heartbeat(tmp_path) -> None:
+    listener = Listener(tmp_path)
+    frame = [UPDATE + HEADER.pack(0, 1, 0, 0, 5), b"".join(update(n) for n in range(5))]
+    again = [UPDATE + HEADER.pack(0, 1, 3, 0, 2), b"".join(update(n) for n in (3, 4))]
+    listener.take_beat(100)
+    listener.take(frame)
+    listener.take(again)  # before it is known who speaks
+    listener.take_beat(101)
+    listener.take_beat(102)
+    listener.take(again)
+    assert [(jump.pid, jump.then) for jump in listener.heard.jumps] == [(100, 101), (100, 102)]
+
+
+# --- lists, and the schedule
+
+
+def test_differences_name_the_place_and_the_count() -> None:
+    assert differences("row", [1, 2, 3], [1, 2, 3]) == []
+    assert differences("row", [1, 5, 3], [1, 2, 3]) == ["row 1: found 5, expected 2"]
+    assert differences("row", [1], [1, 2])[0] == "row: 1 found, 2 expected"
+
+
+def test_the_same_seed_makes_the_same_schedule() -> None:
+    assert schedule(4, 50) == schedule(4, 50)
+    assert schedule(4, 50) != schedule(5, 50)
+
+
+def test_a_schedule_has_every_kind_and_every_stage_and_is_lifted() -> None:
+    acts = [act for step in schedule(1, 400) for act in step.acts]
+    assert len(acts) == 400
+    assert {act.kind for act in acts} == set(KINDS)
+    assert set(STAGES) <= {act.target for act in acts if act.kind == "kill"}
+    assert all(0 < act.seconds <= LONGEST_STOP_S for act in acts if act.kind == "stop")
+    said = Counter(act.target for act in acts if act.kind == "command")
+    assert said["resume"] > 0.5 * (said["pause"] + said["flatten"])
