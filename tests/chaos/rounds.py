@@ -31,10 +31,11 @@ Say = Callable[[str], None]
 
 PAIRS = [listing.rules.pair for listing in LISTINGS if listing.rules.quote == "USDT"]
 BALANCE = 5_000
+FRAME_MS = 5_000
 # A bot that trades without rest in many pairs at once: short candles, loose limits, a tight stop.
 SETTINGS: dict[str, object] = {
     "PAIRS": ",".join(PAIRS),
-    "TIMEFRAME": "5s",
+    "TIMEFRAME": f"{FRAME_MS // 1000}s",
     "WARMUP_CANDLES": 10,
     "RSI_PERIOD": 5,
     "RSI_BUY": 47.3,
@@ -307,9 +308,8 @@ class Rounds:
         epochs = sorted(path.name for path in (book / "tape").iterdir())
         self._keep(finding("epochs", f"the tape has {len(epochs)}", epochs[1:]))
         segments = list(read_segments(book / "tape" / epochs[-1]))
-        frame_ms = 5_000
         market = judge_market.market_of(book)
-        self._keep(judge_market.judge_tape(segments, market, PAIRS, until_ms, frame_ms))
+        self._keep(judge_market.judge_tape(segments, market, PAIRS, until_ms, FRAME_MS))
         self._keep(judge_updates.judge_updates(segments, self._heard, stopped_ns))
         self._keep(judge_ledger.judge_money(entries, Decimal(BALANCE)))
         self._keep(judge_ledger.judge_database(book, entries))
