@@ -1,6 +1,7 @@
 """The sending side of a stage: numbered frames, heartbeats, and answers to who asks for snapshot, replay or control."""
 
 import os
+import threading
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from bus.layouts import MAX_BATCH, RECORD_SIZE
 from bus.messages import Beat, Event, Gap, Reply, Request
 from bus.messages import encode as pack
 from bus.notices import ANY_EPOCH
-from core.clock import Clock
+from core.clock import NS_PER_S, Clock
 from core.errors import BotError
 from core.histogram import Histogram
 from core.loop import Cancellable, Loop
@@ -137,9 +138,12 @@ class Publisher:
         self._started_ms = started_ms
         self._restarts = restarts
         self._facts = facts or dict
+        self._told: Facts = {}  # the facts of the last regular heartbeat
         self._topics: dict[str, Topic] = {}
         self._control = Control(stage, clock)
         self._arrived_ns = 0
+        self._beat_ns = 0
+        self._thread = threading.get_ident()
         self._loop: Loop | None = None
         self._timer: Cancellable | None = None
         self._out = sockets.data_out(run_dir, stage)
@@ -228,8 +232,23 @@ class Publisher:
         self._timer = loop.every(BEAT_SECONDS, self.beat)
         self.beat()
 
+    def breathe(self) -> None:
+        """Sends the heartbeat if it is due: to be called now and then by work that keeps the loop from its timers.
+
+        It tells the facts of the last regular one, as that work may be in the middle of changing them. On another
+        thread than the loop's it does nothing: the loop is free then, and a socket belongs to one thread.
+        """
+        due_ns = self._beat_ns + int(BEAT_SECONDS * NS_PER_S)
+        if self._clock.monotonic_ns() >= due_ns and threading.get_ident() == self._thread:
+            self._send_beat()
+
     def beat(self) -> None:
         """Sends the heartbeat."""
+        self._told = self._facts()
+        self._send_beat()
+
+    def _send_beat(self) -> None:
+        self._beat_ns = self._clock.monotonic_ns()
         spans = self.spans.told()
         latency = self.latency.minute()
         beat = Beat(
@@ -242,7 +261,7 @@ class Publisher:
             settings_hash=self._settings_hash,
             last={topic.name: (topic.epoch, topic.last) for topic in self._topics.values()},
             latency_us=(latency.p50, latency.p99),
-            facts=self._facts(),
+            facts=self._told,
             spans=spans,
         )
         frame = Frame(BEAT, 0, 0, 0, self._clock.wall_ns(), b"\x91" + pack(beat), None, self._layout)

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 from pathlib import Path
 
 import msgspec
@@ -31,6 +32,7 @@ class StageRecord(msgspec.Struct):
     quick_deaths: int  # in a row, within 10 s of the start
     clean: bool  # it ended because it was told to
     failure: str = ""  # why it ended, where it could still say so
+    gave_up: bool = False  # it ended for a reason that only a person can mend
 
 
 class StageLock:
@@ -95,9 +97,14 @@ class StageLock:
         self.record.clean = True
         self._write()
 
-    def failed(self, why: str) -> None:
-        """The stage ends because of a failure: its next start tells people."""
-        self.record.failure = why
+    def failed(self, why: str, *, for_good: bool = False) -> None:
+        """The stage ends because of a failure: its next start tells people. `for_good`: nobody starts it by himself.
+
+        A copy that did not get the lock leaves the record alone: it is the holder's.
+        """
+        if self._fd < 0:
+            return
+        self.record.failure, self.record.gave_up = why, for_good
         self._write()
 
     def release(self) -> None:
@@ -165,6 +172,26 @@ def holder(run_dir: Path, stage: str) -> int | None:
         return None
     finally:
         os.close(fd)
+
+
+def process_state(pid: int) -> str:
+    """The process's state as the kernel names it (R runs, S waits, D waits for a device, T stopped, Z dead and not yet
+    collected); nothing where there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def kill_holder(run_dir: Path, stage: str, pid: int) -> bool:
+    """Kills the process if it still holds the stage's lock; False where it does not, or has just ended."""
+    if holder(run_dir, stage) != pid:
+        return False
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _pid_in(fd: int) -> int:

@@ -14,7 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
 
 STAGES = ("feeder", "indicators", "trader", "storage", "dashboard")
-PROGRAMS = ("sandbox", *STAGES)
+WATCHDOG = "watchdog"
+PROGRAMS = ("sandbox", *STAGES, WATCHDOG)
+
+# Layers are stopped one after the other, the programs of a layer together. The watchdog first, so that it takes nobody
+# who stops for one who hangs; the trader before the others, so that nothing decides on what a half-stopped pipeline
+# says; storage last, so that it takes down what the others said.
+STOP_ORDER: tuple[tuple[str, ...], ...] = (
+    (WATCHDOG,),
+    ("trader",),
+    ("dashboard", "indicators", "feeder", "sandbox"),
+    ("storage",),
+)
 
 # sockaddr_un holds 108 bytes, the last of them 0.
 SOCKET_PATH_MAX = 107
@@ -86,6 +97,11 @@ def cache_dir(var: Path) -> Path:
 def profile_dir(var: Path) -> Path:
     """Flame graphs of stages."""
     return _private(var / "profile")
+
+
+def programs(settings: "Settings") -> tuple[str, ...]:
+    """The programs that these settings call for."""
+    return PROGRAMS if settings.venue == "sandbox" else PROGRAMS[1:]
 
 
 def settings_file(var: Path) -> Path:

@@ -22,6 +22,7 @@ from core.clock import Clock, LiveClock
 from core.errors import MisconfiguredError, NotCalledFor
 from core.lock import StageLock
 from core.loop import STOP_SIGNALS, Loop, PollLoop
+from core.parent import stop_without_supervisord
 from core.settings import Settings
 from core.settings_load import for_stage
 
@@ -140,7 +141,7 @@ def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: S
         drive(context, lock)
     except MisconfiguredError as error:
         log.error("%s", error)
-        _remember(lock, str(error))
+        _remember(lock, str(error), for_good=True)
         return EXIT_MISCONFIGURED
     except NotCalledFor as error:
         log.info("%s", error)
@@ -159,9 +160,9 @@ def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: S
     return EXIT_CLEAN
 
 
-def _remember(lock: StageLock | None, why: str) -> None:
+def _remember(lock: StageLock | None, why: str, *, for_good: bool = False) -> None:
     if lock is not None:
-        lock.failed(logs.masked(why))
+        lock.failed(logs.masked(why), for_good=for_good)
 
 
 def _waited(context: Context, lock: StageLock, wait_s: float) -> bool:
@@ -174,6 +175,7 @@ def _waited(context: Context, lock: StageLock, wait_s: float) -> bool:
         loop.stop()
 
     loop.call_later(wait_s, done)
+    stop_without_supervisord(context.name, context.run_dir, context.clock, context.log, loop)
     try:
         with _signals(loop.stop):
             deaths = lock.record.quick_deaths
@@ -193,6 +195,7 @@ def _drive(context: Context, lock: StageLock, build: Callable[[Context], None]) 
             try:
                 build(context)
                 loop.every(10.0, logs.flush_repeats)
+                stop_without_supervisord(context.name, context.run_dir, context.clock, context.log, loop)
                 loop.run()
             finally:
                 context.close()
@@ -207,6 +210,7 @@ async def _drive_async(context: Context, lock: StageLock, main: Callable[[Contex
     for number in STOP_SIGNALS:
         loop.inner.add_signal_handler(number, loop.stop)
     loop.every(10.0, logs.flush_repeats)
+    stop_without_supervisord(context.name, context.run_dir, context.clock, context.log, loop)
     work = asyncio.ensure_future(cast("Coroutine[Any, Any, None]", main(context)))
     stop = asyncio.ensure_future(loop.until_stopped())
     try:

@@ -1,8 +1,7 @@
 """supervisord seen from outside: states, start and stop in order, over the XML-RPC of its unix socket.
 
 supervisord itself starts programs and brings back those that die; it stops them one by one in no useful order. Whoever
-stops the bot (tools, the page) comes here, as the order matters: the trader first, so that nothing decides on what a
-half-stopped pipeline says, storage last, so that it takes down what the others said.
+stops the bot (tools, the page) comes here, as the order matters.
 """
 
 import http.client
@@ -16,13 +15,8 @@ from xml.parsers.expat import ExpatError
 
 from core.clock import NS_PER_S, Clock, sleep
 from core.errors import BotError
-
-# Layers are stopped one after the other, the stages of a layer together.
-STOP_ORDER: tuple[tuple[str, ...], ...] = (
-    ("trader",),
-    ("dashboard", "indicators", "feeder", "sandbox"),
-    ("storage",),
-)
+from core.lock import process_state
+from core.paths import STOP_ORDER
 
 # supervisord adds ".PID" to it while it binds: with it no longer than the stages' own socket names.
 SOCKET_NAME = "sv.ctl"
@@ -41,10 +35,7 @@ _ALIVE = ("STARTING", "RUNNING", "BACKOFF", "STOPPING")
 
 def lives(pid: int) -> bool:
     """The process is there, and not just its entry that nobody has collected."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return process_state(pid) not in ("", "Z")
 
 
 class SupervisorError(BotError):

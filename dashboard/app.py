@@ -9,18 +9,20 @@ from functools import partial
 import anyio.to_thread
 import uvicorn
 
+from bus.guard import Guard
 from bus.layouts import layout_hash
 from bus.messages import Event
+from bus.notices import Notice
 from bus.publisher import open_publisher
 from bus.subscriber import open_subscriber
 from core.aloop import AsyncLoop
 from core.errors import BotError, MisconfiguredError
-from core.paths import PROGRAMS
+from core.failures import LOOK_SECONDS, Failures
+from core.paths import WATCHDOG, programs
 from core.settings import Settings, shared_hash
 from core.stage import Context
 from dashboard.access import refusal
 from dashboard.books import DATABASE, left_open
-from dashboard.failures import LOOK_SECONDS, Failures
 from dashboard.feed import Feed, topics_of
 from dashboard.history import History, HistoryError
 from dashboard.listen import open_socket
@@ -114,14 +116,14 @@ async def _other_books(context: Context, page: Page) -> None:
 
 
 def _watch_failures(context: Context, page: Page) -> None:
-    """Tells of programs that are down for a reason that they could not tell themselves."""
-    programs = PROGRAMS if context.settings.venue == "sandbox" else STAGES
-    failures = Failures(context.run_dir, [name for name in programs if name != context.name])
-    page.state.down = failures.down
+    """Shows which programs are down or keep dying; tells of the watchdog, which tells of all others."""
+    failures = Failures(context.run_dir, programs(context.settings), context.clock)
+    page.state.down, page.state.crash_loops = failures.down, failures.failing
 
     def look() -> None:
-        for text in failures.look():
-            context.event("error", text)
+        for news in failures.look():
+            if news.name == WATCHDOG:
+                context.event(news.level, news.text)
 
     context.loop.every(LOOK_SECONDS, look)
 
@@ -138,6 +140,14 @@ def _follow(context: Context, page: Page, pace: Pace, trader_cursor: tuple[int, 
     for stage in STAGES:
         topics = topics_of(stage, trader_cursor)
         open_subscriber(context, stage, topics, feed.handler(stage), page.state.config.layout_hash)
+    guard = Guard(context, (WATCHDOG,))
+
+    def take_watchdog(notices: list[Notice]) -> None:
+        guard.take(notices)
+        feed.take(WATCHDOG, notices)
+
+    topics = topics_of(WATCHDOG, None)
+    open_subscriber(context, WATCHDOG, topics, take_watchdog, page.state.config.layout_hash)
 
 
 async def _serve(context: Context, page: Page, sock: socket.socket) -> None:

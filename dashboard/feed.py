@@ -77,7 +77,7 @@ class Feed:
                     self._fold(stage, notice.topic, notice.snapshot)
             elif isinstance(notice, GapFound):
                 self.complain(f"missed {notice.topic} {notice.first} to {notice.last} of {stage}; storage has them")
-            elif isinstance(notice, PeerDiffers) and notice.what == "layout":
+            elif isinstance(notice, PeerDiffers) and notice.what == "layout" and stage in self.state.stages:
                 self.state.differs[stage] = "layout"
                 self.state.common_version += 1
         self.changed()

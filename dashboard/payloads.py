@@ -193,6 +193,8 @@ def health(state: PageState, totals: Totals, found: list[Check], now_ns: int) ->
         "path": latency.path(state, now_ns),
         "slowest": latency.slowest(state, now_ns),
         "failing": [{"check": c.name, "text": c.text} for c in found if not c.ok],
+        "crash_loops": [crash_loop_row(state, name) for name in state.crash_loops],
+        "watchdog_silent_since_ms": None if state.watchdog.alive(now_ns) else state.watchdog.heard_ms,
         "differs": dict(state.differs),
         "feed": state.fact("feeder", "feed"),
         "pairs": [pair_row(p) for p in state.pairs.values()],
@@ -204,6 +206,11 @@ def health(state: PageState, totals: Totals, found: list[Check], now_ns: int) ->
         "left_open": list(state.left_open),
         "report": state.started.report if state.started else None,
     }
+
+
+def crash_loop_row(state: PageState, name: str) -> dict[str, str]:
+    """A program that keeps dying or has given up: which of the two, and why where it left a reason."""
+    return {"stage": name, "what": state.crash_loops[name], "why": state.down.get(name, "")}
 
 
 def trading_state(state: PageState) -> dict[str, str] | None:

@@ -25,6 +25,7 @@ from bus.messages import (
     TradeEvent,
     View,
 )
+from core.paths import WATCHDOG
 
 STAGES = ("feeder", "indicators", "trader", "storage", "dashboard")
 SILENT_NS = 3_000_000_000  # a stage not heard for this long counts as down (contract)
@@ -96,6 +97,7 @@ class PageState:
         self.config = config
         self.pairs: dict[str, Pair] = {}
         self.stages = {name: Stage(name) for name in STAGES}
+        self.watchdog = Stage(WATCHDOG)
         self.logs: deque[Event] = deque(maxlen=LOGS)
         self.gaps: deque[Gap] = deque(maxlen=MAX_NOTES)
         self.spans: deque[SpanEvent] = deque(maxlen=MAX_NOTES)
@@ -104,6 +106,7 @@ class PageState:
         self.started: StartedEvent | None = None
         self.left_open: list[str] = []  # other books with a position, told once at start
         self.down: dict[str, str] = {}  # programs that are down, and why
+        self.crash_loops: dict[str, str] = {}  # programs that keep dying or gave up, and which of the two
         self.differs: dict[str, str] = {}  # stage: what differs from ours (settings, layout)
         self.feeder_numbers: deque[tuple[int, int, int]] = deque(maxlen=16)  # arrival_ns, epoch, last number
         self.trader_number: tuple[int, int] | None = None  # arrival_ns, last number applied
@@ -118,7 +121,7 @@ class PageState:
 
     def heard(self, stage: str, now_ns: int, wall_ms: int) -> None:
         """Any message is a sign of life."""
-        seen = self.stages.get(stage)
+        seen = self.watchdog if stage == WATCHDOG else self.stages.get(stage)
         if seen is None:
             return
         if not seen.alive(now_ns):
@@ -127,10 +130,10 @@ class PageState:
 
     def fold_beat(self, beat: Beat, now_ns: int, wall_ms: int) -> None:
         """A heartbeat: restarts, latency, the stage's own facts, and whether its settings are ours."""
+        self.heard(beat.stage, now_ns, wall_ms)
         stage = self.stages.get(beat.stage)
         if stage is None:
             return
-        self.heard(beat.stage, now_ns, wall_ms)
         stage.beat, stage.beat_ns = beat, now_ns
         self.common_version += 1
         if beat.layout_hash != self.config.layout_hash:

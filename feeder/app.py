@@ -234,7 +234,7 @@ class Feeder:
                 now_ns = self.context.clock.wall_ns()
                 self.desk.write([hole(pair.number, HOLE_TAIL_LOST, now_ns, now_ns) for pair in pairs])
         else:
-            tail.restore(self.reader, pairs)
+            tail.restore(self.reader, pairs, self.publisher.breathe)
         return pairs
 
     async def _refresh_rules(self, pairs: Sequence[PairFeed]) -> None:

@@ -1,6 +1,6 @@
 """What the tape's end says of each pair, read once at start."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,11 +11,12 @@ from feeder.pair import TAIL, PairFeed
 LEAST, PER_PAIR, MOST = 20_000, 2_000, 200_000  # records looked through
 
 
-def restore(reader: TapeReader, pairs: Sequence[PairFeed]) -> None:
-    """Hands each pair its last trades and candles."""
+def restore(reader: TapeReader, pairs: Sequence[PairFeed], breathe: Callable[[], object] = lambda: None) -> None:
+    """Hands each pair its last trades and candles; `breathe()` is called before each, as much may be read for it."""
     _, records = reader.read_back(min(MOST, max(LEAST, PER_PAIR * len(pairs))))
     kinds, numbers = records["kind"], records["pair"]
     for pair in pairs:
+        breathe()
         mine = numbers == pair.number
         trades = records[mine & (kinds == TRADE)][-TAIL:].tolist()
         candles = records[mine & (kinds == CANDLE)].view(CANDLE_RECORD)[-3:].tolist()

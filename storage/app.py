@@ -4,16 +4,18 @@
   published meanwhile is asked for once it is open.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from bus.frames import CANDLE, EVENT, GAP, TRADER
+from bus.guard import Guard
 from bus.layouts import layout_hash
 from bus.notices import FIRST, WHOLE, Cursor, Join, Notice
 from bus.publisher import Facts, open_publisher
 from bus.subscriber import Subscriber
 from core.errors import BotError
-from core.paths import STAGES
+from core.paths import STAGES, WATCHDOG
 from core.settings import shared_hash
 from core.stage import Context
 from storage.batch import numbered_per_stage
@@ -36,7 +38,8 @@ def build(context: Context) -> None:
 
 
 class Storage:
-    """The database, and a subscriber to every stage: to ourselves too, so that our events are kept like all others."""
+    """The database, and a subscriber to every stage and the watchdog: to ourselves too, so that our events are kept
+    like all others."""
 
     def __init__(self, context: Context, limits: Limits | None = None) -> None:
         self._context = context
@@ -55,7 +58,7 @@ class Storage:
         context = self._context
         path = context.book_dir / "bot_data.db"
         try:
-            self._writer, told = open_database(path, context.clock.wall_ms())
+            self._writer, told = open_database(path, context.clock.wall_ms(), self._publisher.breathe)
         except NotNow as error:
             if not self._told:
                 context.event("error", str(error))
@@ -69,6 +72,8 @@ class Storage:
         recorder.rejoin = self._join
         recorder.latency = self._publisher.latency
         recorder.publish_gap = self._publisher.gap
+        csv.breathe = self._publisher.breathe
+        self._guard = Guard(context, (WATCHDOG,))
         for level, text in told:
             context.event(level, text)
         self._recorder = recorder
@@ -87,7 +92,7 @@ class Storage:
             return FIRST if at is None else Cursor(at[0], at[1] + 1, else_first=True)
 
         self._subscribers = []
-        for stage in STAGES:
+        for stage in (*STAGES, WATCHDOG):
             topics: dict[str, Join] = {EVENT: after(numbered_per_stage(EVENT, stage))}
             if stage != self._context.name:  # our own gaps are written as they are found
                 topics[GAP] = after(numbered_per_stage(GAP, stage))
@@ -107,6 +112,8 @@ class Storage:
             self._subscribers.append(subscriber)
 
     def _take(self, stage: str, notices: list[Notice]) -> None:
+        if stage == WATCHDOG:
+            self._guard.take(notices)
         if self._recorder is not None:
             self._recorder.take(stage, notices)
 
@@ -137,13 +144,15 @@ class NotNow(BotError):
     """The database cannot be opened at the moment; the text says why and what to do."""
 
 
-def open_database(database: Path, wall_ms: int) -> tuple[Writer, list[tuple[str, str]]]:
+def open_database(
+    database: Path, wall_ms: int, breathe: Callable[[], object] = lambda: None
+) -> tuple[Writer, list[tuple[str, str]]]:
     """The writer on a file of this release's schema, and (level, text) that a person should know of how it came to be.
 
     A file that is damaged is kept under another name and a new one begun: the trader's journal refills the ledger.
     Raises NotNow where it cannot be opened yet, MisconfiguredError where this release cannot use it.
     """
-    writer = Writer(database)
+    writer = Writer(database, breathe)
     try:
         try:
             return writer, _told_of(migrate(writer.engine, database, wall_ms))
@@ -152,7 +161,7 @@ def open_database(database: Path, wall_ms: int) -> tuple[Writer, list[tuple[str,
                 raise
             writer.close()
             text = _set_aside(database, wall_ms, str(error.args[0]))
-        writer = Writer(database)
+        writer = Writer(database, breathe)
         return writer, [("error", text), *_told_of(migrate(writer.engine, database, wall_ms))]
     except writer.passing_errors as error:
         writer.close()

@@ -32,10 +32,14 @@ def as_line(row: Sequence[Any]) -> str:
 
 
 class TradesCsv:
-    """The file, and `rows_from(id)`: the rows of `trades` with that id and above, in order."""
+    """The file, and `rows_from(id)`: the rows of `trades` with that id and above, in order.
+
+    `breathe()` is called now and then while many rows are written.
+    """
 
     def __init__(self, path: Path, rows_from: Callable[[int], Rows]) -> None:
         self.path = path
+        self.breathe: Callable[[], object] = lambda: None
         self._rows_from = rows_from
         self._compared = False  # the tail, since we started
         self._left: tuple[int, int, str] | None = None  # inode, size and last line as we left the file
@@ -121,6 +125,7 @@ class TradesCsv:
                 if len(piece) >= PIECE_BYTES:
                     _write_synced(file, piece)
                     piece.clear()
+                    self.breathe()
             _write_synced(file, piece)
             found = os.fstat(file.fileno())
         self._left = (found.st_ino, found.st_size, lines[-1])

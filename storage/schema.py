@@ -4,6 +4,7 @@ The tables are a contract: dashboards, scripts and people read them while the bo
 but wall time in `gaps` and `events`. Amounts are REAL for reading; `fills` keeps the exact text beside them.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from sqlalchemy import (
     make_url,
 )
 
+BREATHE_STEPS = 100_000  # of SQLite's machine: some milliseconds
 BUSY_TIMEOUT_MS = 400  # the stage's heartbeat of 1 s must go on while another program holds the lock
 WAL_KEPT_BYTES = 8 * 1024 * 1024  # the log is cut back to this after a checkpoint
 
@@ -171,13 +173,22 @@ schema_version = Table(
 LEDGER = (orders, fills, trades)  # kept for ever
 
 
-def writer_engine(database: Path) -> Engine:
-    """The engine of the one writer; makes the file where there is none. Transactions begin with BEGIN IMMEDIATE."""
+def writer_engine(database: Path, breathe: Callable[[], object] = lambda: None) -> Engine:
+    """The engine of the one writer; makes the file where there is none. Transactions begin with BEGIN IMMEDIATE.
+
+    `breathe()` is called now and then while a statement runs long; it must not use the database.
+    """
+
+    def step() -> int:
+        breathe()
+        return 0  # go on
+
     engine = create_engine(URL.create("sqlite", database=str(database)))
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver begins no transaction by itself, not even late
+        connection.set_progress_handler(step, BREATHE_STEPS)
         for pragma in WRITER_PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
 

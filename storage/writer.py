@@ -4,6 +4,7 @@ The cursors of the numbered streams stand in the same transaction as the rows th
 two agree: a journal entry or event whose number is not beyond its cursor has been written and is dropped.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,9 +34,10 @@ class Written(NamedTuple):
 class Writer:
     """The one writing connection to `bot_data.db`; `database` has been migrated."""
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, breathe: Callable[[], object] = lambda: None) -> None:
+        """`breathe()` is called now and then while a statement runs long."""
         self.database = database
-        self.engine = writer_engine(database)
+        self.engine = writer_engine(database, breathe)
         driver: Any = self.engine.dialect.loaded_dbapi
         self.driver_errors: type[Exception] = driver.Error  # of all kinds: locked, full, damaged, refused by the schema
         self.passing_errors: tuple[type[Exception], ...] = (driver.OperationalError, OperationalError, OSError)

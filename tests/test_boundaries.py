@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "storage": ("core", "bus"),
     "dashboard": ("core", "bus", "storage.queries"),
     "sandbox": ("core",),
+    "watchdog": ("core", "bus"),
     "backtest": ("core", "bus", "indicators", "trader", "feeder"),
     "guardian": ("core", "bus", "venues"),
     "tools": None,
@@ -38,6 +39,7 @@ PURE = (
     "core/settings_check.py",
     "bus/replay.py",
     "bus/layouts.py",
+    "bus/vigil.py",
     "feeder/merge.py",
     "feeder/guard.py",
     "indicators/rules.py",
@@ -350,6 +352,7 @@ HEAVY = [
     ("storage", ("numba", "numpy", "fastapi", "requests", "websockets")),
     ("dashboard", ("numba", "numpy", "requests")),
     ("sandbox", ("numba", "sqlalchemy", "requests", "zmq")),
+    ("watchdog", ("numba", "numpy", "sqlalchemy", "fastapi", "requests", "websockets", "xmlrpc")),
     ("indicators", ("sqlalchemy", "fastapi", "requests", "websockets")),
 ]
 

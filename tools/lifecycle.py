@@ -19,10 +19,11 @@ from core.clock import NS_PER_S, Clock, LiveClock, sleep
 from core.errors import BotError
 from core.lock import holder, open_lock, read_record
 from core.settings import Settings
-from core.supervisor import SOCKET_NAME, StageState, Supervisor, SupervisorError
+from core.supervisor import SOCKET_NAME, StageState, Supervisor, SupervisorError, lives
 from tools import follow, health, orphans
 
 HEALTHY_SECONDS = 60.0
+PID_FILE = "supervisord.pid"
 _POLL_SECONDS = 0.1
 _LAST_LINES = 12
 _CONF = paths.ROOT / "supervisord.conf"
@@ -70,6 +71,13 @@ class Bot:
         if pid is None and self._child is not None and self._child.poll() is not None:
             self._child = None  # collected: it leaves no zombie behind
         return pid
+
+    def killed(self) -> bool:
+        """supervisord ended without an orderly stop: the file with its process is still there, the process is not."""
+        try:
+            return not lives(int((self.run_dir / PID_FILE).read_text()))
+        except (OSError, ValueError):
+            return False
 
     def log(self, stage: str) -> Path:
         """The stage's log."""
@@ -245,13 +253,13 @@ class Bot:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(FileNotFoundError):
-            (self.run_dir / SOCKET_NAME).unlink()
+        for name in (SOCKET_NAME, PID_FILE):
+            (self.run_dir / name).unlink(missing_ok=True)
 
     def _supervisord(self) -> tuple[int, list[bytes]]:
         """Process and command line of the supervisord of the pid file; (0, []) where it is none of this VAR_DIR."""
         try:
-            pid = int((self.run_dir / "supervisord.pid").read_text())
+            pid = int((self.run_dir / PID_FILE).read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return 0, []

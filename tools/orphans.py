@@ -10,7 +10,8 @@ from pathlib import Path
 
 from core.clock import NS_PER_S, Clock, sleep
 from core.lock import holder
-from core.supervisor import STOP_ORDER, lives
+from core.paths import STOP_ORDER
+from core.supervisor import lives
 
 _TERM_SECONDS = 2.0
 _KILL_SECONDS = 2.0

@@ -192,9 +192,10 @@ def follow_until_end(bot: Bot, follower: follow.Follower, ending: Ending) -> int
             with bot.alone(lambda _: None):  # a stop or restart from elsewhere is let finish
                 if bot.running() is not None:
                     continue
+                killed = bot.killed()
                 remarks = bot.stop()
-            say("\n".join(["supervisord was killed", *remarks]) if remarks else "the bot was stopped")
-            return FAILED if remarks else OK
+            say("\n".join(["supervisord was killed", *remarks]) if killed else "the bot was stopped")
+            return FAILED if killed else OK
         sleep(_FOLLOW_SECONDS)
     say("stopping")
     with bot.alone(say):
@@ -272,7 +273,7 @@ def status(bot: Bot) -> int:
         left = orphans.holders(bot.run_dir)
         if left:
             names = ", ".join(f"{stage} (process {pid})" for stage, pid in left.items())
-            say(f"supervisord is gone, these go on without it: {names}; `make start` takes over, `make stop` ends them")
+            say(f"supervisord is gone, these are stopping: {names}; `make start` takes over, `make stop` ends them now")
         else:
             say("not running")
         return NOT_RUNNING

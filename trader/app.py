@@ -19,6 +19,7 @@ from bus.records import WARM
 from bus.subscriber import Subscriber, open_subscriber
 from core.errors import MisconfiguredError
 from core.money import units_text
+from core.paths import WATCHDOG
 from core.settings import indicator_hash
 from core.stage import Context
 from trader import inputs
@@ -73,7 +74,8 @@ class Trader:
         self._unknown_told = 0
         self._unwatched: set[str] = set()
 
-        self._follow = Follow(state, self._give, tape_sources(context.book_dir / "tape", self._warn))
+        sources = tape_sources(context.book_dir / "tape", self._warn)
+        self._follow = Follow(state, self._give, sources, lambda: self._publisher.breathe())
         self._publisher = open_publisher(context, layout_hash(), self._facts)
         spans = self._publisher.spans
         self._passage = Passage(self._clock, spans, "update_to_arrival", "arrival_to_decision", "trade_to_decision")
@@ -90,6 +92,7 @@ class Trader:
         self._trial: Joined | None = None
         self._updates = self._follow_updates(FIRST if self._from_start else None)
         open_subscriber(context, "feeder", {TRADE: LATEST}, self._take, layout_hash())
+        open_subscriber(context, WATCHDOG, {}, self._take_watchdog, layout_hash())
 
     def _begin(self, known: bool) -> None:
         state = self._engine.state
@@ -170,6 +173,14 @@ class Trader:
         if self._engine.unknown_pairs > self._unknown_told:
             self._unknown_told = self._engine.unknown_pairs
             self._warn(f"{self._unknown_told} trades of pairs that no START record names were left out")
+
+    def _take_watchdog(self, notices: list[Notice]) -> None:
+        """No entries while a stage keeps dying or has given up; a watchdog that is not heard changes nothing."""
+        for notice in notices:
+            if isinstance(notice, BeatSeen):
+                failing = str(notice.beat.facts.get("failing") or "")
+                for change in inputs.crash_loops(failing, self._engine.state.blocks):
+                    self._give(change)
 
     def _differs(self, notice: PeerDiffers) -> None:
         if notice.what == "layout":

@@ -57,16 +57,24 @@ class Source(Protocol):
 
 
 class Follow:
-    """Feeds one fold. `give` takes an input; `source(epoch)` is the tape of that epoch, None where there is none."""
+    """Feeds one fold. `give` takes an input; `source(epoch)` is the tape of that epoch, None where there is none.
+
+    `breathe()` is called now and then while much is read from the tape.
+    """
 
     def __init__(
-        self, state: State, give: Callable[[inputs.Input], object], source: Callable[[int], Source | None]
+        self,
+        state: State,
+        give: Callable[[inputs.Input], object],
+        source: Callable[[int], Source | None],
+        breathe: Callable[[], object] = lambda: None,
     ) -> None:
         self.mode = JOINING
         self.dropped = 0  # updates that were not newer than the fold
         self._state = state
         self._give = give
         self._source = source
+        self._breathe = breathe
         self._raw: deque[Frame] = deque()
         self._raw_bytes = 0
         self._raw_epoch = 0
@@ -276,6 +284,7 @@ class Follow:
 
     def _from_tape(self, source: Source, first: int, last: int) -> None:
         for stretch in source.stretches(first, last):
+            self._breathe()
             if stretch.body is not None:
                 self._give(inputs.NewStart(self._state.epoch, stretch.first, stretch.body))
             else:

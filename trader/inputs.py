@@ -1,5 +1,6 @@
 """What the fold takes in, one after another. All but the tape records are journalled at their place."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +65,8 @@ class Command(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A reason outside the tape for which no entry is taken begins or ends (journal failing, settings differ)."""
+    """A reason outside the tape for which no entry is taken begins or ends (journal failing, settings differ,
+    a stage that keeps dying)."""
 
     reason: str
     on: bool
@@ -74,6 +76,17 @@ class Told(NamedTuple):
     """A result from a live broker."""
 
     event: BrokerEvent
+
+
+CRASH_LOOP = "crash_loop_"
+
+
+def crash_loops(failing: str, blocks: Iterable[str]) -> list[Block]:
+    """What changes where the watchdog names `failing` stages (`feeder, storage`) and `blocks` are in force."""
+    wanted = [CRASH_LOOP + name for name in failing.split(", ") if name]
+    known = [reason for reason in blocks if reason.startswith(CRASH_LOOP)]
+    begins = [Block(reason, True) for reason in wanted if reason not in known]
+    return begins + [Block(reason, False) for reason in known if reason not in wanted]
 
 
 Input = Updates | Raws | NewStart | Began | SpanBegin | SpanEnd | Command | Block | Told

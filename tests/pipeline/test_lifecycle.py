@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from core import paths
-from core.supervisor import STOP_ORDER
+from core.paths import STOP_ORDER
 from tests.pipeline.pipeline import Pipeline
 from tests.pipeline.stand_ins import acts, assert_ended_in_order, words
 

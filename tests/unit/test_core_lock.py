@@ -1,6 +1,7 @@
 """One copy of a stage, its restarts and its waits after quick deaths."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from core.clock import ManualClock
 from core.errors import MisconfiguredError
-from core.lock import StageLock, holder, read_record
+from core.lock import StageLock, holder, kill_holder, process_state, read_record
 from core.paths import ROOT
 
 HOLD = """
@@ -42,6 +43,38 @@ def test_a_second_copy_is_refused_naming_the_holder(tmp_path: Path, other_copy: 
         StageLock(tmp_path, "trader", wait_s=0.0).acquire()
     assert holder(tmp_path, "trader") == other_copy.pid
     StageLock(tmp_path, "feeder", wait_s=0.0).acquire()
+
+
+def test_a_copy_that_is_refused_leaves_the_holders_record_alone(
+    tmp_path: Path, other_copy: "subprocess.Popen[bytes]"
+) -> None:
+    before = (tmp_path / "trader.json").read_bytes()
+    refused = StageLock(tmp_path, "trader", wait_s=0.0)
+    with pytest.raises(MisconfiguredError) as error:
+        refused.acquire()
+    refused.failed(str(error.value), for_good=True)
+    assert (tmp_path / "trader.json").read_bytes() == before
+
+
+def test_only_the_holder_is_killed(tmp_path: Path, other_copy: "subprocess.Popen[bytes]") -> None:
+    assert not kill_holder(tmp_path, "trader", os.getpid())
+    assert not kill_holder(tmp_path, "feeder", other_copy.pid)
+    assert other_copy.poll() is None
+    assert kill_holder(tmp_path, "trader", other_copy.pid)
+    assert other_copy.wait(timeout=30) == -signal.SIGKILL
+    assert not kill_holder(tmp_path, "trader", other_copy.pid)
+
+
+def test_the_state_of_a_process(other_copy: "subprocess.Popen[bytes]") -> None:
+    assert process_state(os.getpid()) == "R"
+    other_copy.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, other_copy.pid, os.WSTOPPED)
+    assert process_state(other_copy.pid) == "T"
+    other_copy.kill()
+    os.waitid(os.P_PID, other_copy.pid, os.WEXITED | os.WNOWAIT)
+    assert process_state(other_copy.pid) == "Z"
+    other_copy.wait()
+    assert process_state(other_copy.pid) == ""
 
 
 def test_the_lock_dies_with_its_holder_and_a_successor_waits_for_it(

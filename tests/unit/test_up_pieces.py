@@ -196,10 +196,10 @@ def test_every_stage_is_run_alike() -> None:
         assert {option: options[option] for option in expected} == expected
 
 
-def test_a_supervisord_that_is_told_to_end_stops_the_trader_first_and_storage_last() -> None:
+def test_a_supervisord_that_is_told_to_end_stops_the_watchdog_then_the_trader_and_storage_last() -> None:
     stages = stages_of(paths.ROOT / "supervisord.conf")
     falling = sorted(stages, key=lambda name: -int(stages[name]["priority"]))
-    assert (falling[0], falling[-1]) == ("trader", "storage")
+    assert (falling[0], falling[1], falling[-1]) == ("watchdog", "trader", "storage")
 
 
 def test_the_copy_for_another_var_has_its_paths_alone() -> None:

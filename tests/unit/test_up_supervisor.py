@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from core.clock import LiveClock
-from core.supervisor import SOCKET_NAME, STOP_ORDER, Supervisor, SupervisorError
+from core.paths import STOP_ORDER
+from core.supervisor import SOCKET_NAME, Supervisor, SupervisorError
 from tests.up_helpers import short_folder
 
 STAGES = [name for layer in STOP_ORDER for name in layer]
@@ -113,7 +114,7 @@ def test_shutdown_goes_in_order_and_leaves_nobody() -> None:
         supervisor.shutdown()
         assert supervisor.pid() is None
         said = order(folder)
-        assert said[0] == "trader" and said[-1] == "storage"
+        assert said[:2] == ["watchdog", "trader"] and said[-1] == "storage"
         assert sorted(said) == sorted(STAGES)
         assert not any(Path(f"/proc/{state.pid}").exists() for state in states.values())
 

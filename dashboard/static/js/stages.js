@@ -75,6 +75,7 @@ export function problems({ tick, health, link, lostFor }) {
   if (!alive(health, "trader") && tick && tick.entry_price !== null) {
     found.push({ level: "bad", text: "The trader is down while a position is open: its stop is not watched." });
   }
+  if (health?.watchdog_silent_since_ms) found.push({ level: "warn", text: `The watchdog is silent since ${clock(health.watchdog_silent_since_ms)}: a stage that hangs is not restarted.` });
   for (const [stage, what] of Object.entries(health?.differs ?? {})) {
     const cure = what === "settings" ? `make restart STAGE=${stage}` : "make restart";
     found.push({ level: "warn", text: `${stage} runs with other ${what === "layout" ? "record layouts" : "settings"}; no entries until it is restarted: ${cure}` });
@@ -99,11 +100,17 @@ function failures(health) {
   const silent = (health?.stages ?? []).filter((stage) => !stage.alive);
   const never = silent.filter((stage) => stage.last_seen_ms === null).map((stage) => stage.name);
   const found = [];
+  const looping = health?.crash_loops ?? [];
+  for (const { stage, what, why } of looping) {
+    const state = what === "gave up" ? "has given up" : "keeps dying";
+    found.push({ level: "bad", text: capital(`${stage} ${state}${why ? ` (${why})` : ""}. No entries until it stays up, exits go on: make logs STAGE=${stage}`) });
+  }
   if (never.length) found.push({ level: "warn", text: `Waiting for ${list(never)}. If it takes long: make status, and var/log/${never[0]}.log` });
   for (const { check, text: words_ } of failing) {
     const [kind, stage] = check.split(":");
     const follows = (check === "market" && !alive(health, "feeder")) || (check === "trader" && !(alive(health, "feeder") && alive(health, "trader")));
-    if (!follows && !(kind === "stage" && never.includes(stage))) found.push({ level: "bad", text: capital(words_) });
+    const told = kind === "stage" && (never.includes(stage) || looping.some((one) => one.stage === stage));
+    if (!follows && !told) found.push({ level: "bad", text: capital(words_) });
   }
   return found;
 }

@@ -29,9 +29,10 @@ const BLOCKS = {
 
 /** Words for one reason; those about a stage name it and the cure. */
 export function reasonWords(reason) {
-  const [, what, stage] = /^(settings_differ|layout_differs)_(\w+)$/.exec(reason) ?? [];
+  const [, what, stage] = /^(settings_differ|layout_differs|crash_loop)_(\w+)$/.exec(reason) ?? [];
   if (what === "settings_differ") return `${stage} runs with other settings: make restart STAGE=${stage}`;
   if (what === "layout_differs") return `${stage} is of another version: make restart`;
+  if (what === "crash_loop") return `${stage} keeps dying or has given up: make logs STAGE=${stage}`;
   return BLOCKS[reason] ?? words(reason);
 }
 
