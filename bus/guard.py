@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bus.notices import BeatSeen, Notice
 from bus.vigil import LOOK_SECONDS, Hung, Vigil
 from core.clock import NS_PER_S
-from core.lock import holder, kill_holder, process_state
+from core.lock import holder, kill_holder, process_age_s, process_state
 
 if TYPE_CHECKING:
     from core.stage import Context
@@ -36,7 +36,8 @@ class Guard:
 
     def _look(self) -> None:
         run_dir = self._context.run_dir
-        for hung in self._vigil.look(self._context.clock.monotonic_ns(), lambda name: holder(run_dir, name)):
+        now_ns = self._context.clock.monotonic_ns()
+        for hung in self._vigil.look(now_ns, lambda name: holder(run_dir, name), process_age_s):
             if process_state(hung.pid) == WAITS_FOR_A_DEVICE:
                 self._spare(hung)
             elif kill_holder(run_dir, hung.name, hung.pid):

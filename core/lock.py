@@ -121,9 +121,9 @@ class StageLock:
             if not before.clean:
                 self.found = before.failure or "it was killed"
                 self.record.failure = before.failure  # until the work begins: the page tells it meanwhile
-            self.record.quick_deaths = before.quick_deaths + 1 if quick else 0
+            waited = -LONGEST_WAIT_S * 1000 <= lived_ms < 0  # killed while it waited: it is as far as before
+            self.record.quick_deaths = before.quick_deaths + quick if quick or waited else 0
         wait_s = min(LONGEST_WAIT_S, 2.0 ** min(self.record.quick_deaths - 1, 10)) if self.record.quick_deaths else 0.0
-        # Killed while it waits, it is as far as before: the wait counts as lived.
         self.record.up_ms = self._clock.wall_ms() + int(wait_s * 1000)
         if not self._write():
             # Nobody can count the deaths of a stage that dies of a full disk: then it always waits.
@@ -181,6 +181,15 @@ def process_state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def process_age_s(pid: int) -> float:
+    """Seconds since the process was started; 0.0 where there is none."""
+    try:
+        started = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return float(Path("/proc/uptime").read_text().split()[0]) - started
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
 
 
 def kill_holder(run_dir: Path, stage: str, pid: int) -> bool:

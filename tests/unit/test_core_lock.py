@@ -10,7 +10,7 @@ import pytest
 
 from core.clock import ManualClock
 from core.errors import MisconfiguredError
-from core.lock import StageLock, holder, kill_holder, process_state, read_record
+from core.lock import StageLock, holder, kill_holder, process_age_s, process_state, read_record
 from core.paths import ROOT
 
 HOLD = """
@@ -65,6 +65,14 @@ def test_only_the_holder_is_killed(tmp_path: Path, other_copy: "subprocess.Popen
     assert not kill_holder(tmp_path, "trader", other_copy.pid)
 
 
+def test_the_age_of_a_process(other_copy: "subprocess.Popen[bytes]") -> None:
+    ours = process_age_s(os.getpid())
+    assert 0 <= process_age_s(other_copy.pid) <= ours < process_age_s(1) + 1
+    other_copy.kill()
+    other_copy.wait()
+    assert process_age_s(other_copy.pid) == 0.0
+
+
 def test_the_state_of_a_process(other_copy: "subprocess.Popen[bytes]") -> None:
     assert process_state(os.getpid()) == "R"
     other_copy.send_signal(signal.SIGSTOP)
@@ -114,6 +122,19 @@ def test_a_long_life_or_a_clean_end_forgives(tmp_path: Path) -> None:
     assert [lives(tmp_path, clock, seconds) for seconds in (1, 1, 11, 1)] == [0, 1, 2, 0]
     lives(tmp_path, clock, 1, clean=True)
     assert lives(tmp_path, clock, 1) == 0
+
+
+def test_killed_while_it_waits_it_is_as_far_as_before(tmp_path: Path) -> None:
+    clock = ManualClock()
+    lives(tmp_path, clock, 1)
+    lives(tmp_path, clock, 1)
+    for _ in range(3):
+        lock = StageLock(tmp_path, "trader", clock)
+        assert lock.acquire() == 2
+        clock.advance(10**9)
+        lock.release()
+    assert lives(tmp_path, clock, 1) == 2
+    assert lives(tmp_path, clock, 1) == 4
 
 
 def test_the_next_life_knows_how_the_last_one_ended(tmp_path: Path) -> None:
