@@ -2,17 +2,22 @@
 
 import signal
 import subprocess
+import threading
+from itertools import count
 
 import msgspec
 import numpy as np
 import pytest
 
+from bus import publisher as publisher_module
 from bus import sockets
 from bus.frames import HEADER, Frame, encode
 from bus.messages import Request, View
 from bus.messages import encode as pack
 from bus.notices import FIRST, LATEST, BeatSeen, Cursor, GapFound, Joined, PeerDiffers, PeerSilent, PeerUp
+from bus.publisher import Facts, Publisher
 from bus.records import RECORD
+from core.clock import ManualClock
 from core.errors import MisconfiguredError
 from tests.bus.rig import LAYOUT, SETTINGS, Rig
 
@@ -424,6 +429,46 @@ def test_the_heartbeat_says_where_topics_stand(rig: Rig) -> None:
     assert beat is not None
     assert beat.last == {"event/0/": (1, 0), "gap/0/": (1, -1), "trade/0/": (5, 9)}
     assert (beat.stage, beat.layout_hash, beat.settings_hash) == ("trader", LAYOUT, SETTINGS)
+
+
+def test_work_that_keeps_the_loop_from_its_timers_breathes(rig: Rig) -> None:
+    clock, told = ManualClock(), count()
+    facts: Facts = {"told": 0}
+    publisher = Publisher(
+        "trader",
+        rig.run_dir,
+        clock,
+        layout_hash=LAYOUT,
+        settings_hash=SETTINGS,
+        started_ms=1,
+        facts=lambda: dict(facts),
+    )
+    rig.closers.append(publisher.close)
+    listener = rig.subscriber({})
+
+    def beats() -> list[object]:
+        return [notice.beat.facts["told"] for notice in listener.of(BeatSeen) if isinstance(notice, BeatSeen)]
+
+    def beat() -> None:
+        facts["told"] = next(told)
+        publisher.beat()
+
+    connecting = rig.loop.every(0.02, beat)
+    rig.run_until(beats)
+    connecting.cancel()
+    rig.run_until(lambda: beats()[-1] == facts["told"])
+    before, last = len(beats()), facts["told"]
+    facts["told"] = "in the middle of something"
+    for _ in range(10):  # five beats are due in this time
+        clock.advance(int(publisher_module.BEAT_SECONDS * 0.5e9))
+        publisher.breathe()
+    clock.advance(10**12)
+    thread = threading.Thread(target=publisher.breathe)
+    thread.start()
+    thread.join()
+    beat()
+    rig.run_until(lambda: beats()[-1] == facts["told"])
+    assert beats()[before:] == [last] * 5 + [facts["told"]]
 
 
 def test_sockets_are_for_their_owner_and_a_long_path_is_told(rig: Rig) -> None:

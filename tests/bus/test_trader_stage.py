@@ -17,7 +17,7 @@ from bus.layouts import layout_hash
 from bus.messages import Beat, Entry, Event, SignalEvent, SpanEvent, StartedEvent, Status, TraderEvent
 from bus.messages import encode as pack
 from bus.notices import FIRST, LATEST, BeatSeen
-from bus.publisher import Publisher
+from bus.publisher import Facts, Publisher
 from bus.subscriber import Subscriber
 from bus.tape import TapeReader, TapeWriter, tape_replay
 from core.clock import LiveClock
@@ -49,7 +49,7 @@ class Stage:
         self.epoch, _ = self.writer.open()
         self.writer.start(self.tape.start)
         self.reader = TapeReader(self.writer.folder, self.epoch)
-        self.feeder = self._publisher("feeder")
+        self.feeder = self.publisher("feeder")
         self.feeder.topic(TRADE, self.epoch, 0, replay=tape_replay(self.reader))
         self.indicators: Publisher | None = None
         self.heard: Listener | None = None
@@ -62,7 +62,9 @@ class Stage:
         self.contexts.append(context)
         return context
 
-    def _publisher(self, stage: str, settings_hash: int | None = None) -> Publisher:
+    def publisher(
+        self, stage: str, settings_hash: int | None = None, facts: Callable[[], Facts] | None = None
+    ) -> Publisher:
         publisher = Publisher(
             stage,
             self.rig.run_dir,
@@ -70,6 +72,7 @@ class Stage:
             layout_hash=layout_hash(),
             settings_hash=shared_hash(self.settings) if settings_hash is None else settings_hash,
             started_ms=LiveClock().wall_ms(),
+            facts=facts,
         )
         publisher.attach(self.rig.loop)
         self.rig.closers.append(publisher.close)
@@ -77,7 +80,7 @@ class Stage:
 
     def start_indicators(self, last: int = -1, settings_hash: int | None = None) -> None:
         """Begins update/0/ after tape record `last`; from the tape's START on by default."""
-        self.indicators = self._publisher("indicators", settings_hash)
+        self.indicators = self.publisher("indicators", settings_hash)
         self.indicators.topic(UPDATE, self.epoch, last, ring=1000, snapshot=lambda: pack([]))
         if last < 0:
             self.indicators.send_records(UPDATE, 0, b"", pack(self.tape.start), 1)
@@ -305,6 +308,36 @@ def test_other_settings_of_a_peer_block_entries(stage: Stage) -> None:
     until(stage, heard, lambda h: "settings_differ_indicators" in status_of(h).blocked)
     stage.trade(100, "mr")
     until(stage, heard, lambda h: of(events_of(h), SignalEvent)[0].outcome == "refused:settings_differ_indicators")
+
+
+def test_no_entries_while_the_watchdog_names_a_stage_that_fails(stage: Stage) -> None:
+    failing = ["feeder, storage"]
+    watchdog = stage.publisher("watchdog", facts=lambda: {"failing": failing[0]})
+    stage.start_indicators()
+    stage.start_trader()
+    heard = stage.listen()
+    stage.rig.run_until(lambda: has(heard, lambda it: "crash_loop_storage" in status_of(it).blocked))
+    stage.trade(100.0, "mr")
+    stage.rig.run_until(lambda: has(heard, lambda it: facts_of(it)["record"] == 1))
+    failing[0] = "feeder"
+    stage.rig.run_until(lambda: has(heard, lambda it: "crash_loop_storage" not in status_of(it).blocked))
+    assert "crash_loop_feeder" in status_of(heard).blocked
+    watchdog.close()  # a watchdog that is not heard neither blocks nor frees
+    stage.rig.closers.remove(watchdog.close)
+    stage.trade(100.0, "mr")
+    stage.rig.run_until(lambda: has(heard, lambda it: facts_of(it)["record"] == 2))
+    assert decisions_of(heard) == []
+    stage.publisher("watchdog", facts=lambda: {"failing": ""})
+    stage.rig.run_until(lambda: has(heard, lambda it: status_of(it).blocked == []))
+    stage.trade(100.0, "mr")
+    stage.rig.run_until(lambda: decisions_of(heard) == [(3, "mean_reversion")])
+    found = [(span.why, span.last) for span in of(events_of(heard), SpanEvent)]
+    assert found == [
+        ("crash_loop_feeder", -1),
+        ("crash_loop_storage", -1),
+        ("crash_loop_storage", 1),
+        ("crash_loop_feeder", 2),
+    ]
 
 
 def test_a_new_book_begins_with_its_tape_where_all_of_it_is_there(stage: Stage) -> None:

@@ -11,7 +11,9 @@ from contextlib import closing
 
 import pytest
 
+from bus.messages import StartedEvent
 from core import paths
+from tests.pipeline import audit
 from tests.pipeline.pipeline import Pipeline
 
 # Enters as soon as it may: the RSI is nearly always below 99 and the price often below the middle band.
@@ -57,19 +59,26 @@ def test_a_closed_terminal_and_the_next_start(pipeline: Pipeline, command: list[
     assert pipeline.processes() == {}
 
 
-def test_orphans_go_on_until_the_next_start(make_pipeline: Callable[..., Pipeline]) -> None:
+def test_the_stages_of_a_killed_supervisord_stop_and_the_next_start_takes_over(
+    make_pipeline: Callable[..., Pipeline],
+) -> None:
     bot = make_pipeline(**EAGER)
     bot.start()
     bot.wait(lambda: in_position(bot), "a position")
-    orphans = bot.pids()
+    killed = time.monotonic()
     os.kill(bot.supervisord(), signal.SIGKILL)
-    _, before = bot.get("/api/stats")
-    bot.wait(lambda: bot.get("/api/stats")[1]["price"] != before["price"], "the orphans go on")
-    assert bot.pids() == orphans
+    bot.wait(lambda: bot.processes() == {}, "all are gone", seconds=30)
+    print(f"stopped by themselves: {time.monotonic() - killed:.1f} s")
+    for stage in paths.PROGRAMS:
+        assert "supervisord is gone" in bot.log(stage)
+        assert "Traceback" not in bot.log(stage)
+    fills = bot.rows("SELECT count(*) FROM fills")
     started = bot.up("start")
     assert started.returncode == 0, started.stderr
-    assert f"trader (process {orphans['trader']})" in started.stdout
+    assert "ended what ran" not in started.stdout
     assert in_position(bot)
+    assert audit.events_of(audit.journal(bot.book.resolve()), StartedEvent)[-1].found == "clean"
+    assert bot.rows("SELECT count(*) FROM fills") >= fills
     assert bot.rows("SELECT * FROM gaps") == []
 
 

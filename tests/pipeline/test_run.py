@@ -114,18 +114,26 @@ def test_a_supervisord_that_is_told_to_end_stops_in_order(bot: Pipeline) -> None
     assert_ended_in_order(words(bot, "ends"))
 
 
-def test_orphans_are_ended_before_a_start_the_trader_first(bot: Pipeline) -> None:
+def test_the_stages_of_a_killed_supervisord_stop_by_themselves_in_order(bot: Pipeline) -> None:
     bot.start()
-    orphans = bot.pids()
     os.kill(bot.supervisord(), signal.SIGKILL)
-    bot.wait(lambda: bot.up("status").returncode == 3, "supervisord is gone")
-    assert f"go on without it: trader (process {orphans['trader']})" in bot.up("status").stdout
-    assert bot.pids() == orphans
+    bot.wait(lambda: bot.processes() == {}, "all are gone", seconds=30)
+    assert_ended_in_order(words(bot, "ends"))
+    assert bot.up("status").stdout == "not running\n"
+
+
+def test_orphans_that_hang_are_ended_before_a_start(bot: Pipeline) -> None:
+    bot.start()
+    hung = {stage: bot.kill(stage, signal.SIGSTOP) for stage in ("trader", "feeder")}
+    os.kill(bot.supervisord(), signal.SIGKILL)
+    bot.wait(lambda: bot.pids() == hung, "the others have stopped", seconds=30)
+    status = bot.up("status")
+    assert status.returncode == 3
+    assert f"these are stopping: trader (process {hung['trader']})" in status.stdout
     started = bot.up("start")
     assert started.returncode == 0, started.stderr
-    assert f"trader (process {orphans['trader']})" in started.stdout
-    assert not set(orphans.values()) & set(bot.pids().values())
-    assert words(bot, "ends")[0] == "trader"
+    assert f"trader (process {hung['trader']})" in started.stdout
+    assert not set(hung.values()) & set(bot.pids().values())
 
 
 def test_stop_ends_orphans(bot: Pipeline) -> None:

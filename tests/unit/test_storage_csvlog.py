@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from storage.csvlog import HEADER, TAIL_BYTES, TradesCsv, as_line
+from storage.csvlog import HEADER, PIECE_BYTES, TAIL_BYTES, TradesCsv, as_line
 
 ROWS = [
     (1, "B-BTC_USDT", "buy", 64000.1, 0.0012, 0.0384, None, "mean_reversion", "2023-11-14T22:14:01.000Z", "scalp-1"),
@@ -51,6 +51,16 @@ def test_an_empty_table_makes_a_header(path):
     TradesCsv(path, Table().rows_from).sync()
     assert path.read_text() == HEADER
     assert TradesCsv(path, Table(*ROWS).rows_from).sync() == 4
+
+
+def test_many_rows_are_written_with_breath(path):
+    rows = [(id, *ROWS[0][1:]) for id in range(1, 2_000)]
+    log = TradesCsv(path, Table(*rows).rows_from)
+    breaths = []
+    log.breathe = lambda: breaths.append(len(breaths))
+    assert log.sync() == len(rows)
+    assert len(breaths) == len(whole(*rows)) // PIECE_BYTES >= 2
+    assert path.read_bytes() == whole(*rows)
 
 
 def test_torn_at_every_byte_it_comes_out_the_same(path):

@@ -6,7 +6,8 @@ import pytest
 
 from bus.messages import Gap
 from storage.batch import TRADER, Batch
-from storage.migrations import migrate
+from storage.migrations import keep_copy, migrate
+from storage.pruner import prune
 from storage.queries import History
 from storage.writer import Writer
 from tests.unit import storage_samples as samples
@@ -176,6 +177,25 @@ def test_another_journal_over_an_empty_ledger_needs_no_copy(writer, database):
     writer.write(batch_of(samples.position(1)))
     assert writer.write(batch_of(samples.trade(1, 1), journal=777)).told == ()
     assert list(database.parent.glob("*.before-*")) == []
+
+
+def test_a_long_statement_breathes(database):
+    fill = (
+        "INSERT INTO events WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) "
+        "SELECT i, 0, 'feeder', 'info', hex(randomblob(20)) FROM n"
+    )
+    breaths = []
+    writer = Writer(database, lambda: breaths.append(len(breaths)))
+    migrate(writer.engine, database, 0)
+    writer._read(fill)
+    assert breaths
+    breaths.clear()
+    keep_copy(writer.engine, database, "test")  # VACUUM INTO, of a ledger that is made anew
+    assert breaths
+    breaths.clear()
+    prune(writer.engine, 1000, rows_kept=10)
+    assert breaths
+    writer.close()
 
 
 def test_totals_and_realized_are_sums_over_all_trades(writer, database):

@@ -51,7 +51,11 @@ class World:
         self.events: list[TraderEvent] = []
         terms = terms_of(settings(**changed), HASH)
         self.engine = replay.new_engine(terms, state or replay.new_state(terms, "j" * 32))
-        self.follow = Follow(self.engine.state, self._give, lambda epoch: self.tapes.get(epoch))
+        self.breaths = 0
+        self.follow = Follow(self.engine.state, self._give, lambda epoch: self.tapes.get(epoch), self._breathe)
+
+    def _breathe(self) -> None:
+        self.breaths += 1
 
     def _give(self, item: inputs.Input) -> None:
         self.events += self.engine.handle(item)
@@ -121,6 +125,17 @@ def test_after_a_restart_what_was_missed_is_blind() -> None:
     second.updates(4, 4)
     assert second.spans == [("blind", 2, 3)]
     assert second.decisions == [(4, "trailing_stop")]
+
+
+def test_each_stretch_of_the_tape_is_a_breath() -> None:
+    tape = Tape().trades([100] * 31, "mr")
+    first = World(tape)
+    first.join(1)
+    first.updates(1, 1)
+    second = World(tape, unpack(pack(first.engine.sync())))
+    second.join(32)
+    assert second.spans == [("blind", 2, 31)]
+    assert second.breaths == 10
 
 
 def test_nothing_missed_is_no_span() -> None:

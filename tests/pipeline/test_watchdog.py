@@ -1,0 +1,87 @@
+"""Stages that hang and stages that keep dying, in the real pipeline: brought back, told, and no entries meanwhile."""
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from bus.messages import SpanEvent
+from core.clock import LiveClock
+from core.lock import read_record
+from tests.pipeline import audit
+from tests.pipeline.pipeline import Pipeline
+
+BACK_SECONDS = 60.0  # 5 to 6 s of silence, the start, and a busy machine
+
+
+def stop_and_await(bot: Pipeline, *stages: str) -> dict[str, int]:
+    """Stops these with SIGSTOP until others have taken their places; which processes those were."""
+    stopped = {stage: bot.kill(stage, signal.SIGSTOP) for stage in stages}
+    for stage, old in stopped.items():
+        bot.wait(lambda stage=stage, old=old: bot.pid(stage) not in (None, old), f"{stage} is back", BACK_SECONDS)
+    bot.wait_healthy(BACK_SECONDS)
+    return stopped
+
+
+@pytest.mark.timeout(300)
+def test_whoever_hangs_is_killed_and_comes_back(pipeline: Pipeline) -> None:
+    bot = pipeline
+    bot.start()
+    bot.wait(lambda: bot.rows("SELECT * FROM events WHERE stage = 'watchdog' AND level = 'start'"), "it watches")
+    before = bot.pids()
+    hung = stop_and_await(bot, "feeder", "indicators", "trader", "storage")
+    hung |= stop_and_await(bot, "dashboard")
+    hung |= stop_and_await(bot, "watchdog")
+    assert bot.pid("sandbox") == before["sandbox"]
+
+    def told(stage: str) -> list[tuple[str, str]]:
+        text = f"{stage} (process {hung[stage]}) runs but was not heard for %: killed%"
+        return bot.rows("SELECT stage, level FROM events WHERE message LIKE ?", text)
+
+    for stage in hung:
+        bot.wait(lambda stage=stage: told(stage), f"the end of {stage} is recorded")
+        by = "watchdog" if stage != "watchdog" else told(stage)[0][0]
+        assert told(stage) == [(by, "error")]
+    assert told("watchdog")[0][0] in ("storage", "dashboard")
+    assert bot.rows("SELECT * FROM gaps") == []
+
+    # one of us is enough
+    watchdog = bot.pid("watchdog")
+    second = bot.tool("watchdog")
+    assert second.returncode == 2
+    assert f"process {watchdog}" in second.stdout
+    assert bot.pid("watchdog") == watchdog
+
+
+@pytest.mark.timeout(300)
+def test_a_stage_that_keeps_dying_is_slowed_and_told_and_entries_wait(make_pipeline: Callable[..., Pipeline]) -> None:
+    bot = make_pipeline()
+    bot.start()
+    for _ in range(3):
+        bot.wait(lambda: works(bot, "storage"), "storage has begun")
+        bot.kill("storage")
+    bot.wait(lambda: "died 3 times within 10 s of its start: waits 4 s" in bot.log("storage"), "it is slowed")
+
+    def spans() -> list[SpanEvent]:
+        found = audit.events_of(audit.journal(bot.book.resolve()), SpanEvent)
+        return [span for span in found if span.why == "crash_loop_storage"]
+
+    bot.wait(lambda: [span.last for span in spans()] == [-1], "no entries", BACK_SECONDS)
+    assert "storage died 3 times in a row within 10 s of its start (it was killed each time)" in bot.log("watchdog")
+    bot.wait(lambda: len(spans()) == 2, "entries again", BACK_SECONDS)
+    begin, end = spans()
+    assert (begin.kind, end.kind) == ("blocked", "blocked")
+    assert end.first == begin.first and end.last >= end.first
+    bot.wait(lambda: len(alarms(bot)) == 2, "both are recorded")
+    assert alarms(bot) == ["error", "info"]
+
+
+def works(bot: Pipeline, stage: str) -> bool:
+    """It has begun, and does not wait after quick deaths any more."""
+    record = read_record(bot.run_dir / f"{stage}.json")
+    return record is not None and record.pid == bot.pid(stage) and record.up_ms <= LiveClock().wall_ms()
+
+
+def alarms(bot: Pipeline) -> list[str]:
+    query = "SELECT level FROM events WHERE stage = 'watchdog' AND message LIKE 'storage %' ORDER BY id"
+    return [level for (level,) in bot.rows(query)]
