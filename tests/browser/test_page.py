@@ -193,6 +193,17 @@ def test_what_is_wrong_is_said_in_words(visit: Visit) -> None:
     assert levels == {"halt", "warn"}
 
 
+def test_a_program_that_keeps_dying_is_told_in_red(visit: Visit, site: Site) -> None:
+    state = site.demo.page.state
+    state.crash_loops["storage"], state.down["storage"] = "crash loop", "ValueError: it broke"
+    visit.wait("document.querySelector('#notices [data-level=bad]') !== null")
+    said = visit.text("#notices [data-level=bad]")
+    assert said.startswith("Storage keeps dying (ValueError: it broke). No entries until it stays up")
+    assert "make logs STAGE=storage" in said
+    words = "import('/static/js/why.js').then((why) => why.reasonWords('crash_loop_storage'))"
+    assert "storage keeps dying or has given up" in visit.page.evaluate(words)
+
+
 def test_text_of_an_event_never_becomes_markup(visit: Visit, site: Site) -> None:
     from bus.messages import Event
 

@@ -44,6 +44,20 @@ def test_candles_journal_events_and_gaps_find_their_tables(others):
     assert facts["cursor"] == 4 and facts["rows"] > 5 and facts["db_mb"] > 0 and facts["waiting"] == 0
 
 
+def test_what_the_watchdog_tells_is_kept(others):
+    watchdog = others.publisher("watchdog")
+    watchdog.attach(others.loop)
+    watchdog.event("error", "feeder (process 7) runs but was not heard for 5.2 s: killed, to be started again")
+    others.start_storage()
+    others.run_until(lambda: any(row["stage"] == "watchdog" for row in others.history.events()))
+    others.stop_storage()
+    watchdog.event("info", "feeder no longer fails")
+    others.start_storage()
+    others.run_until(lambda: any("no longer" in row["message"] for row in others.history.events()))
+    kept = [row["level"] for row in others.history.events() if row["stage"] == "watchdog"]
+    assert kept == ["error", "info"]
+
+
 def test_each_entry_and_event_once_over_restarts_of_everybody(others):
     number = 0
     others.trader()
@@ -252,7 +266,7 @@ def test_a_file_that_is_removed_under_it_is_noticed(others):
 def test_topics_of_every_stage_are_followed(others):
     others.start_storage()
     followed = {subscriber.peer: set(subscriber._questions) for subscriber in others.storage._subscribers}
-    assert set(followed) == {"feeder", "indicators", "trader", "storage", "dashboard"}
+    assert set(followed) == {"feeder", "indicators", "trader", "storage", "dashboard", "watchdog"}
     assert all(EVENT in topics and (GAP in topics or stage == "storage") for stage, topics in followed.items())
     assert CANDLE in followed["indicators"] and TRADER in followed["trader"]
 

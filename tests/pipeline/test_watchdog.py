@@ -1,5 +1,6 @@
 """Stages that hang and stages that keep dying, in the real pipeline: brought back, told, and no entries meanwhile."""
 
+import os
 import signal
 from collections.abc import Callable
 
@@ -14,13 +15,20 @@ from tests.pipeline.pipeline import Pipeline
 BACK_SECONDS = 60.0  # 5 to 6 s of silence, the start, and a busy machine
 
 
-def stop_and_await(bot: Pipeline, *stages: str) -> dict[str, int]:
+def stop_and_await(bot: Pipeline, *stages: str, healthy: bool = True) -> dict[str, int]:
     """Stops these with SIGSTOP until others have taken their places; which processes those were."""
     stopped = {stage: bot.kill(stage, signal.SIGSTOP) for stage in stages}
     for stage, old in stopped.items():
         bot.wait(lambda stage=stage, old=old: bot.pid(stage) not in (None, old), f"{stage} is back", BACK_SECONDS)
-    bot.wait_healthy(BACK_SECONDS)
+    if healthy:
+        bot.wait_healthy(BACK_SECONDS)
     return stopped
+
+
+def told(bot: Pipeline, stage: str, pid: int) -> list[tuple[str, str]]:
+    """Who recorded that this process hung, and at which level."""
+    text = f"{stage} (process {pid}) runs but was not heard for %: killed%"
+    return bot.rows("SELECT stage, level FROM events WHERE message LIKE ?", text)
 
 
 @pytest.mark.timeout(300)
@@ -31,18 +39,20 @@ def test_whoever_hangs_is_killed_and_comes_back(pipeline: Pipeline) -> None:
     before = bot.pids()
     hung = stop_and_await(bot, "feeder", "indicators", "trader", "storage")
     hung |= stop_and_await(bot, "dashboard")
-    hung |= stop_and_await(bot, "watchdog")
-    assert bot.pid("sandbox") == before["sandbox"]
-
-    def told(stage: str) -> list[tuple[str, str]]:
-        text = f"{stage} (process {hung[stage]}) runs but was not heard for %: killed%"
-        return bot.rows("SELECT stage, level FROM events WHERE message LIKE ?", text)
-
     for stage in hung:
-        bot.wait(lambda stage=stage: told(stage), f"the end of {stage} is recorded")
-        by = "watchdog" if stage != "watchdog" else told(stage)[0][0]
-        assert told(stage) == [(by, "error")]
-    assert told("watchdog")[0][0] in ("storage", "dashboard")
+        bot.wait(lambda stage=stage: told(bot, stage, hung[stage]), f"the end of {stage} is recorded")
+        assert told(bot, stage, hung[stage]) == [("watchdog", "error")]
+
+    # either of two sees to the watchdog, the other one goes on where it was stopped
+    for one, other in (("storage", "dashboard"), ("dashboard", "storage")):
+        paused = bot.kill(one, signal.SIGSTOP)
+        old = stop_and_await(bot, "watchdog", healthy=False)["watchdog"]
+        os.kill(paused, signal.SIGCONT)
+        bot.wait(lambda old=old: told(bot, "watchdog", old), "the end of the watchdog is recorded")
+        assert told(bot, "watchdog", old) == [(other, "error")]
+        bot.wait_healthy(BACK_SECONDS)
+        assert bot.pid(one) == paused
+    assert bot.pid("sandbox") == before["sandbox"]
     assert bot.rows("SELECT * FROM gaps") == []
 
     # one of us is enough

@@ -6,7 +6,7 @@ from bus.messages import At, Entry, Event, Gap, PositionEvent, SpanEvent, Starte
 from core.clock import ManualClock
 from dashboard import payloads
 from dashboard.payloads import Totals
-from dashboard.state import LOGS, MAX_NOTES, MAX_PAIRS, MAX_TRADES, SILENT_NS, PageState
+from dashboard.state import LOGS, MAX_NOTES, MAX_PAIRS, MAX_TRADES, SILENT_NS, STAGES, PageState
 from tests.dashboard_world import PAIR, SECOND_NS, beat, candle, config, status, trade, view
 
 AT = At(7, 1, 61_000)
@@ -37,6 +37,27 @@ def test_messages_of_an_unknown_stage_are_passed_over() -> None:
     state = fresh()
     state.fold_beat(beat("guardian"), 1, 1)
     assert "guardian" not in state.stages
+
+
+def test_a_watchdog_that_fell_silent_is_shown_and_is_no_stage() -> None:
+    state = fresh()
+    assert payloads.health(state, Totals(), [], 0)["watchdog_silent_since_ms"] is None  # not heard yet
+    state.fold_beat(beat("watchdog", layout_hash=9), 1, 1000)
+    assert payloads.health(state, Totals(), [], 1 + SILENT_NS)["watchdog_silent_since_ms"] is None
+    shown = payloads.health(state, Totals(), [], 2 + SILENT_NS)
+    assert shown["watchdog_silent_since_ms"] == 1000
+    assert [row["name"] for row in shown["stages"]] == list(STAGES)
+    assert shown["differs"] == {}
+
+
+def test_programs_that_keep_dying_are_shown_with_their_reasons() -> None:
+    state = fresh()
+    state.crash_loops.update({"storage": "gave up", "feeder": "crash loop"})
+    state.down.update({"storage": "the disk is full", "trader": "ValueError"})
+    assert payloads.health(state, Totals(), [], 0)["crash_loops"] == [
+        {"stage": "storage", "what": "gave up", "why": "the disk is full"},
+        {"stage": "feeder", "what": "crash loop", "why": ""},
+    ]
 
 
 @pytest.mark.parametrize(
