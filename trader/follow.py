@@ -59,7 +59,7 @@ class Source(Protocol):
 class Follow:
     """Feeds one fold. `give` takes an input; `source(epoch)` is the tape of that epoch, None where there is none.
 
-    `breathe()` is called now and then while much is read from the tape.
+    `breathe()` is called now and then while the fold catches up.
     """
 
     def __init__(
@@ -271,6 +271,7 @@ class Follow:
             if source is not None:
                 self._from_tape(source, state.record + 1, upto)
         for frame in wanted:
+            self._breathe()
             if frame.last > state.record:
                 self._raw_one(frame, last)
         self._drop_taken()

@@ -138,6 +138,18 @@ def test_each_stretch_of_the_tape_is_a_breath() -> None:
     assert second.breaths == 10
 
 
+def test_each_frame_of_raw_trades_that_is_caught_up_with_is_a_breath() -> None:
+    tape = Tape().trades([100] * 20)
+    world = World(tape)
+    world.join(1)
+    for number in range(1, 21):
+        world.raws(number, number)
+    world.later(0)
+    world.later(3 * S)
+    assert world.follow.mode == LAGGING and world.engine.state.record == 20
+    assert world.breaths == 20
+
+
 def test_nothing_missed_is_no_span() -> None:
     tape = Tape().trade(100, "mr").trade(99)
     first = World(tape)
