@@ -47,7 +47,11 @@ resume: ## entries again
 flatten: ## sell what is held, at the market; no new entries until `make resume`
 	$(SET_UP) exec $(PYTHON) -m tools.control flatten
 
-.PHONY: help run test start stop restart status logs profile service pause resume flatten backup bench chaos lint
+backup: ## copy the book in force to backups/, also while it runs; ALL=1 every book, TAPE=1 the tape too, TO=/mnt/disk
+	$(SET_UP) exec $(PYTHON) -m tools.backup $(if $(ALL),--all) $(if $(TAPE),--tape) $(if $(TO),--to "$(TO)")
+
+chaos: ## kill a bot of its own at random under load and judge what it left; ROUNDS=200, SEED=number
+	@tools/setup.sh run && exec $(PYTHON) -m tools.chaos --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
 lint: ## check style and types
 	@tools/setup.sh test && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy .
