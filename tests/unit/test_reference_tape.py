@@ -10,12 +10,19 @@ from tests.reference import slow_strategy as slow
 from tests.reference.pipeline_side import records_of
 from tests.reference.read_tape import read_tape
 
-RULES = {"A-B": slow.Market(Decimal("0.01"), Decimal("0.001"), Decimal("0.002"), Decimal(5)), "C-B": slow.Market()}
+RULES = {
+    "A-B": slow.Market(Decimal("0.01"), Decimal("0.001"), Decimal("0.002"), Decimal(5), Decimal(900)),
+    "C-B": slow.Market(),
+}
+
+
+def text(amount: Decimal | None) -> str | None:
+    return None if amount is None else format(amount, "f")
 
 
 def start(*pairs: str) -> Start:
-    texts = [Market(p, p[0], "B", *(format(getattr(RULES[p], n), "f") for n in RULES[p].__slots__)) for p in pairs]
-    return Start("venue", "book", texts, "5.5", "1", False, 1_700_000_000_000_000_000)
+    markets = [Market(p, p[0], "B", *(text(getattr(RULES[p], name)) for name in RULES[p].__slots__)) for p in pairs]
+    return Start("venue", "book", markets, "5.5", "1", False, 1_700_000_000_000_000_000)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
