@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from bus import sockets
+from bus.frames import Frame, decode
 from bus.messages import Reply, Request
 from bus.messages import encode as pack
 from core.clock import Clock, LiveClock
@@ -94,6 +95,19 @@ def ask_snapshot(
     request = Request(id=secrets.token_hex(8), kind="snapshot", topic=topic)
     reply, rest = _exchange(run_dir, stage, request, timeout_s, clock or LiveClock())
     return reply, rest[0] if rest else None
+
+
+def ask_replay(
+    run_dir: Path, stage: str, topic: str, epoch: int, first: int, *, timeout_s: float, clock: Clock | None = None
+) -> list[Frame]:
+    """Frames of a topic from number `first` on, or from the first kept; none of another epoch than `epoch`.
+
+    For who cannot wait for its subscriber. Raises RemoteError where the stage does not run or does not answer.
+    """
+    request = Request(id=secrets.token_hex(8), kind="replay", topic=topic, epoch=epoch, first=first)
+    _, rest = _exchange(run_dir, stage, request, timeout_s, clock or LiveClock())
+    parts = [rest[at : at + 3] for at in range(0, len(rest) - 2, 3)]
+    return [decode([head, payload, body] if body else [head, payload]) for head, payload, body in parts]
 
 
 def _exchange(run_dir: Path, stage: str, request: Request, timeout_s: float, clock: Clock) -> tuple[Reply, list[bytes]]:

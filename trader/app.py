@@ -8,6 +8,7 @@ from collections import deque
 import msgspec
 import numpy as np
 
+from bus.control import ask_replay
 from bus.frames import STATUS, TRADE, TRADER, UPDATE, Frame, array_of
 from bus.layouts import layout_hash
 from bus.messages import Entry, Request, Status
@@ -38,6 +39,7 @@ TURN_SECONDS = 0.1  # status at most so often
 TURNS_FULL = 10  # in so many turns every pair is shown once, changed or not
 SAVE_TURNS = 50  # the state is saved so often, where it moved without an entry
 REPLAY_MESSAGES = 500  # in one frame
+UNTAPED_SECONDS = 1.0  # how long the feeder is waited for, for records that are not on the tape
 COMMAND_SECONDS = 1.0  # how long the answer to a command waits for the disk
 JOURNAL_FAILING = "journal_failing"
 COMMANDS = ("pause", "resume", "flatten", "halt")
@@ -74,7 +76,7 @@ class Trader:
         self._unknown_told = 0
         self._unwatched: set[str] = set()
 
-        sources = tape_sources(context.book_dir / "tape", self._warn)
+        sources = tape_sources(context.book_dir / "tape", self._warn, self._untaped)
         self._follow = Follow(state, self._give, sources, lambda: self._publisher.breathe())
         self._publisher = open_publisher(context, layout_hash(), self._facts)
         spans = self._publisher.spans
@@ -110,6 +112,10 @@ class Trader:
             self._times.decided(item, events)
             self._journal.append(events, pack(self._engine.sync()))
             self._saved_record = self._engine.state.record
+
+    def _untaped(self, epoch: int, first: int) -> list[Frame]:
+        """Records that the feeder published and could not tape."""
+        return ask_replay(self._context.run_dir, "feeder", TRADE, epoch, first, timeout_s=UNTAPED_SECONDS)
 
     def _follow_updates(self, join: Join) -> Subscriber:
         return open_subscriber(self._context, "indicators", {UPDATE: join}, self._take, layout_hash())

@@ -110,6 +110,31 @@ def assert_nothing_is_missing(book: Path) -> None:
 
 
 @pytest.mark.timeout(400)
+def test_trader_and_feeder_killed_without_a_tape_leave_no_position_unwatched(template: Path) -> None:
+    with (
+        short_folder() as place,
+        small_disk(place / "v", 400) as disk,
+        running_from(template, {**with_kernels(template, disk), "TRAILING_STOP_PCT": "0.001"}) as bot,
+    ):
+        bot.start()
+        bot.wait(lambda: status(bot) == "in_position", "a position")
+        disk.fill(leave=250 * MB)
+        bot.wait(lambda: untaped(bot) > 0, "the tape stops")
+        for stage in ("trader", "feeder"):
+            before = bot.kill(stage)
+            bot.wait(lambda s=stage, old=before: bot.pid(s) not in (None, old), f"{stage} is back", seconds=30)
+            bot.wait(lambda: bot.get("/api/stats")[1]["feed"] == "live", "it follows the market again")
+        assert "trades were published that are not on the tape" in bot.log("feeder")
+        bot.wait(lambda: status(bot) == "idle", "the stop sells", seconds=120)
+        disk.empty()
+        bot.wait(lambda: untaped(bot) == 0, "the tape goes on")
+        bot.wait(lambda: status(bot) == "in_position", "it trades on")
+        assert bot.stop().returncode == 0
+        entries = audit.journal(bot.book.resolve())
+        audit.assert_ledger_adds_up(bot.book.resolve(), entries, Decimal(10500))
+
+
+@pytest.mark.timeout(400)
 def test_a_disk_that_fails_stops_entries_and_a_start_after_it_was_mended_goes_on(template: Path) -> None:
     with short_folder() as place:
         image = place / "image"
