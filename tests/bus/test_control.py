@@ -1,10 +1,15 @@
 """Control: answered, carried out once, never late."""
 
+import signal
+
+import msgspec
 import pytest
 
+from bus import sockets
 from bus.control import ANSWERS_KEPT, Control, ask, ask_snapshot
 from bus.messages import Reply, Request
-from core.clock import ManualClock
+from bus.messages import encode as pack
+from core.clock import LiveClock, ManualClock
 from core.errors import BotError, RemoteError
 from tests.bus.rig import Rig
 
@@ -89,6 +94,38 @@ def test_a_program_asks_a_stage(rig: Rig) -> None:
     assert ask(rig.run_dir, "trader", "pause", {"why": "lunch"}, timeout_s=20).text == "paused: lunch"
     reply, snapshot = ask_snapshot(rig.run_dir, "trader", "status/0/", timeout_s=20)
     assert (reply.epoch, reply.last, snapshot) == (3, 8, b"all is well")
+
+
+def test_a_command_that_waited_for_a_stopped_stage_is_not_carried_out(rig: Rig) -> None:
+    """It was reported as unanswered: carried out later it would surprise whoever gave up on it."""
+    process = rig.peer(STAGE)
+    clock = LiveClock()
+    asker = sockets.requests_to(rig.run_dir, "trader")
+
+    def send(id: str, expires_wall_ms: int) -> None:
+        request = Request(id, "control", action="pause", arguments={"why": id}, expires_wall_ms=expires_wall_ms)
+        assert sockets.send(asker, [pack(request)])
+
+    def answer() -> Reply:
+        assert sockets.wait_readable(asker, 20)
+        parts = sockets.receive(asker)
+        assert parts is not None
+        return msgspec.msgpack.decode(parts[0], type=Reply)
+
+    try:
+        assert sockets.wait_writable(asker, 20)
+        send("in time", clock.wall_ms() + 60_000)
+        assert answer().text == "paused: in time"
+        process.send_signal(signal.SIGSTOP)
+        expires = clock.wall_ms() + 50
+        send("late", expires)
+        while clock.wall_ms() <= expires:
+            assert not sockets.wait_readable(asker, 0.05)
+        process.send_signal(signal.SIGCONT)
+        late = answer()
+        assert not late.ok and "too late and was not carried out" in late.text
+    finally:
+        sockets.close(asker)
 
 
 def test_a_stage_that_does_not_run_is_named(rig: Rig) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from bus import sockets
 from bus.control import ask
 from bus.frames import EVENT, STATUS, TRADE, TRADER, UPDATE, Frame, messages
 from bus.layouts import layout_hash
@@ -78,10 +79,10 @@ class Stage:
         self.rig.closers.append(publisher.close)
         return publisher
 
-    def start_indicators(self, last: int = -1, settings_hash: int | None = None) -> None:
+    def start_indicators(self, last: int = -1, settings_hash: int | None = None, ring: int = 1000) -> None:
         """Begins update/0/ after tape record `last`; from the tape's START on by default."""
         self.indicators = self.publisher("indicators", settings_hash)
-        self.indicators.topic(UPDATE, self.epoch, last, ring=1000, snapshot=lambda: pack([]))
+        self.indicators.topic(UPDATE, self.epoch, last, ring=ring, snapshot=lambda: pack([]))
         if last < 0:
             self.indicators.send_records(UPDATE, 0, b"", pack(self.tape.start), 1)
 
@@ -256,6 +257,27 @@ def test_dead_indicators_leave_the_trailing_stop_at_work(stage: Stage) -> None:
     until(stage, heard, lambda h: decisions_of(h)[-1] == (4, "crash_catch"))
     spans = [(s.kind, s.first, s.last) for s in of(events_of(heard), SpanEvent)]
     assert spans == [("degraded", 2, -1), ("degraded", 2, 3)]
+
+
+def test_updates_that_the_ring_has_lost_are_looked_at_by_the_stop_alone(stage: Stage) -> None:
+    stage.start_indicators(ring=10)
+    stage.start_trader()
+    heard = stage.listen()
+    until(stage, heard, lambda h: status_of(h).feed == "normal")
+    stage.trade(100, "mr")
+    until(stage, heard, lambda h: status_of(h).status == "in_position")
+    assert stage.indicators is not None
+    out, stage.indicators._out = stage.indicators._out, sockets.data_out(stage.rig.run_dir, "nobody")  # a dead line
+    for price in (110, 100, *[100] * 30):
+        stage.trade(price, "mr")
+    sockets.close(stage.indicators._out)
+    stage.indicators._out = out
+    stage.trade(100, "warm")
+    until(stage, heard, lambda h: len(decisions_of(h)) > 1 and status_of(h).feed == "normal")
+    assert decisions_of(heard)[:2] == [(1, "mean_reversion"), (3, "trailing_stop")]
+    spans = [(s.kind, s.first) for s in of(events_of(heard), SpanEvent)]
+    assert spans and set(spans) == {("degraded", 2)}
+    assert all(number >= 25 for number, _ in decisions_of(heard)[2:]), "the ring has 25 to 34: before, only the stop"
 
 
 def test_commands_over_the_local_socket(stage: Stage) -> None:
