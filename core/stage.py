@@ -175,7 +175,7 @@ def _waited(context: Context, lock: StageLock, wait_s: float) -> bool:
         loop.stop()
 
     loop.call_later(wait_s, done)
-    stop_without_supervisord(context.name, context.run_dir, context.clock, context.log, loop)
+    stop_without_supervisord(context, loop)
     try:
         with _signals(loop.stop):
             deaths = lock.record.quick_deaths
@@ -195,7 +195,7 @@ def _drive(context: Context, lock: StageLock, build: Callable[[Context], None]) 
             try:
                 build(context)
                 loop.every(10.0, logs.flush_repeats)
-                stop_without_supervisord(context.name, context.run_dir, context.clock, context.log, loop)
+                stop_without_supervisord(context, loop)
                 loop.run()
             finally:
                 context.close()
@@ -210,7 +210,7 @@ async def _drive_async(context: Context, lock: StageLock, main: Callable[[Contex
     for number in STOP_SIGNALS:
         loop.inner.add_signal_handler(number, loop.stop)
     loop.every(10.0, logs.flush_repeats)
-    stop_without_supervisord(context.name, context.run_dir, context.clock, context.log, loop)
+    stop_without_supervisord(context, loop)
     work = asyncio.ensure_future(cast("Coroutine[Any, Any, None]", main(context)))
     stop = asyncio.ensure_future(loop.until_stopped())
     try:

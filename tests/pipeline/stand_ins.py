@@ -2,7 +2,7 @@
 
 All but the stages' __main__ is real: settings, locks, exit codes, back-off and the control socket work as they do. A
 stand-in does what the file `STAGE.acts` in the project's folder says: nothing (it runs), `misconfigured`, `crash`,
-`deaf` (ignores TERM), `sick` (the dashboard's /healthz answers 503).
+`deaf` (ignores TERM), `stuck` (does nothing any more and ignores TERM), `sick` (the dashboard's /healthz answers 503).
 """
 
 import shutil
@@ -49,6 +49,10 @@ def build(context):
         raise RuntimeError("it broke")
     if acts() == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if acts() == "stuck":
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        context.loop.call_later(0, lambda: threading.Event().wait())
     if NAME == "sandbox" and context.settings.venue != "sandbox":
         raise NotCalledFor("VENUE is another")
     if NAME == "dashboard":

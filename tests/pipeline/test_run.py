@@ -123,13 +123,17 @@ def test_the_stages_of_a_killed_supervisord_stop_by_themselves_in_order(bot: Pip
 
 
 def test_orphans_that_hang_are_ended_before_a_start(bot: Pipeline) -> None:
+    for stage in ("trader", "feeder"):
+        acts(bot, stage, "stuck")
     bot.start()
-    hung = {stage: bot.kill(stage, signal.SIGSTOP) for stage in ("trader", "feeder")}
+    hung = {stage: pid for stage, pid in bot.pids().items() if stage in ("trader", "feeder")}
     os.kill(bot.supervisord(), signal.SIGKILL)
     bot.wait(lambda: bot.pids() == hung, "the others have stopped", seconds=30)
     status = bot.up("status")
     assert status.returncode == 3
     assert f"these are stopping: trader (process {hung['trader']})" in status.stdout
+    for stage in hung:
+        (bot.root / f"{stage}.acts").unlink()
     started = bot.up("start")
     assert started.returncode == 0, started.stderr
     assert f"trader (process {hung['trader']})" in started.stdout

@@ -16,7 +16,8 @@ from core.lock import holder
 from core.loop import PollLoop
 from core.parent import LAYER_SECONDS, its_turn, stop_without_supervisord
 from core.paths import ROOT
-from core.settings_load import SUPERVISED
+from core.settings_load import SUPERVISED, from_texts
+from core.stage import Context
 from core.supervisor import lives
 from tests.up_helpers import short_folder
 
@@ -158,7 +159,8 @@ def test_a_stage_that_was_started_by_hand_has_no_supervisord_to_miss(
 ) -> None:
     monkeypatch.delenv(SUPERVISED, raising=False)
     loop = PollLoop(ManualClock())
-    stop_without_supervisord("trader", tmp_path, ManualClock(), logging.getLogger("test"), loop)
+    context = Context("trader", from_texts({"VAR_DIR": str(tmp_path)}), ManualClock(), logging.getLogger("test"))
+    stop_without_supervisord(context, loop)
     assert loop._timers == []
     loop.close()
 
