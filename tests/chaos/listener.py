@@ -101,16 +101,17 @@ class Listener:
 
     def _run(self) -> None:
         try:
-            socket = self._connected(zmq.SUB, "pub")
-            while not self._stopping.is_set():
-                if socket.poll(LOOK_MS):
-                    self.take(socket.recv_multipart())
+            with self._connected(zmq.SUB, "pub") as socket:
+                while not self._stopping.is_set():
+                    if socket.poll(LOOK_MS):
+                        self.take(socket.recv_multipart())
         except Exception as error:  # noqa: BLE001 (`stop` raises it)
             self._failure = error
 
     def _connected(self, kind: int, ending: str) -> "zmq.Socket[bytes]":
         assert self._context is not None
         socket = self._context.socket(kind)
+        socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, 0)  # nothing is ever dropped here
         socket.setsockopt(zmq.RECONNECT_IVL, 5)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 20)
@@ -149,8 +150,7 @@ class Listener:
 
     def _ask_for(self, epoch: int, first: int, last: int) -> None:
         """Asks who speaks now for what we did not hear; its ring may have it."""
-        socket = self._connected(zmq.DEALER, "ctl")
-        try:
+        with self._connected(zmq.DEALER, "ctl") as socket:
             while first <= last:
                 socket.send(msgspec.msgpack.encode(["chaos", "replay", UPDATE.decode(), epoch, first]))
                 if not socket.poll(ANSWER_MS):
@@ -166,5 +166,3 @@ class Listener:
                 if reached == first:
                     return
                 first = reached
-        finally:
-            socket.close(linger=0)
