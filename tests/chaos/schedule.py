@@ -7,7 +7,7 @@ stopped goes on after its seconds, whoever was killed meanwhile.
 import random
 from dataclasses import dataclass
 
-STAGES = ("sandbox", "feeder", "indicators", "trader", "storage", "dashboard")
+STAGES = ("sandbox", "feeder", "indicators", "trader", "storage", "dashboard", "watchdog")
 LONGEST_STOP_S = 8.0
 SHORT_STOP_S = 2.0
 

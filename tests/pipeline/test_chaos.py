@@ -8,7 +8,7 @@ from tests.chaos.rounds import SETTINGS, Rounds
 from tests.chaos.schedule import schedule
 from tests.pipeline.pipeline import Pipeline
 
-SEED, DISTURBANCES = 3, 12
+SEED, DISTURBANCES = 6, 12
 
 
 @pytest.mark.timeout(400)
