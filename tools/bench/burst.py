@@ -61,7 +61,7 @@ def figures(options: Options) -> list[Figure]:
 def one_of_ours(records: int, held: bool) -> float:
     """Records a second through the real stages; raises RuntimeError where one was not counted."""
     with scratch() as folder, Line(folder, held=held) as line:
-        before, seen = line.last, line.stamps.words[UPDATES]
+        before, seen, gaps = line.last, line.stamps.words[UPDATES], line.stamps.words[GAPS]
         began_ns = flood(line, line.market_ns, records, lambda: line.stamps.words[NUMBER])
         line.wait(line.decided, "the trader applies the last record")
         pairs = line.stamps.pairs()
@@ -74,8 +74,8 @@ def one_of_ours(records: int, held: bool) -> float:
             "candles closed": (line.fact("indicators", "closed"), market.HISTORY + closed),
             "updates at the trader": (line.stamps.words[UPDATES] - seen, records),
             "decided on by the trader": (line.stamps.words[NUMBER], line.last),
-            "lost on the bus": (line.stamps.words[GAPS], 0),
-            "spans not live": (len(line.spans()), 0),
+            "lost on the bus": (line.stamps.words[GAPS] - gaps, 0),
+            "spans not live": (len(line.spans(before)), 0),
             "orders sent": (len(orders(line.journal())), int(held)),
         }
         wrong = {name: pair for name, pair in counts.items() if pair[0] != pair[1]}

@@ -62,10 +62,12 @@ def told() -> list[tuple[str, Callable[[np.ndarray], float]]]:
 def one_of_ours(seconds: float, held: bool) -> np.ndarray:
     """Microseconds, one a trade, through the real stages."""
     with scratch() as folder, Line(folder, held=held) as line:
+        before = line.last
         sent = paced(line, frames(line.market_ns, seconds), STEP_NS).after(SKIP)
         line.wait(line.decided, "the trader decides on the last trade")
-        if line.spans():
-            raise RuntimeError(f"not all of it was live: {line.spans()}, {line.troubles}")
+        spans = line.spans(before)
+        if spans:
+            raise RuntimeError(f"not all of it was live: {spans}, {line.troubles}")
         return latencies_us(sent.numbers, sent.sent_ns, line.stamps.pairs())
 
 

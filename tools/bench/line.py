@@ -254,9 +254,10 @@ class Line:
         with closing(sqlite3.connect(file, uri=True, timeout=10)) as journal:
             return [_entry(body) for (body,) in journal.execute("SELECT body FROM entries ORDER BY number")]
 
-    def spans(self) -> list[SpanEvent]:
-        """Spans of records that were applied otherwise than live."""
-        return [entry.event for entry in self.journal() if isinstance(entry.event, SpanEvent)]
+    def spans(self, after: int) -> list[SpanEvent]:
+        """Spans of records that were applied otherwise than live, as far as they reach beyond record `after`."""
+        events = [entry.event for entry in self.journal()]
+        return [event for event in events if isinstance(event, SpanEvent) and not 0 <= event.last <= after]
 
     def deals(self) -> list[str]:
         """What was bought and sold, in order."""

@@ -38,7 +38,8 @@ def figures(options: Options) -> list[Figure]:
     what = f"{pairs:,} pairs, {rate:,}/s for {seconds:g} s"
     with scratch() as folder, Line(folder, pairs=pairs, settings={"PORT": str(free_port())}, beside=BESIDE) as line:
         frames = made(time.time_ns(), seconds, pairs)
-        seen = line.stamps.words[UPDATES]
+        last, seen, gaps = line.last, line.stamps.words[UPDATES], line.stamps.words[GAPS]
+        told = len(line.troubles)
         before = {name: cpu_ns(pid) for name, pid in line.pids.items()}
         began, began_cpu = time.monotonic(), time.process_time()
         sent = paced(line, frames, STEP_NS)
@@ -46,11 +47,11 @@ def figures(options: Options) -> list[Figure]:
         used = {name: (cpu_ns(pid) - before[name]) / 1e9 for name, pid in line.pids.items()}
         line.wait(line.decided, "the trader decides on the last trade", CATCH_UP_SECONDS)
         lost = len(frames) * FRAME - (line.stamps.words[UPDATES] - seen)
-        not_live = sum(span.last - span.first + 1 for span in line.spans())
-        gaps = line.stamps.words[GAPS]
+        not_live = sum(max(span.last, span.first) - span.first + 1 for span in line.spans(last))
+        gaps = line.stamps.words[GAPS] - gaps
         times = latencies_us(sent.numbers, sent.due_ns, line.stamps.pairs()) / 1000.0
         weight = {name: pss_mb(pid) for name, pid in line.pids.items()}
-        troubles = list(line.troubles)
+        troubles = line.troubles[told:]
     note = "; ".join(troubles[:3])
     found = [
         figure("scale", f"{what}: updates lost", "records", [float(lost + gaps)], most=0.0, note=note),
