@@ -37,7 +37,7 @@ from trader.words import words
 
 TURN_SECONDS = 0.1  # status at most so often
 TURNS_FULL = 10  # in so many turns every pair is shown once, changed or not
-SAVE_TURNS = 50  # the state is saved so often, where it moved without an entry
+SAVE_TURNS = 300  # the state is saved so often, where it moved without an entry: a restart catches up with the rest
 REPLAY_MESSAGES = 500  # in one frame
 UNTAPED_SECONDS = 1.0  # how long the feeder is waited for, for records that are not on the tape
 COMMAND_SECONDS = 1.0  # how long the answer to a command waits for the disk

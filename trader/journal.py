@@ -30,6 +30,8 @@ RETRY_SECONDS = 1.0
 BUSY_MS = 1_000
 REPLAY_ROWS = 8_000
 _CACHE_KB = 512
+STATE_STEP = 1_024
+_END = b"\xc1"  # what msgpack never uses
 
 _TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -286,7 +288,7 @@ def _prepare(path: Path, connection: sqlite3.Connection, wall_ms: int) -> Found:
         raise sqlite3.DatabaseError(f"it has {number} entries but no state")
     if row is not None and int(row[0]) != int(number):
         raise sqlite3.DatabaseError(f"its state is of entry {row[0]}, its last entry is {number}")
-    return Found(str(journal_id), int(number), None if row is None else bytes(row[1]))
+    return Found(str(journal_id), int(number), None if row is None else unpadded(bytes(row[1])))
 
 
 def _commit(connection: sqlite3.Connection, batch: list[_Waiting]) -> None:
@@ -294,6 +296,19 @@ def _commit(connection: sqlite3.Connection, batch: list[_Waiting]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", [row for one in batch for row in one.rows])
     connection.execute(
-        "INSERT OR REPLACE INTO state VALUES (1, (SELECT coalesce(max(number), 0) FROM entries), ?)", (batch[-1].state,)
+        "INSERT INTO state VALUES (1, (SELECT coalesce(max(number), 0) FROM entries), ?)"
+        " ON CONFLICT (id) DO UPDATE SET number = excluded.number, body = excluded.body",
+        (padded(batch[-1].state),),
     )
     connection.execute("COMMIT")
+
+
+def padded(state: bytes) -> bytes:
+    """The state at a length that seldom changes: SQLite then writes only the pages that differ from the old one."""
+    return (state + _END).ljust(-(-(len(state) + 1) // STATE_STEP) * STATE_STEP, b"\0")
+
+
+def unpadded(body: bytes) -> bytes:
+    """The state that `padded` was given; an earlier release wrote it as it is, and it never ended with _END."""
+    state = body.rstrip(b"\0")
+    return state[: -len(_END)] if state.endswith(_END) else body

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from bus.messages import At, StateEvent, TraderEvent
 from core.errors import MisconfiguredError
 from core.paths import ROOT
-from trader.journal import Committed, Journal, epoch_of
+from trader.journal import STATE_STEP, Committed, Journal, epoch_of, padded, unpadded
 
 
 class Box:
@@ -218,3 +219,42 @@ def test_a_kill_at_any_moment_loses_only_what_was_not_committed(tmp_path: Path) 
         assert found.state == str(found.number).encode()
         assert [entry.number for entry in journal.entries()] == list(range(1, found.number + 1))
         journal.close()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [b"", b"\x80", b"\x80\0\0", bytes(STATE_STEP), b"\xc1\0", b"\xc2" * (STATE_STEP - 1), b"\xc3" * (3 * STATE_STEP)],
+    ids=["empty", "short", "zeros at the end", "zeros alone", "the mark itself", "just fits", "one more than fits"],
+)
+def test_a_state_comes_back_from_its_padding(state: bytes) -> None:
+    body = padded(state)
+    assert len(body) % STATE_STEP == 0 and len(state) < len(body) <= len(state) + STATE_STEP
+    assert unpadded(body) == state
+
+
+def test_a_state_that_an_earlier_release_wrote_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal, _ = open_journal(path)
+    journal.append([event(1)], b"new")
+    journal.close()
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE state SET body = ?", (b"\x81\xa1a\xcb\xc1\0\0\0\0\0\0\0\xc2",))
+    again = Journal(path, lambda c: None, lambda w: None)
+    assert again.open(0).state == b"\x81\xa1a\xcb\xc1\0\0\0\0\0\0\0\xc2"
+    again.close()
+
+
+def test_a_commit_writes_only_the_pages_of_the_state_that_differ(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal, _ = open_journal(path)
+    state = bytearray(b"\x93" * 40_000)  # ten pages
+    journal.append([], bytes(state))
+    assert journal.flush(20)
+    wal = path.with_name("journal.db-wal")
+    before = wal.stat().st_size
+    for round_number in range(20):
+        state[100] = round_number
+        journal.append([], bytes(state))
+        assert journal.flush(20)
+    assert wal.stat().st_size - before <= 20 * 3 * 4_120
+    journal.close()
