@@ -38,6 +38,7 @@ BENCHES = {
 ONLY_BY_NAME = ("soak",)  # an hour
 OK, MISSED = "ok", "missed"
 INTERRUPTED = 130
+QUIET_LOAD = 0.5
 
 Measure = Callable[[Options], list[Figure]]
 
@@ -120,12 +121,16 @@ def run(names: Sequence[str], options: Options, out: TextIO, find: Callable[[str
 def head(report: Report) -> str:
     """What was measured where."""
     m = report.machine
-    quick = "\nquick: the smallest sizes, to see that everything runs; the numbers mean little" if report.quick else ""
-    return (
-        f"commit {report.commit or 'unknown'}, {report.time}\n"
-        f"{m.cores} cores, {m.cpu}, {m.memory_mb:,} MB, load {m.load:g} at the start;"
-        f" {m.system}, Python {m.python}{quick}"
-    )
+    remarks = []
+    if m.load > QUIET_LOAD:
+        remarks.append("others are at work on this machine: latencies and rates are only hints")
+    if report.quick:
+        remarks.append("quick: the smallest sizes, to see that everything runs; the numbers mean little")
+    lines = [
+        f"commit {report.commit or 'unknown'}, {report.time}",
+        f"{m.cores} cores, {m.cpu}, {m.memory_mb:,} MB, load {m.load:g} at the start; {m.system}, Python {m.python}",
+    ]
+    return "\n".join(lines + remarks)
 
 
 def table(figures: Sequence[Figure]) -> list[str]:
