@@ -375,6 +375,7 @@ def open_publisher(
     publisher.attach(context.loop)
     context.publish_event = publisher.event
     context.on_stop(publisher.close)
+    context.begins_to_beat()
     if context.found:
         context.event("warn", f"{context.name} started again, its last run ended: {context.found}")
     return publisher

@@ -1,8 +1,8 @@
 """Who runs but hangs: judged by the beats that are heard and the processes that hold the locks. Pure.
 
 * A process that was heard and then is silent for 5 s hangs.
-* A process that was never heard has 120 s from its start: it may compile its kernels or migrate its database first, or
-  wait after quick deaths.
+* A process that was never heard hangs after 5 s if it should beat by now: it may still wait after quick deaths, compile
+  its kernels or migrate its database.
 * A program that does not run does not hang.
 * After a pause of our own (stopped, asleep, starved) everybody's silence counts from now: what they said meanwhile may
   be lost, and the machine may have slept as a whole.
@@ -15,7 +15,6 @@ from core.clock import NS_PER_S
 
 LOOK_SECONDS = 1.0
 HANG_NS = 5 * NS_PER_S
-FIRST_BEAT_S = 120.0
 PAUSE_NS = int(2.5 * NS_PER_S)  # between two looks
 
 
@@ -52,9 +51,11 @@ class Vigil:
         """A beat of that process arrived."""
         self._watched[name].begin(pid, now_ns, heard=True)
 
-    def look(self, now_ns: int, holder: Callable[[str], int | None], age_s: Callable[[int], float]) -> list[Hung]:
+    def look(
+        self, now_ns: int, holder: Callable[[str], int | None], should_beat: Callable[[str, int], bool]
+    ) -> list[Hung]:
         """Who hangs now. `holder(name)`: the process with the program's lock, 0 or None where that is nobody known;
-        `age_s(pid)`: how long a process runs.
+        `should_beat(name, pid)`: whether a process that was never heard is past its set-up.
 
         Who is named gets another 5 s before he is named again.
         """
@@ -65,12 +66,12 @@ class Vigil:
             if paused:
                 watched.since_ns = now_ns
             silent_ns = now_ns - watched.since_ns
-            if silent_ns < HANG_NS:
+            if watched.heard and silent_ns < HANG_NS:
                 continue
             pid = holder(name) or 0
-            if not pid or pid != watched.pid:
+            if not pid or pid != watched.pid or not (watched.heard or should_beat(name, pid)):
                 watched.begin(pid, now_ns)
-            elif watched.heard or age_s(pid) >= FIRST_BEAT_S:
+            elif silent_ns >= HANG_NS:
                 hung.append(Hung(name, pid, silent_ns))
                 watched.since_ns = now_ns
         return hung

@@ -32,6 +32,7 @@ class StageRecord(msgspec.Struct):
     quick_deaths: int  # in a row, within 10 s of the start
     clean: bool  # it ended because it was told to
     failure: str = ""  # why it ended, where it could still say so
+    beats: bool = False  # its set-up is so far that it can be heard
     gave_up: bool = False  # it ended for a reason that only a person can mend
 
 
@@ -90,6 +91,11 @@ class StageLock:
         """The wait is over and the work begins."""
         self.record.up_ms = self._clock.wall_ms()
         self.record.failure = ""
+        self._write()
+
+    def begins_to_beat(self) -> None:
+        """Who is silent from now on hangs."""
+        self.record.beats = True
         self._write()
 
     def ended_clean(self) -> None:

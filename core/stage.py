@@ -47,6 +47,7 @@ class Context:
         self.started_ms = clock.wall_ms()
         self.restarts = 0
         self.found = ""  # how the stage's last life ended, where that was not on demand
+        self.begins_to_beat: Callable[[], object] = lambda: None  # called once the stage can be heard
         self.publish_event: Callable[[str, str, str], object] | None = None
         self._on_stop: list[Callable[[], object]] = []
 
@@ -134,6 +135,7 @@ def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: S
         lock = StageLock(context.run_dir, name, clock)
         wait_s = lock.acquire()
         context.restarts, context.found = lock.restarts, lock.found
+        context.begins_to_beat = lock.begins_to_beat
         if wait_s and not _waited(context, lock, wait_s):
             return EXIT_CLEAN
         lock.began()

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bus.guard import WAITS_FOR_A_DEVICE, Guard
 from bus.messages import Beat
 from bus.notices import BeatSeen
 from core.clock import NS_PER_S, ManualClock
-from core.lock import holder, process_state
+from core.lock import StageRecord, holder, process_state
 from core.loop import PollLoop
 from core.paths import ROOT
 from core.settings_load import from_texts
@@ -92,6 +93,15 @@ def test_who_is_silent_is_killed_and_told(scene: Scene) -> None:
     assert scene.told == [("error", text)]
     assert scene.process.wait(timeout=30) == -signal.SIGKILL
     assert scene.guard.killed == 1
+
+
+@pytest.mark.parametrize("beats", [True, False], ids=["it said that it beats", "it is still setting itself up"])
+def test_who_was_never_heard_is_killed_once_it_should_beat(scene: Scene, beats: bool) -> None:
+    pid = scene.hold()
+    record = StageRecord(pid=pid, restarts=0, up_ms=0, quick_deaths=0, clean=False, beats=beats)
+    (scene.context.run_dir / "feeder.json").write_bytes(msgspec.json.encode(record))
+    scene.run(10)
+    assert scene.guard.killed == beats
 
 
 def test_who_is_heard_lives(scene: Scene) -> None:

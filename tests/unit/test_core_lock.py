@@ -124,6 +124,24 @@ def test_a_long_life_or_a_clean_end_forgives(tmp_path: Path) -> None:
     assert lives(tmp_path, clock, 1) == 0
 
 
+def test_that_it_begins_to_beat_is_noted_for_this_life_alone(tmp_path: Path) -> None:
+    def noted() -> bool:
+        record = read_record(tmp_path / "trader.json")
+        return record is not None and record.beats
+
+    lock = StageLock(tmp_path, "trader", ManualClock())
+    lock.acquire()
+    lock.began()
+    assert not noted()
+    lock.begins_to_beat()
+    assert noted()
+    lock.release()
+    lock = StageLock(tmp_path, "trader", ManualClock())
+    lock.acquire()
+    assert not noted()
+    lock.release()
+
+
 def test_killed_while_it_waits_it_is_as_far_as_before(tmp_path: Path) -> None:
     clock = ManualClock()
     lives(tmp_path, clock, 1)

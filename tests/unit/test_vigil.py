@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.vigil import FIRST_BEAT_S, HANG_NS, Hung, Vigil
+from bus.vigil import HANG_NS, Hung, Vigil
 from core.clock import NS_PER_S
 
 S = NS_PER_S
@@ -17,7 +17,7 @@ class World:
         self.now_ns = 100 * S
         self.vigil = Vigil(["trader"], self.now_ns)
         self.pid: int | None = 7
-        self.started_ns = self.now_ns
+        self.set_up = True
         self.beats = True
         self.killed: list[Hung] = []
 
@@ -29,13 +29,13 @@ class World:
             if self.beats and self.pid:
                 self.vigil.heard("trader", self.pid, self.now_ns)
             self.killed += self.vigil.look(
-                self.now_ns, lambda name: self.pid, lambda pid: (self.now_ns - self.started_ns) / S
+                self.now_ns, lambda name: self.pid, lambda name, pid: self.set_up and pid == self.pid
             )
         return self.killed[before:]
 
     def succeed(self) -> None:
-        """The process died, another one is there and silent."""
-        self.pid, self.started_ns, self.beats = 8, self.now_ns, False
+        """The process died, another one is there and begins to set itself up."""
+        self.pid, self.set_up, self.beats = 8, False, False
 
     def sleep(self, seconds: int) -> None:
         """We are stopped: nobody is heard, nothing is looked at."""
@@ -60,16 +60,17 @@ def test_who_is_named_gets_another_5_s(world: World) -> None:
     assert [hung.pid for hung in world.run(16)] == [7, 7, 7]
 
 
-def test_a_process_that_was_never_heard_has_120_s_from_its_start(world: World) -> None:
+def test_a_process_that_was_never_heard_hangs_after_5_s_if_it_should_beat(world: World) -> None:
+    world.beats, world.set_up = False, False
+    assert world.run(60) == []
+    world.set_up = True
+    assert world.run(4) == []
+    assert len(world.run(1)) == 1
+
+
+def test_a_new_watchdog_finds_a_process_that_hangs_already(world: World) -> None:
     world.beats = False
-    assert world.run(119) == []
-    assert len(world.run(5)) == 1
-
-
-def test_an_old_process_that_was_never_heard_hangs_after_5_s(world: World) -> None:
-    """A new watchdog finds it so."""
-    world.beats, world.started_ns = False, -1000 * S
-    assert world.run(9) == []  # seen after five seconds, named after five more
+    assert world.run(5) == []  # seen after a second, named five seconds later
     assert len(world.run(1)) == 1
 
 
@@ -116,11 +117,11 @@ def test_nobody_who_beats_in_time_is_ever_named(steps: list[tuple[str, int]]) ->
     """Whatever else happens: who is named was heard, holds the lock, and neither beat nor we for 5 s."""
     now_ns, pid = 100 * S, 1
     vigil = Vigil(["feeder"], now_ns)
-    alive, heard_ns, looked_ns, awake_ns, started_ns = True, -1, now_ns, now_ns, now_ns
+    alive, heard_ns, looked_ns, awake_ns, set_up_ns = True, -1, now_ns, now_ns, now_ns
     for what, ns in steps:
         now_ns += ns * (5 if what == "pause" else 1)
         if what == "restart":
-            pid, alive, heard_ns, started_ns = pid + 1, True, -1, now_ns
+            pid, alive, heard_ns, set_up_ns = pid + 1, True, -1, now_ns + 10 * S
         elif what == "gone":
             alive, heard_ns = False, -1
         elif what == "beat" and alive:
@@ -130,8 +131,8 @@ def test_nobody_who_beats_in_time_is_ever_named(steps: list[tuple[str, int]]) ->
             if now_ns - looked_ns > int(2.5 * S):
                 awake_ns = now_ns
             looked_ns = now_ns
-            held, age_s = pid if alive else None, (now_ns - started_ns) / S
-            for hung in vigil.look(now_ns, lambda name, held=held: held, lambda pid, age_s=age_s: age_s):
+            held, set_up = pid if alive else None, now_ns >= set_up_ns
+            for hung in vigil.look(now_ns, lambda name, held=held: held, lambda name, pid, set_up=set_up: set_up):
                 assert alive and hung.pid == pid
                 assert now_ns - max(heard_ns, awake_ns) >= HANG_NS
-                assert heard_ns >= 0 or age_s >= FIRST_BEAT_S
+                assert heard_ns >= 0 or set_up
