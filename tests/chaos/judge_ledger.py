@@ -185,10 +185,13 @@ def judge_page(get: Get, entries: list[Entry], pairs: list[str], balance: Decima
 
 
 def judge_candles(book: Path, result: Result, rows: list[Trade | Candle | Hole]) -> Finding:
-    """The table of candles against those that the reference makes of the tape."""
+    """The table of candles against those that the reference makes of the tape.
+
+    A candle that a HOLE broke off stays in the table as it was last told, up to a quarter of a second before.
+    """
     pairs = {row.pair for row in rows}
     wrong = []
-    count = 0
+    count = broken_off = 0
     for pair in sorted(pairs):
         found = {row[0]: row[1:] for row in query(book, f"{CANDLES} WHERE pair = '{pair}'")}
         newest = max(found, default=0)
@@ -203,8 +206,20 @@ def judge_candles(book: Path, result: Result, rows: list[Trade | Candle | Hole])
             near = abs(row[4] - float(candle[4])) <= 1e-9 * max(1.0, float(candle[4]))
             if list(row[:4]) != prices or row[5] != trades or not near:
                 wrong.append(f"{pair}: the candle of {ms} is {row}, of the tape {candle}")
+        for candle in result.broken_off[pair]:
+            row = found.pop(candle[0] // 1_000_000, None)
+            broken_off += row is not None
+            if row is not None and not is_part(row, candle):
+                wrong.append(f"{pair}: the candle of {candle[0]}, broken off, is {row}, of the tape {candle}")
         wrong += [f"{pair}: a candle of {ms} that the tape does not have" for ms in found if ms != newest]
-    return finding("candles", f"{count} closed candles of {len(pairs)} pairs as made of the tape", wrong)
+    text = f"{count} closed candles of {len(pairs)} pairs as made of the tape, {broken_off} broken off by holes"
+    return finding("candles", text, wrong)
+
+
+def is_part(row: tuple[Any, ...], candle: list[Any]) -> bool:
+    """Whether a row is a candle before its last trades."""
+    opened, high, low = (float(value) for value in candle[1:4])
+    return bool(row[0] == opened and row[1] <= high and row[2] >= low and row[5] <= candle[6])
 
 
 TRADES = "id, pair, action, price, quantity, fee, profit, reason, timestamp, client_order_id"

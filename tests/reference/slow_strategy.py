@@ -161,6 +161,7 @@ class Result:
     dust: dict[str, Decimal] = field(default_factory=dict)
     highest: dict[str, float | None] = field(default_factory=dict)
     closed_candles: dict[str, list[list[Any]]] = field(default_factory=dict)  # start_ns, o, h, l, c, volume, trades
+    broken_off: dict[str, list[list[Any]]] = field(default_factory=dict)  # as above, but forming when all was forgotten
     near: set[int] = field(default_factory=set)  # trades where an indicator missed its threshold by a billionth
     far: list[str] = field(default_factory=list)  # indicators that were told, and are none to a billionth
 
@@ -180,12 +181,16 @@ class Chart:
         self.bb_stddev = Decimal(str(settings["BB_STDDEV"]))
         self.needed = max(int(settings["WARMUP_CANDLES"]), self.bb_period - 1, self.rsi_period)
         self.everything: list[list[Any]] = []
+        self.broken_off: list[list[Any]] = []
+        self.forming: list[Any] | None = None  # start_ns, open, high, low, close, volume, trades
         self.forget()
 
     def forget(self) -> None:
+        if self.forming is not None:
+            self.broken_off.append(self.forming)
         self.opens_ns: int | None = None  # the first bucket that trades may still go into
         self.closes: list[Decimal] = []
-        self.forming: list[Any] | None = None  # start_ns, open, high, low, close, volume, trades
+        self.forming = None
         self.averages = (Decimal(0), Decimal(0))  # of the gains and losses between closed candles
 
     def is_late(self, ts_ns: int) -> bool:
@@ -366,6 +371,7 @@ class Strategy:
             self.result.dust[pair] = position.dust
             self.result.highest[pair] = position.highest
             self.result.closed_candles[pair] = self.charts[pair].everything
+            self.result.broken_off[pair] = self.charts[pair].broken_off
         return self.result
 
     def trade(self, trade: Trade) -> None:
