@@ -1,4 +1,4 @@
-"""The floor of an idle bot: five bare processes that pass on, write and wake as often as the stages do.
+"""The floor of an idle bot: six bare processes that pass on, write and wake as often as the stages do.
 
 `python -m tools.bench.bare_bot FOLDER STAGE RATE` is one of them: it takes what the stage takes, says what it says in
 bytes of about that size, at the stage's own intervals, and computes nothing.
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import zmq
 
-from core.paths import ROOT, STAGES
+from core.paths import ROOT, STAGES, WATCHDOG
 from tools.bench.line import scratch
 
 TRADE, UPDATE, CANDLE, VIEW, TRADER, STATUS, BEAT = (
@@ -46,6 +46,7 @@ NODES = {
     "dashboard": Node(
         {"feeder": (BEAT,), "indicators": (VIEW, BEAT), "trader": (TRADER, STATUS, BEAT), "storage": (BEAT,)}
     ),
+    WATCHDOG: Node(dict.fromkeys(STAGES, (BEAT,))),
 }  # fmt: skip
 
 
@@ -86,15 +87,15 @@ def be(folder: Path, stage: str, rate: float) -> None:
 
 @contextlib.contextmanager
 def running(rate: float) -> Iterator[dict[str, int]]:
-    """The five processes, connected: pids by stage."""
+    """The processes, connected: pids by stage."""
     with scratch() as folder:
         children: dict[str, subprocess.Popen[bytes]] = {}
         try:
-            for stage in STAGES:
+            for stage in NODES:
                 command = [sys.executable, "-m", "tools.bench.bare_bot", str(folder), stage, str(rate)]
                 children[stage] = subprocess.Popen(command, cwd=ROOT)
             deadline = time.monotonic() + 10
-            while not all((folder / stage).exists() for stage in STAGES) and time.monotonic() < deadline:
+            while not all((folder / stage).exists() for stage in NODES) and time.monotonic() < deadline:
                 time.sleep(0.05)
             yield {stage: child.pid for stage, child in children.items()}
         finally:

@@ -2,14 +2,14 @@
 
 The real bot under supervisord; its sandbox plays a file made for this, with exactly so many trades a second and an
 hour of history before them, so that the indicators are warm. Measured with the page closed and with one open, which is
-a client of its event stream. The sandbox and supervisord are told apart from the stages. The floor is five bare
-processes that pass on, write and wake as often.
+a client of its event stream. All stages are the five and the watchdog; the sandbox and supervisord are told apart.
+The floor is as many bare processes that pass on, write and wake as often.
 """
 
 import time
 
 from bus.layouts import RECORD_SIZE
-from core.paths import STAGES
+from core.paths import STAGES, WATCHDOG
 from tools.bench import bare_bot
 from tools.bench.bot import Running, page, playing
 from tools.bench.figure import Figure, Options, figure
@@ -19,6 +19,7 @@ RATES = (1, 50)
 SECONDS, FLOOR_SECONDS = 30.0, 10.0
 SETTLE_SECONDS = 8.0
 MOST = {50: 6.0}  # per cent of a core
+COUNTED = (*STAGES, WATCHDOG)
 UNIT = "% of a core"
 
 
@@ -32,7 +33,7 @@ def figures(options: Options) -> list[Figure]:
             time.sleep(min(settle, 2.0))
             floors = used(pids, min(seconds, FLOOR_SECONDS))
         with playing(rate, seconds * 3 + 120) as bot:
-            pids = {stage: bot.pid(stage) for stage in STAGES}
+            pids = {stage: bot.pid(stage) for stage in COUNTED}
             others = {"sandbox": bot.pid("sandbox"), "supervisord": bot.supervisord}
             time.sleep(settle)
             measured = [("page closed", *with_trades(bot, pids | others, seconds))]
@@ -40,7 +41,7 @@ def figures(options: Options) -> list[Figure]:
                 measured.append(("one page open", *with_trades(bot, pids | others, seconds)))
         for label, cpu, trades in measured:
             what = f"{rate} trades/s, {label}"
-            total = sum(cpu[stage] for stage in STAGES)
+            total = sum(cpu[stage] for stage in COUNTED)
             found.append(
                 figure(
                     "cpu",

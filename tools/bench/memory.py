@@ -12,12 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+from core import paths
 from core.paths import ROOT
 from tools.bench.bot import running
 from tools.bench.figure import Figure, Options, figure
 from tools.bench.processes import pss_mb
 
-STAGES = ("feeder", "indicators", "trader", "storage", "dashboard")
+STAGES = (*paths.STAGES, paths.WATCHDOG)
 
 SECONDS = 30.0  # a bot of its own runs before it is measured
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.paths import PROGRAMS, STAGES, book_dir
+from core.paths import PROGRAMS, book_dir
 from tools.bench.bot import Running, page, playing
 from tools.bench.figure import Figure, Options, figure
 from tools.bench.processes import private_mb, pss_mb
@@ -36,7 +36,7 @@ def figures(options: Options) -> list[Figure]:
     sample_s = min(SAMPLE_SECONDS, minutes * 60 / 12)
     samples: list[Sample] = []
     with playing(RATE, (minutes * 60 + 120) * SPEED, speed=SPEED, falls_every_s=FALLS_EVERY_S) as bot, page(bot):
-        pids = {stage: bot.pid(stage) for stage in (*STAGES, "sandbox")}
+        pids = {stage: bot.pid(stage) for stage in PROGRAMS}
         began = time.monotonic()
         while time.monotonic() - began < minutes * 60:
             time.sleep(sample_s)
@@ -52,7 +52,7 @@ def figures(options: Options) -> list[Figure]:
     found = []
     for stage in pids:
         pss, private = [one.pss[stage] for one in kept], [one.private[stage] for one in kept]
-        most = FLAT_MB_PER_HOUR if judged and stage in STAGES else None
+        most = FLAT_MB_PER_HOUR if judged and stage != "sandbox" else None
         note = f"{pss[0]:.1f} MB to {pss[-1]:.1f} MB; private memory {slope(hours, private):+.2f} MB/hour"
         found.append(figure("soak", f"{what}: PSS of {stage}", "MB/hour", [slope(hours, pss)], most=most, note=note))
     most_of = {"tape": tape_most, "logs": LOG_MB * len(PROGRAMS)}
