@@ -57,7 +57,7 @@ FRAMES_PER_TURN = 256
 BYTES_PER_TURN = 8 * 1024 * 1024
 ANSWERS_PER_TURN = 64
 TICK_SECONDS = 0.5
-TICK_TURNS = 4  # as much as the sockets hold
+LOOK_TURNS = 4  # as much as the sockets hold
 FIRST_RETRY_S = 0.02
 LONGEST_RETRY_S = 2.0
 ANSWER_TIMEOUT_NS = 2 * NS_PER_S
@@ -113,6 +113,7 @@ class Subscriber:
         self._in = sockets.data_in(run_dir, peer, [*topics, BEAT])
         self._requests = sockets.requests_to(run_dir, peer)
         self._loop: Loop | None = None
+        self._eager = False
         self._handle: Handle = lambda notices: None
         self._tick_timer: Cancellable | None = None
         self._retry_timer: Cancellable | None = None
@@ -137,14 +138,33 @@ class Subscriber:
         """Joined, and nothing is being replayed."""
         return self._questions[topic].follower.live
 
-    def attach(self, loop: Loop, handle: Handle) -> None:
-        """Begins: `handle` gets lists of what happened, in order."""
+    def attach(self, loop: Loop, handle: Handle, *, eager: bool = True) -> None:
+        """Begins: `handle` gets lists of what happened, in order. `eager`: see `hurry`."""
         self._loop = loop
         self._handle = handle
-        loop.add_reader(sockets.fd(self._in), self._read_data)
+        self.hurry(eager)
         loop.add_reader(sockets.fd(self._requests), self._read_answers)
         self._tick_timer = loop.every(TICK_SECONDS, self._tick)
         self._ask_all()
+
+    def hurry(self, eager: bool) -> None:
+        """Whether data is handed over as it comes, or only when `look` is called (else twice a second).
+
+        Who is not woken by each message spares itself and whoever shares the processor.
+        """
+        if self._loop is None or eager == self._eager:
+            return
+        self._eager = eager
+        if eager:
+            self._loop.add_reader(sockets.fd(self._in), self._read_data)
+        else:
+            self._loop.remove_reader(sockets.fd(self._in))
+
+    def look(self) -> None:
+        """Hands over what has arrived, as much as the sockets hold at most."""
+        for _ in range(LOOK_TURNS):
+            if not self._read_data():
+                return
 
     def close(self) -> None:
         """Ends; `handle` is not called any more."""
@@ -332,9 +352,7 @@ class Subscriber:
     def _tick(self) -> None:
         """Twice a second: silence, requests without an answer."""
         # What arrived while this process was busy or stopped is no silence.
-        for _ in range(TICK_TURNS):
-            if not self._read_data():
-                break
+        self.look()
         self._read_answers()
         now_ns = self._clock.monotonic_ns()
         out: list[Notice] = []
@@ -357,6 +375,8 @@ def open_subscriber(
     handle: Handle,
     layout_hash: int,
     publisher: Publisher | None = None,
+    *,
+    eager: bool = True,
 ) -> Subscriber:
     """A subscriber of a stage: attached to its loop, closed at its end; latency is counted by its publisher."""
     subscriber = Subscriber(
@@ -368,6 +388,6 @@ def open_subscriber(
         settings_hash=shared_hash(context.settings),
         arrived=publisher.arrived if publisher is not None else None,
     )
-    subscriber.attach(context.loop, handle)
+    subscriber.attach(context.loop, handle, eager=eager)
     context.on_stop(subscriber.close)
     return subscriber

@@ -24,7 +24,7 @@ from core.paths import WATCHDOG
 from core.settings import indicator_hash
 from core.stage import Context
 from trader import inputs
-from trader.follow import JOINING, Follow
+from trader.follow import JOINING, LAGGING, Follow
 from trader.journal import Committed, Journal, epoch_of
 from trader.recovery import CLEAN, NEW, RECOVERED, report
 from trader.replay import new_engine, new_state
@@ -93,7 +93,8 @@ class Trader:
         self._from_start = state.start is None
         self._trial: Joined | None = None
         self._updates = self._follow_updates(FIRST if self._from_start else None)
-        open_subscriber(context, "feeder", {TRADE: LATEST}, self._take, layout_hash())
+        # Looked at some times a second, and as it comes once the fold lives by it.
+        self._raws = open_subscriber(context, "feeder", {TRADE: LATEST}, self._take, layout_hash(), eager=False)
         open_subscriber(context, WATCHDOG, {}, self._take_watchdog, layout_hash())
 
     def _begin(self, known: bool) -> None:
@@ -265,7 +266,9 @@ class Trader:
     # --- what is shown ------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
+        self._raws.look()
         self._follow.check(self._clock.monotonic_ns())
+        self._raws.hurry(self._follow.mode == LAGGING)
         self._turns += 1
         self._show()
         self._name_unwatched()

@@ -219,8 +219,9 @@ class Follow:
 
     def raw_frame(self, frame: Frame, now_ns: int) -> None:
         """A frame of trade/0/: kept; in a degraded span the fold takes it at once."""
-        self._raw.append(frame)
-        self._raw_bytes += len(frame.payload)
+        if frame.epoch != self._state.epoch or frame.last > self._state.record:
+            self._raw.append(frame)
+            self._raw_bytes += len(frame.payload)
         while self._raw_bytes > BUFFER_BYTES or len(self._raw) > BUFFER_FRAMES:
             self._raw_bytes -= len(self._raw.popleft().payload)
         self._raw_epoch, self._raw_last = frame.epoch, frame.last
