@@ -32,7 +32,7 @@ BIGGEST_MESSAGE = 64 * 1024 * 1024
 Socket = zmq.Socket[bytes]
 
 # pyzmq's own layer over these turns flags into enums at each call, which costs more than the call.
-_send, _recv = zmq.backend.Socket.send, zmq.backend.Socket.recv
+_send, _recv, _get = zmq.backend.Socket.send, zmq.backend.Socket.recv, zmq.backend.Socket.get
 _EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
 _NOBLOCK, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 
@@ -92,7 +92,7 @@ def receive(socket: Socket) -> list[bytes] | None:
 
 def more(socket: Socket) -> bool:
     """Whether a message waits: cheaper than to be told by `receive` that there is none."""
-    return bool(int(socket.get(_EVENTS)) & _POLLIN)
+    return bool(int(_get(socket, _EVENTS)) & _POLLIN)
 
 
 def send(socket: Socket, parts: Sequence[bytes]) -> bool:

@@ -1,6 +1,6 @@
 """The real trader stage that also writes down when it has decided: `python -m tools.bench.probe STAMPS`.
 
-The stamp is taken when everything that one turn brought has gone through the fold.
+The stamp is taken when a frame of updates has gone through the fold and what it said has been given to the journal.
 """
 
 import sys
@@ -13,6 +13,7 @@ from bus.notices import GapFound, Notice
 from core.stage import Context, run
 from tools.bench.stamps import FRAMES, GAPS, LAST, NUMBER, RAWS, UPDATES, Stamps
 from trader.app import Trader
+from trader.inputs import Input
 
 
 class Probe(Trader):
@@ -22,13 +23,16 @@ class Probe(Trader):
         self._stamps = stamps
         super().__init__(context)
 
+    def _give(self, item: Input) -> None:
+        super()._give(item)
+        now_ns = time.monotonic_ns()
+        number = self._engine.state.record
+        if number > self._stamps.words[NUMBER]:
+            self._stamps.add(number, now_ns)
+
     def _take(self, notices: list[Notice]) -> None:
         super()._take(notices)
-        now_ns = time.monotonic_ns()
         words = self._stamps.words
-        number = self._engine.state.record
-        if number > words[NUMBER]:
-            self._stamps.add(number, now_ns)
         for notice in notices:
             if isinstance(notice, Frame):
                 if notice.topic == UPDATE:
