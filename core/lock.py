@@ -173,7 +173,8 @@ def holder(run_dir: Path, stage: str) -> int | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _pid_in(fd) or 0
+        pid = _pid_in(fd)
+        return pid if pid and _has_open(pid, fd) else 0
     else:
         return None
     finally:
@@ -207,6 +208,23 @@ def kill_holder(run_dir: Path, stage: str, pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _has_open(pid: int, fd: int) -> bool:
+    """Whether the process has the file of our descriptor open. On a read-only disk the name in a lock is an earlier
+    holder's, and its number may be another program's by now. Where nobody may look, the name is believed."""
+    ours = os.fstat(fd)
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                theirs = os.stat(f"/proc/{pid}/fd/{name}")
+                if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino):
+                    return True
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return False
 
 
 def _pid_in(fd: int) -> int:

@@ -65,6 +65,19 @@ def test_only_the_holder_is_killed(tmp_path: Path, other_copy: "subprocess.Popen
     assert not kill_holder(tmp_path, "trader", other_copy.pid)
 
 
+def test_a_name_that_is_left_from_an_earlier_holder_is_nobodys(
+    tmp_path: Path, other_copy: "subprocess.Popen[bytes]"
+) -> None:
+    """On a read-only disk nobody writes his own, and the number may have gone to somebody else."""
+    with subprocess.Popen(["sleep", "1000"]) as innocent:
+        for pid in (innocent.pid, 2**22 + 1):
+            (tmp_path / "trader.lock").write_text(f"{pid}\n")
+            assert holder(tmp_path, "trader") == 0
+            assert not kill_holder(tmp_path, "trader", pid)
+        assert innocent.poll() is None
+        innocent.kill()
+
+
 def test_the_age_of_a_process(other_copy: "subprocess.Popen[bytes]") -> None:
     ours = process_age_s(os.getpid())
     assert 0 <= process_age_s(other_copy.pid) <= ours < process_age_s(1) + 1
