@@ -24,6 +24,7 @@ from tools import follow, health, orphans
 
 HEALTHY_SECONDS = 60.0
 PID_FILE = "supervisord.pid"
+ENDING_SECONDS = 2.0
 _POLL_SECONDS = 0.1
 _LAST_LINES = 12
 _CONF = paths.ROOT / "supervisord.conf"
@@ -73,11 +74,21 @@ class Bot:
         return pid
 
     def killed(self) -> bool:
-        """supervisord ended without an orderly stop: the file with its process is still there, the process is not."""
-        try:
-            return not lives(int((self.run_dir / PID_FILE).read_text()))
-        except (OSError, ValueError):
-            return False
+        """supervisord ended without an orderly stop: the file with its process is still there, the process is not.
+
+        It stops answering a moment before either is gone, which is waited for.
+        """
+        deadline = self.clock.monotonic_ns() + int(ENDING_SECONDS * NS_PER_S)
+        while True:
+            try:
+                pid = int((self.run_dir / PID_FILE).read_text())
+            except (OSError, ValueError):
+                return False
+            if not lives(pid):
+                return True
+            if self.clock.monotonic_ns() > deadline:
+                return False
+            sleep(_POLL_SECONDS)
 
     def log(self, stage: str) -> Path:
         """The stage's log."""

@@ -20,7 +20,7 @@ from core.settings_load import from_texts
 from indicators import jit
 from tests.up_helpers import short_folder
 from tools import control, follow, health, ports, up, warm
-from tools.lifecycle import Bot
+from tools.lifecycle import PID_FILE, Bot
 
 # --- ports
 
@@ -175,6 +175,23 @@ def test_a_log_that_comes_later_is_picked_up(tmp_path: Path) -> None:
     log.write_text("here\n")
     assert follower.lines() == ["here"]
     follower.close()
+
+
+# --- a supervisord that is gone
+
+
+@pytest.mark.parametrize("in_order", [True, False], ids=["took its file along", "was killed"])
+def test_how_supervisord_ended_is_told_by_the_file_that_it_leaves(in_order: bool) -> None:
+    with short_folder() as folder, subprocess.Popen(["sleep", "1000"]) as process:
+        bot = Bot(folder)
+        assert not bot.killed()  # it never ran
+        file = bot.run_dir / PID_FILE
+        file.write_text(f"{process.pid}\n")
+        ends = threading.Timer(0.2, file.unlink if in_order else process.kill)
+        ends.start()
+        assert bot.killed() is not in_order  # it does not answer any more and has not ended yet
+        ends.join()
+        process.kill()
 
 
 # --- supervisord.conf
