@@ -14,7 +14,7 @@ from tests.pipeline.pipeline import clean_environment
 from tools.bench.suite import BENCHES, Report
 
 LEAST_FIGURES = {
-    "hops": 6,
+    "hops": 9,
     "burst": 3,
     "kernels": 4,
     "scale": 10,

@@ -1,10 +1,12 @@
 """The floor of every hop: pyzmq alone, in the topology and sizes of the real stages.
 
 `python -m tools.bench.bare relay SOURCE OUT` stands for indicators: SUB to PUB, 128 bytes for each 64.
-`python -m tools.bench.bare sink SOURCE RELAY STAMPS` stands for the trader: SUB on both, stamps what the relay sent.
+`python -m tools.bench.bare sink SOURCE RELAY STAMPS [eager]` stands for the trader: SUB on both, stamps what the relay
+sent. It looks at the raw trades ten times a second, as the trader does; `eager`: each of them wakes it.
 `BarePublisher` stands for the feeder: header and payload as two parts, also written to a file.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from tools.bench.stamps import FRAMES, LAST, RAWS, UPDATES, Stamps
 
 TRADE, UPDATE = b"trade/0/", b"update/0/"
 CONNECT_SECONDS = 10.0
+LOOK_NS = 100_000_000
 
 
 def relay(source: str, out: str) -> None:
@@ -36,25 +39,37 @@ def relay(source: str, out: str) -> None:
         publisher.send_multipart((UPDATE + head[len(TRADE) :], updates[:size]))
 
 
-def sink(source: str, relayed: str, stamps: Stamps) -> None:
+def sink(source: str, relayed: str, stamps: Stamps, eager: bool) -> None:
     context = zmq.Context()
     trades, updates = _subscriber(context, source, TRADE), _subscriber(context, relayed, UPDATE)
     poller = zmq.Poller()
-    poller.register(trades, zmq.POLLIN)
     poller.register(updates, zmq.POLLIN)
-    words = stamps.words
+    if eager:
+        poller.register(trades, zmq.POLLIN)
+    looked_ns = 0
     while True:
-        for socket, _ in poller.poll():
+        for socket, _ in poller.poll(LOOK_NS // 1_000_000):
             head, payload = socket.recv_multipart()
-            if socket is trades:
-                words[RAWS] += len(payload) // RECORD_SIZE
-                continue
-            now_ns = time.monotonic_ns()
-            _, _, first, _, count = HEADER.unpack_from(head, len(UPDATE))
-            stamps.add(first + count - 1, now_ns)
-            words[UPDATES] += len(payload) // UPDATE_SIZE
-            words[FRAMES] += 1
-            words[LAST] = first + count - 1
+            if socket is updates:
+                take_update(head, payload, stamps)
+            else:
+                stamps.words[RAWS] += len(payload) // RECORD_SIZE
+        if not eager and time.monotonic_ns() - looked_ns >= LOOK_NS:
+            looked_ns = time.monotonic_ns()
+            with contextlib.suppress(zmq.Again):
+                while True:
+                    stamps.words[RAWS] += len(trades.recv_multipart(zmq.NOBLOCK)[1]) // RECORD_SIZE
+
+
+def take_update(head: bytes, payload: bytes, stamps: Stamps) -> None:
+    """Stamps a frame from the relay."""
+    now_ns = time.monotonic_ns()
+    _, _, first, _, count = HEADER.unpack_from(head, len(UPDATE))
+    stamps.add(first + count - 1, now_ns)
+    words = stamps.words
+    words[UPDATES] += len(payload) // UPDATE_SIZE
+    words[FRAMES] += 1
+    words[LAST] = first + count - 1
 
 
 def _subscriber(context: "zmq.Context[zmq.Socket[bytes]]", path: str, topic: bytes) -> "zmq.Socket[bytes]":
@@ -68,7 +83,7 @@ def _subscriber(context: "zmq.Context[zmq.Socket[bytes]]", path: str, topic: byt
 class BareLine:
     """Publisher here, relay and sink in processes of their own; a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, eager: bool = False) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._out = self._context.socket(zmq.PUB)
         self._out.setsockopt(zmq.SNDHWM, DATA_HIGH_WATER)
@@ -78,7 +93,8 @@ class BareLine:
         self._file = os.open(folder / "tape", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self.stamps = Stamps(stamps, create=True)
         self.next_number = 0
-        roles = (("relay", source, relayed), ("sink", source, relayed, stamps))
+        sink_role = ("sink", source, relayed, stamps, *(["eager"] if eager else []))
+        roles: tuple[tuple[object, ...], ...] = (("relay", source, relayed), sink_role)
         self._children = [
             subprocess.Popen([sys.executable, "-m", "tools.bench.bare", *map(str, role)], cwd=ROOT) for role in roles
         ]
@@ -130,4 +146,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "relay":
         relay(*sys.argv[2:4])
     else:
-        sink(sys.argv[2], sys.argv[3], Stamps(Path(sys.argv[4])))
+        sink(sys.argv[2], sys.argv[3], Stamps(Path(sys.argv[4])), "eager" in sys.argv[5:])

@@ -1,7 +1,9 @@
 """Two hops: from just before the feeder's append and send to the trader's decision, beside bare relays.
 
 Trades come at a steady pace, one a frame. Ours and bare take turns, each in fresh processes that are alone meanwhile.
-The floor is pyzmq's PUB, SUB to PUB, and SUB on both, with the same sizes and the same write to a file.
+The floor is pyzmq's PUB, SUB to PUB, and SUB on both, with the same sizes and the same write to a file. As the trader
+does, its sink is woken by updates alone and looks at the raw trades now and then; relays whose sink is woken by both
+are told as well.
 """
 
 import time
@@ -29,8 +31,10 @@ def figures(options: Options) -> list[Figure]:
     seconds = options.seconds_or(4.0, 0.5)
     ours: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
     bare: list[np.ndarray] = []
+    eager: list[np.ndarray] = []
     for _ in range(options.rounds_or(5)):
         bare.append(one_bare(seconds))
+        eager.append(one_bare(seconds, eager=True))
         for name, held in VARIANTS.items():
             ours[name].append(one_of_ours(seconds, held))
     found = []
@@ -47,6 +51,9 @@ def figures(options: Options) -> list[Figure]:
                     most_ratio=MOST_RATIO.get(label),
                 )
             )
+    for label, value in told():
+        name = f"bare relays whose sink each raw trade wakes, {PER_SECOND:,}/s: {label}"
+        found.append(figure("hops", name, "µs", [value(times) for times in eager]))
     return found
 
 
@@ -71,9 +78,9 @@ def one_of_ours(seconds: float, held: bool) -> np.ndarray:
         return latencies_us(sent.numbers, sent.sent_ns, line.stamps.pairs())
 
 
-def one_bare(seconds: float) -> np.ndarray:
+def one_bare(seconds: float, *, eager: bool = False) -> np.ndarray:
     """Microseconds, one a trade, through the bare relays."""
-    with scratch() as folder, BareLine(folder) as line:
+    with scratch() as folder, BareLine(folder, eager=eager) as line:
         sent = paced(line, frames(time.time_ns(), seconds), STEP_NS).after(SKIP)
         deadline = time.monotonic() + 10
         while line.stamps.words[LAST] < line.next_number - 1 and time.monotonic() < deadline:
