@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bus.frames import CANDLE, TRADE, UPDATE, VIEW, Frame
-from bus.layouts import MAX_BATCH, RECORD_SIZE, layout_hash
+from bus.layouts import FORMING, MAX_BATCH, RECORD_SIZE, layout_hash
 from bus.messages import Start
 from bus.messages import encode as pack
 from bus.passage import Passage
@@ -323,9 +323,9 @@ class Stage:
             self._publisher.send_many(CANDLE, report.forming_of(rows, self._pairs))
 
     def _candle_snapshot(self) -> bytes:
-        candles = report.candles_of(self._ring.rows(), self._pairs, closed=True)
-        candles += report.forming_of(self.indicators.describe(list(range(self.indicators.pairs))), self._pairs)
-        return pack(candles)
+        candles = report.plain_candles(self._ring.rows(), self._pairs, closed=True)
+        latest = self.indicators.describe(list(range(self.indicators.pairs)))
+        return pack(candles + report.plain_candles(latest[latest["flags"] & FORMING != 0], self._pairs, closed=False))
 
     def _view_snapshot(self) -> bytes:
         rows = self.indicators.describe(list(range(self.indicators.pairs)))

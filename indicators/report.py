@@ -20,6 +20,21 @@ def candles_of(rows: Array, pairs: Sequence[str], closed: bool) -> list[Candle]:
     return [candle_of(row, pairs[row[0]], closed) for row in rows.tolist() if row[0] < len(pairs)]
 
 
+def plain_candles(rows: Array, pairs: Sequence[str], closed: bool) -> list[tuple[object, ...]]:
+    """As `candles_of`, each candle as the plain array that it is on the bus: of many rows at half the cost."""
+    rows = rows[rows["pair"] < len(pairs)]
+    columns: list[list[object]] = [[pairs[pair] for pair in rows["pair"].tolist()]]
+    columns.append((rows["open_ns"] // NS_PER_MS).tolist())
+    columns += [rows[name].tolist() for name in ("open", "high", "low", "close", "volume", "trades")]
+    for name in ("rsi", "bb_lower", "bb_middle", "bb_upper"):
+        values: list[object] = rows[name].tolist()
+        if isnan(rows[name].sum()):
+            values = [None if value != value else value for value in values]
+        columns.append(values)
+    columns += [[closed] * len(rows), (rows["flags"] & PARTIAL != 0).tolist()]
+    return list(zip(*columns, strict=True))
+
+
 def forming_of(rows: Array, pairs: Sequence[str]) -> list[Candle]:
     """The forming candles among rows of the latest state."""
     return candles_of(rows[rows["flags"] & FORMING != 0], pairs, closed=False)
