@@ -70,7 +70,10 @@ class Follower:
 
     def take(self, frame: Frame, out: list[Notice]) -> None:
         """A live frame."""
-        if self.wants is not None:
+        if frame.first == self.next and frame.epoch == self.epoch and self.wants is None:  # as nearly always
+            self.next = frame.first + frame.count
+            out.append(frame)
+        elif self.wants is not None:
             self._set_aside(frame)
         elif frame.epoch != self.epoch:
             self._set_aside(frame)

@@ -190,42 +190,46 @@ class Subscriber:
         if self._closed:
             return False
         now_ns = self._clock.monotonic_ns()
-        self._hand_over(self._received(now_ns, 1), now_ns)
+        parts = sockets.receive(self._in)
+        if parts is None:
+            return False
+        out: list[Notice] = []
+        self._take(parts, now_ns, out)
+        self._hand_over(out, now_ns)
         if not self._closed and sockets.more(self._in):
-            self._hand_over(self._received(now_ns, FRAMES_PER_TURN), now_ns)
+            self._hand_over(self._received(now_ns), now_ns)
         self._ask_all()
         return not self._closed and sockets.more(self._in)
 
-    def _received(self, now_ns: int, most: int) -> list[Notice]:
-        """What at most so many messages, and not much more than BYTES_PER_TURN, have to say."""
+    def _received(self, now_ns: int) -> list[Notice]:
+        """What FRAMES_PER_TURN messages at most, and not much more than BYTES_PER_TURN, have to say."""
         out: list[Notice] = []
         taken = 0
-        for _ in range(most):
+        for _ in range(FRAMES_PER_TURN):
             parts = sockets.receive(self._in)
             if parts is None:
                 break
-            try:
-                frame = decode(parts)
-            except FrameError:
-                self.unreadable += 1
-                continue
-            self._take(frame, now_ns, out)
-            taken += len(frame.payload)
+            self._take(parts, now_ns, out)
+            taken += len(parts[-1])
             if taken > BYTES_PER_TURN:
                 break
         return out
 
-    def _take(self, frame: Frame, now_ns: int, out: list[Notice]) -> None:
-        self._watch.heard(now_ns)
-        if frame.topic == BEAT:
-            self._take_beat(frame, now_ns, out)
+    def _take(self, parts: list[bytes], now_ns: int, out: list[Notice]) -> None:
+        try:
+            frame = decode(parts)
+        except FrameError:
+            self.unreadable += 1
             return
-        if frame.layout != self._layout:
-            self._watch.unreadable(out)
-            return
+        watch = self._watch
+        watch.heard(now_ns)
         question = self._questions.get(frame.topic)
-        if question is not None and self._watch.readable:
+        if question is not None and frame.layout == self._layout and watch.differs != "layout":
             question.follower.take(frame, out)
+        elif frame.topic == BEAT:
+            self._take_beat(frame, now_ns, out)
+        elif frame.layout != self._layout:
+            watch.unreadable(out)
 
     def _take_beat(self, frame: Frame, now_ns: int, out: list[Notice]) -> None:
         try:

@@ -152,7 +152,7 @@ class Trader:
         for notice in notices:
             match notice:
                 case Frame(topic="update/0/"):
-                    if self._new_book_waits(notice, now_ns):
+                    if self._trial is not None and self._new_book_waits(notice, now_ns):
                         return
                     self._follow.update_frame(notice, now_ns)
                     self._passage.done(notice, now_ns)
