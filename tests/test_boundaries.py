@@ -85,7 +85,7 @@ HOMES = (
     Home("numba", ("indicators/", "backtest/", "tools/bench/"), "plain functions; indicators compiles them"),
     Home("llvmlite", ("indicators/",), "nothing: numba brings it"),
     Home("dotenv", ("core/settings_load.py",), "core.settings_load"),
-    Home("supervisor", ("core/supervisor.py",), "core.supervisor"),
+    Home("supervisor", ("core/supervisor.py", "tools/supervise.py"), "core.supervisor"),
     Home("time", ("core/clock.py", "tools/bench/"), "the clock that is handed in (core.clock)"),
     Home("sqlite3", ("trader/", "storage/", "tools/"), "storage.queries"),
     Home("pickle", (), "msgspec: pickled bytes run code"),

@@ -242,7 +242,7 @@ class Bot:
             )
 
     def _command(self) -> list[str]:
-        return [str(paths.ROOT / ".venv" / "bin" / "python"), "-m", "supervisor.supervisord", "-c", str(self.conf())]
+        return [str(paths.ROOT / ".venv" / "bin" / "python"), "-m", "tools.supervise", "-c", str(self.conf())]
 
     def conf(self) -> Path:
         """supervisord.conf; for another VAR_DIR than var a copy with other paths."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.clock import LiveClock
-from core.paths import STOP_ORDER
+from core.paths import ROOT, STOP_ORDER
 from core.supervisor import SOCKET_NAME, Supervisor, SupervisorError
 from tests.up_helpers import short_folder
 
@@ -182,3 +182,53 @@ def test_hup_is_no_reason_to_die() -> None:
         pid = supervisor.pid()
         assert pid is not None
         assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[3] == str(pid)
+
+
+@pytest.mark.parametrize("module, lives", [("tools.supervise", True), ("supervisor.supervisord", False)])
+def test_a_disk_that_takes_no_logs_does_not_end_supervisord(module: str, lives: bool) -> None:
+    """Its log, the programs' and its error output are on a full disk; by itself it ends of that."""
+    with short_folder() as folder, Path("/dev/full").open("w") as full:
+        (folder / "full.log").symlink_to("/dev/full")
+        program = "import itertools, time\nfor n in itertools.count(): print(n, flush=True); time.sleep(0.01)"
+        (folder / "program.py").write_text(program)
+        conf = [
+            "[unix_http_server]",
+            f"file={folder / SOCKET_NAME}",
+            "[rpcinterface:supervisor]",
+            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+            "[supervisord]",
+            "nodaemon=true",
+            "silent=true",
+            f"logfile={folder / 'full.log'}",
+            "logfile_maxbytes=0",
+            f"pidfile={folder / 'supervisord.pid'}",
+            "[program:trader]",
+            f'command="{sys.executable}" {folder / "program.py"}',
+            "startsecs=0",
+            f"stdout_logfile={folder / 'full.log'}",
+            "stdout_logfile_maxbytes=0",
+        ]
+        (folder / "conf").write_text("\n".join(conf))
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", module, "-c", str(folder / "conf")],
+            cwd=ROOT,
+            start_new_session=True,
+            stdout=full,
+            stderr=full,
+        )
+        supervisor = Supervisor(folder, LiveClock())
+        try:
+            end = time.monotonic() + 30
+            seen: set[int] = set()  # programs that wrote and were killed: each is brought back
+            while process.poll() is None and len(seen) < 3 and time.monotonic() < end:
+                with contextlib.suppress(SupervisorError):
+                    pid = supervisor.states()["trader"].pid
+                    if pid and pid not in seen:
+                        time.sleep(0.2)
+                        seen.add(pid)
+                        os.kill(pid, signal.SIGKILL)
+                time.sleep(0.05)
+            assert (process.poll() is None, len(seen) == 3) == (lives, lives)
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
