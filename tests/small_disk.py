@@ -10,7 +10,7 @@ import pytest
 
 from core.disk import free_bytes
 
-PAGE = 4096
+PAGE, MB = 4096, 1024 * 1024
 
 
 class SmallDisk:
@@ -21,18 +21,20 @@ class SmallDisk:
         self._ballast = path / "ballast"
 
     def fill(self, leave: int = 0) -> None:
-        """Leaves `leave` bytes free, whatever was free before."""
+        """Leaves `leave` bytes free, whatever was free before; without them not a page, whoever writes meanwhile."""
         fd = os.open(self._ballast, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             size = max(0, os.fstat(fd).st_size + free_bytes(self.path) - leave)
             os.ftruncate(fd, size)
-            if size:
-                os.posix_fallocate(fd, 0, size)
-            while not leave:  # to the last page: others write meanwhile
-                size += os.pwrite(fd, bytes(PAGE), size)
-        except OSError:
             if leave:
-                raise
+                os.posix_fallocate(fd, 0, max(1, size))
+                return
+            at = 0
+            for step in (MB, PAGE):  # what does not fit is given back whole
+                with contextlib.suppress(OSError):
+                    while True:
+                        os.posix_fallocate(fd, at, step)
+                        at += step
         finally:
             os.close(fd)
 
