@@ -33,11 +33,11 @@ MB = 1_000_000
 
 
 def saw(path: Path) -> Path:
-    """Half an hour of a market that rises by half a percent within 36 s and falls back within 4."""
+    """Half an hour of a market that rises by half a percent within 39.5 s and falls back within half a second."""
     rows = ["ts_ms,price,qty"]
     for n in range(18_000):
         at = n / 10 % 40
-        level = 80_000 + (400 * at / 36 if at < 36 else 100 * (40 - at))
+        level = 80_000 + (400 * at / 39.5 if at < 39.5 else 800 * (40 - at))
         rows.append(f"{1_700_000_000_000 + 100 * n},{level + (15 if n // 10 % 2 else -15):.2f},1.0")
     path.write_text("\n".join(rows) + "\n")
     return path
