@@ -1,6 +1,25 @@
-"""What every run of the tests tells at its end."""
+"""Tests with real processes take turns; and what every run of the tests tells at its end."""
+
+from typing import Any
 
 import pytest
+
+TAKE_TURNS = ("tests/pipeline/", "tests/browser/")
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """All tests with real processes go to one worker: two bots at a time are too much for two cores.
+
+    pytest-xdist's own groups rename tests, which pytest 9.2 does not let it do any more: they had no effect.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Turns(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "processes" if nodeid.startswith(TAKE_TURNS) else nodeid
+
+    return Turns(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures of the tests with real processes; they run one after the other, on one worker of pytest-xdist."""
+"""Fixtures of the tests with real processes; they run one after the other (`tests/conftest.py`)."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -10,15 +10,12 @@ from tests.pipeline import stand_ins
 from tests.pipeline.pipeline import Pipeline, make_template, running_from
 
 HERE = Path(__file__).parent
-BROWSER = HERE.parent / "browser"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.pipeline)
-        if HERE in item.path.parents or BROWSER in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 @pytest.fixture(scope="session")
