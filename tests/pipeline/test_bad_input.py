@@ -13,6 +13,7 @@ import pytest
 
 from bus.records import TRADE
 from bus.tape import TapeReader
+from core import paths
 from core.clock import LiveClock, sleep
 from tests.pipeline.pipeline import Pipeline
 from tests.protocol import coindcx_peer
@@ -126,7 +127,7 @@ def test_a_venue_that_answers_nonsense_is_told_once_and_nothing_is_lost(
     sleep(3)
     assert len(told(bot, "warn feeder", "trade_history", "broken JSON", "asked again")) == 1
     assert len(bot.log("feeder").splitlines()) - lines <= 4, "a line a state, not an attempt"
-    assert bot.pids().keys() == {"feeder", "indicators", "trader", "storage", "dashboard"}
+    assert bot.pids().keys() == {*paths.STAGES, paths.WATCHDOG}
     venue.lasting.clear()
     venue.refuse_stream = False
     bot.wait_healthy()
@@ -154,7 +155,8 @@ def test_what_gave_up_is_named_on_the_page_and_the_rest_goes_on(pipeline: Pipeli
     schema(database, "insert into schema_version values (99, 'later', 1)")
     bot.kill("storage")
     bot.wait(
-        lambda: told(bot, "storage is down", "schema version 99", "make restart STAGE=storage"), "the page says why"
+        lambda: told(bot, "storage has given up", "schema version 99", "make restart STAGE=storage"),
+        "the page says why",
     )
     failing = bot.get("/healthz")[1]["failing"]
     assert list(failing) == ["stage:storage"] and "schema version 99" in failing["stage:storage"]
@@ -167,7 +169,7 @@ def test_what_gave_up_is_named_on_the_page_and_the_rest_goes_on(pipeline: Pipeli
     assert bot.up("restart", "storage").returncode == 0
     bot.wait_healthy()
     assert bot.rows("select count(*) from gaps") == [(0,)]
-    assert bot.rows("select count(*) from events where message like '%storage is down%'") == [(1,)]
+    assert bot.rows("select count(*) from events where message like '%storage has given up%'") == [(1,)]
 
     (bot.var / "settings.json").write_text(json.dumps({})[:1])  # half a file
     assert bot.up("status").returncode == 0
