@@ -9,7 +9,7 @@ TAKE_TURNS = ("tests/pipeline/", "tests/browser/")
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """All tests with real processes go to one worker: two bots at a time are too much for two cores.
+    """All tests with a real bot go to one worker: two at a time are too much for two cores. So do those with a browser.
 
     pytest-xdist's own groups rename tests, which pytest 9.2 does not let it do any more: they had no effect.
     """
@@ -17,7 +17,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Turns(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "processes" if nodeid.startswith(TAKE_TURNS) else nodeid
+            return next((folder for folder in TAKE_TURNS if nodeid.startswith(folder)), nodeid)
 
     return Turns(config, log)
 
