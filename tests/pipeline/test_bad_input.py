@@ -158,8 +158,10 @@ def test_what_gave_up_is_named_on_the_page_and_the_rest_goes_on(pipeline: Pipeli
         lambda: told(bot, "storage has given up", "schema version 99", "make restart STAGE=storage"),
         "the page says why",
     )
-    failing = bot.get("/healthz")[1]["failing"]
-    assert list(failing) == ["stage:storage"] and "schema version 99" in failing["stage:storage"]
+    bot.wait(
+        lambda: "schema version 99" in bot.get("/healthz")[1]["failing"].get("stage:storage", ""), "and its health"
+    )
+    assert list(bot.get("/healthz")[1]["failing"]) == ["stage:storage"]
     status = bot.up("status")
     assert status.returncode == 1 and "has given up: " in status.stdout and "schema version 99" in status.stdout
     count = len(taped(bot))
