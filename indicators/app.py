@@ -26,7 +26,7 @@ from indicators.behind import Behind
 from indicators.engine import Indicators, Kernels, Segment, parameters_of
 from indicators.ring import ClosedCandles, candles_kept
 
-VIEW_SECONDS = 0.1
+VIEW_SECONDS = 0.15  # no page draws more often
 CANDLE_SECONDS = 0.25
 SAVE_CHECK_SECONDS = 1.0
 BEHIND_CHECK_SECONDS = 1.0
