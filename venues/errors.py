@@ -4,6 +4,7 @@ VenueError            anything a venue did to us; the venue's own code and text 
 ├─ Retry              may pass by itself: ask again later (no answer, HTML, half JSON, wrong shape, 5xx)
 │  └─ RateLimited     asked too often: no request before `retry_after_s` is over
 ├─ Rejected           the venue understood and said no: the same request gets the same answer
+│  └─ Skewed          because of the time or number we stamped it with: measure the clock anew, then once more
 ├─ OutcomeUnknown     a request that changes something was sent and its answer is lost: look it up, never resend blindly
 └─ Misconfigured      only a person can mend it (unknown pair, wrong address, not in this release): exit 2
 
@@ -38,6 +39,10 @@ class RateLimited(Retry):
 
 class Rejected(VenueError):
     """Understood and refused; asking the same again changes nothing."""
+
+
+class Skewed(Rejected):
+    """Refused, certainly not carried out, because our clock (or nonce) is not the venue's."""
 
 
 class OutcomeUnknown(VenueError):

@@ -76,7 +76,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     recent_trades_max: int  # rows in one answer
     intervals_ms: tuple[int, ...]  # candle sizes it serves
     candles_max: int  # rows in one answer
-    trade_ids: bool  # trades carry ids that count up
+    trade_ids: bool  # trades carry ids that count up by one within a market
+    stream_life_s: float | None = None  # the venue cuts a stream off after so long; None: not known to
 
 
 class Stream(Protocol):
@@ -98,7 +99,9 @@ class MarketData(Protocol):
 
     async def markets(self) -> list[Rules]: ...
 
-    async def recent_trades(self, rules: Rules) -> TradesAnswer: ...
+    async def recent_trades(self, rules: Rules, since: Trade | None = None) -> TradesAnswer:
+        """The newest trades; back to `since` where the venue reaches that far, in as many requests as it takes."""
+        ...
 
     async def candles(self, rules: Rules, interval_ms: int, start_ms: int, end_ms: int) -> list[Bar]:
         """All rows with start <= open < end, oldest first, the forming one included where the venue shows it."""

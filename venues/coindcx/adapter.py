@@ -73,7 +73,8 @@ class CoinDcx:
         self._unread, self._problem = parsed.unread, parsed.problem
         return parsed.rows
 
-    async def recent_trades(self, rules: Rules) -> TradesAnswer:
+    async def recent_trades(self, rules: Rules, since: Trade | None = None) -> TradesAnswer:
+        """The last 500; there is no asking for older ones."""
         path, query = wire.trades_request(rules.pair)
         reply = await self._get(self._public + path, query)
         parsed = self._named(wire.parse_trades, reply.body, rules.pair, reply.received_ns)
