@@ -18,15 +18,11 @@ class PeerWatch:
         self.differs = ""  # layout, settings, or nothing
         self._layout_hash = layout_hash
         self._settings_hash = settings_hash
-        self._heard_ns = now_ns
+        self.heard_ns = now_ns  # any message of the peer arrived
 
     @property
     def readable(self) -> bool:
         return self.differs != "layout"
-
-    def heard(self, now_ns: int) -> None:
-        """Any message of the peer arrived."""
-        self._heard_ns = now_ns
 
     def unreadable(self, out: list[Notice], beat: Beat | None = None) -> None:
         """A message with another layout arrived."""
@@ -39,7 +35,7 @@ class PeerWatch:
         before = self.beat
         restarted = before is None or (before.pid, before.started_ms) != (beat.pid, beat.started_ms)
         was_away = self.silent or before is None
-        self._heard_ns = now_ns
+        self.heard_ns = now_ns
         self.silent = False
         self.beat = beat
         if beat.layout_hash != self._layout_hash:
@@ -59,6 +55,6 @@ class PeerWatch:
 
     def check(self, now_ns: int, out: list[Notice]) -> None:
         """Notices silence."""
-        if not self.silent and now_ns - self._heard_ns > SILENCE_NS:
+        if not self.silent and now_ns - self.heard_ns > SILENCE_NS:
             self.silent = True
             out.append(PeerSilent(self.peer))

@@ -14,7 +14,7 @@ import msgspec
 
 from bus import sockets
 from bus.control import Control, Handler
-from bus.frames import BEAT, EVENT, GAP, HEADER, Frame, array_of, encode, joined
+from bus.frames import BEAT, EVENT, GAP, HEAD, Frame, array_of, encode, joined, parts_of, topic_bytes
 from bus.health import BEAT_SECONDS
 from bus.layouts import MAX_BATCH, RECORD_SIZE
 from bus.messages import Beat, Event, Gap, Reply, Request
@@ -92,7 +92,7 @@ class Topic:
         snapshot: Callable[[], bytes] | None,
     ) -> None:
         self.name = name
-        self.encoded = name.encode()
+        self.encoded = topic_bytes(name)
         self.epoch = epoch
         self.last = last
         self.ring = Ring(ring) if ring else None
@@ -265,7 +265,7 @@ class Publisher:
             spans=spans,
         )
         frame = Frame(BEAT, 0, 0, 0, self._clock.wall_ns(), b"\x91" + pack(beat), None, self._layout)
-        sockets.send(self._out, encode(frame))
+        sockets.send(self._out, parts_of(*encode(frame)))
 
     def close(self) -> None:
         if self._loop is not None:
@@ -279,9 +279,9 @@ class Publisher:
         if first != topic.last + 1:
             raise ValueError(f"{topic.name} goes on at {topic.last + 1}, not at {first}")
         now_ns = self._clock.wall_ns()
-        head = topic.encoded + HEADER.pack(self._layout, topic.epoch, first, now_ns, count)
+        head = HEAD.pack(topic.encoded, self._layout, topic.epoch, first, now_ns, count)
         topic.last = first + count - 1
-        sockets.send(self._out, (head, payload) if body is None else (head, payload, body))
+        sockets.send(self._out, parts_of(head, payload, body))
         if topic.ring is not None:
             topic.ring.add(Frame(topic.name, topic.epoch, first, count, now_ns, payload, body, self._layout))
         if self._arrived_ns:

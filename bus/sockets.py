@@ -99,8 +99,9 @@ def send(socket: Socket, parts: Sequence[bytes]) -> bool:
     """Sends without waiting; False where the socket cannot take it now."""
     last = len(parts) - 1
     try:
-        for part in parts[:last]:
-            _send(socket, part, _MORE)
+        if last:
+            for part in parts[:last]:
+                _send(socket, part, _MORE)
         _send(socket, parts[last], _NOBLOCK)
     except (zmq.Again, OSError):
         # OSError: zmq's EHOSTUNREACH, a peer that went away between its question and our answer.

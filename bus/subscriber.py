@@ -57,7 +57,7 @@ FRAMES_PER_TURN = 256
 BYTES_PER_TURN = 8 * 1024 * 1024
 ANSWERS_PER_TURN = 64
 TICK_SECONDS = 0.5
-LOOK_TURNS = 4  # as much as the sockets hold
+LOOK_FRAMES = 1_024  # as much as the sockets hold
 FIRST_RETRY_S = 0.02
 LONGEST_RETRY_S = 2.0
 ANSWER_TIMEOUT_NS = 2 * NS_PER_S
@@ -160,11 +160,17 @@ class Subscriber:
         else:
             self._loop.remove_reader(sockets.fd(self._in))
 
-    def look(self) -> None:
-        """Hands over what has arrived, as much as the sockets hold at most."""
-        for _ in range(LOOK_TURNS):
-            if not self._read_data():
-                return
+    def look(self, most: int = LOOK_FRAMES) -> bool:
+        """Hands over what has arrived, at most so many frames (by default what the sockets hold); True where there may
+        be more."""
+        more = True
+        while most > 0 and more and not self._closed:
+            now_ns = self._clock.monotonic_ns()
+            self._hand_over(self._received(now_ns, min(most, FRAMES_PER_TURN)), now_ns)
+            most -= FRAMES_PER_TURN
+            more = not self._closed and sockets.more(self._in)
+        self._ask_all()
+        return more and not self._closed
 
     def close(self) -> None:
         """Ends; `handle` is not called any more."""
@@ -197,15 +203,15 @@ class Subscriber:
         self._take(parts, now_ns, out)
         self._hand_over(out, now_ns)
         if not self._closed and sockets.more(self._in):
-            self._hand_over(self._received(now_ns), now_ns)
+            self._hand_over(self._received(now_ns, FRAMES_PER_TURN), now_ns)
         self._ask_all()
         return not self._closed and sockets.more(self._in)
 
-    def _received(self, now_ns: int) -> list[Notice]:
-        """What FRAMES_PER_TURN messages at most, and not much more than BYTES_PER_TURN, have to say."""
+    def _received(self, now_ns: int, most: int) -> list[Notice]:
+        """What so many messages at most, and not much more than BYTES_PER_TURN, have to say."""
         out: list[Notice] = []
         taken = 0
-        for _ in range(FRAMES_PER_TURN):
+        for _ in range(most):
             parts = sockets.receive(self._in)
             if parts is None:
                 break
@@ -222,7 +228,7 @@ class Subscriber:
             self.unreadable += 1
             return
         watch = self._watch
-        watch.heard(now_ns)
+        watch.heard_ns = now_ns
         question = self._questions.get(frame.topic)
         if question is not None and frame.layout == self._layout and watch.differs != "layout":
             question.follower.take(frame, out)
@@ -320,7 +326,7 @@ class Subscriber:
         question = next((q for q in self._questions.values() if q.id and q.id == reply.id), None)
         if question is None:
             return  # an answer that came too late: it was asked again since
-        self._watch.heard(now_ns)
+        self._watch.heard_ns = now_ns
         follower = question.follower
         if not reply.ok or question.asked != follower.wants:
             question.back_off(now_ns)

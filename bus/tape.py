@@ -142,21 +142,22 @@ class TapeWriter:
         if not here or self.start_body is None or not same_start(self.start_body, body):
             self._begin_segment(number, body)
 
-    def append(self, records: Records) -> int:
-        """Appends whole records and returns the number of the first.
+    def append(self, records: Records | bytes | bytearray) -> int:
+        """Appends whole records, or their bytes, and returns the number of the first.
 
         Raises TapeError where the disk does not take them: then none of them is on the tape.
         """
         if self.start_body is None or self._fd < 0:
             raise TapeError("a tape begins with its START record")
-        size = len(records) * RECORD_SIZE
+        data = records.tobytes() if isinstance(records, np.ndarray) else records
+        size = len(data)
         age_ns = self._clock.wall_ns() - self._created_ns
         used = self._size > self._header_size
         if used and (self._size + size > self._segment_bytes or age_ns > self._segment_ns):
             self._begin_segment(self.next_number, self.start_body)
-        self._write(np.ascontiguousarray(records).tobytes())
+        self._write(data)
         first = self.next_number
-        self.next_number += len(records)
+        self.next_number += size // RECORD_SIZE
         return first
 
     def prune(self, keep_ns: int, max_bytes: int) -> int:
@@ -264,7 +265,7 @@ class TapeWriter:
             os.ftruncate(self._fd, self._size)
             self._torn = False
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | bytearray) -> None:
         written = 0
         try:
             self._mend()

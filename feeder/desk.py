@@ -176,7 +176,7 @@ class Desk:
         try:
             if begins is not None:
                 self._tape.go_on(self._tape.next_number, begins)
-            return self._tape.append(np.frombuffer(data, RECORD))
+            return self._tape.append(data)
         except TapeError as error:
             self._stop(str(error))
             return None
@@ -211,7 +211,7 @@ class Desk:
         try:
             while (block := self._untaped.oldest()) is not None:
                 tape.go_on(block.first, block.start)
-                tape.append(np.frombuffer(block.data, RECORD))
+                tape.append(block.data)
                 self._untaped.taped()
             tape.marker.clear()
         except (TapeError, OSError) as error:

@@ -133,7 +133,7 @@ class Live:
         while self.fed < len(self.tape.rows):
             part = np.concatenate(self.tape.rows[self.fed : self.fed + batch])
             self.fed += len(part)
-            found += self.engine.handle(inputs.Updates(1, int(part["number"][-1]), part))
+            found += self.engine.handle(inputs.Updates(1, int(part["number"][-1]), part.tobytes()))
         self.events += found
         return found
 

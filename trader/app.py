@@ -37,6 +37,7 @@ from trader.words import words
 
 TURN_SECONDS = 0.1  # status at most so often
 TURNS_FULL = 10  # in so many turns every pair is shown once, changed or not
+RAWS_AT_ONCE = 16  # raw trades that are looked at before an update that waits has its turn
 SAVE_TURNS = 300  # the state is saved so often, where it moved without an entry: a restart catches up with the rest
 REPLAY_MESSAGES = 500  # in one frame
 UNTAPED_SECONDS = 1.0  # how long the feeder is waited for, for records that are not on the tape
@@ -71,6 +72,7 @@ class Trader:
         self._own: dict[str, tuple[object, ...] | None] = {}  # what the idle pairs among them depended on
         self._common: Common | None = None
         self._turns = 0
+        self._looking = False  # at raw trades; the rest of them follows in the next rounds of the loop
         self._saved_record = state.record
         self._arrived_ns = 0
         self._unknown_told = 0
@@ -265,8 +267,15 @@ class Trader:
 
     # --- what is shown ------------------------------------------------------------------------------------
 
+    def _look_at_raws(self) -> None:
+        """Sees how far raw trades have come, a few at a time."""
+        self._looking = self._raws.look(RAWS_AT_ONCE)
+        if self._looking:
+            self._context.loop.call_later(0, self._look_at_raws)
+
     def _turn(self) -> None:
-        self._raws.look()
+        if not self._looking:
+            self._look_at_raws()
         self._follow.check(self._clock.monotonic_ns())
         self._raws.hurry(self._follow.mode == LAGGING)
         self._turns += 1

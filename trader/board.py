@@ -17,12 +17,14 @@ class Board:
         self.pairs: list[PairState] = []
         self.markets: list[MarketTerms] = []
         self._watch = np.zeros(0, np.uint16)
+        self._watch_each: list[int] = []  # the same as plain numbers
         self._tracked: dict[int, PairState] = {}  # followed closely: their stop, their candles
         self._blind = False
         self._price = np.zeros(0, np.float64)
         self._ticks = np.zeros(0, np.int64)
         self._ns = np.zeros(0, np.int64)
         self._warm = np.zeros(0, bool)
+        self._fresh: dict[int, tuple[float, int, int, int]] = {}  # price, ticks, ns, codes not yet in the arrays
 
     def take_start(self, state: State, body: Start) -> list[PairState]:
         """Takes over a START's markets; gives the pairs with a position whose tick or step changed."""
@@ -49,6 +51,7 @@ class Board:
 
     def sync(self) -> None:
         """Writes the latest prices into the pairs' states."""
+        self._settle()
         columns = (self._price.tolist(), self._ticks.tolist(), self._ns.tolist(), self._warm.tolist())
         for pair, price, ticks, ns, warm in zip(self.pairs, *columns, strict=True):
             pair.price, pair.ticks, pair.ns, pair.warm = price, ticks, ns, warm
@@ -59,13 +62,21 @@ class Board:
 
     def put(self, tick: Tick) -> None:
         """The latest trade of a pair."""
-        number = tick.pair
-        pair = self.pairs[number]
-        self._price[number] = pair.price = tick.price
-        self._ticks[number] = pair.ticks = tick.ticks
-        self._ns[number] = tick.ns
-        if tick.closed >= 0:
-            self._warm[number] = bool(tick.codes & WARM)
+        pair = self.pairs[tick.pair]
+        pair.price, pair.ticks = tick.price, tick.ticks
+        self._note(tick.pair, tick.price, tick.ticks, tick.ns, tick.closed, tick.codes)
+
+    def _note(self, number: int, price: float, ticks: int, ns: int, closed: int, codes: int) -> None:
+        if closed < 0:  # a raw record: it says nothing of warm
+            self._settle()
+            codes = WARM if self._warm[number] else 0
+        self._fresh[number] = price, ticks, ns, codes
+
+    def _settle(self) -> None:
+        for number, (price, ticks, ns, codes) in self._fresh.items():
+            self._price[number], self._ticks[number], self._ns[number] = price, ticks, ns
+            self._warm[number] = bool(codes & WARM)
+        self._fresh.clear()
 
     def refresh(self, span: str) -> None:
         """Works out anew what each pair waits for, and which pairs are to be followed closely."""
@@ -80,6 +91,7 @@ class Board:
             if pair.lots or pair.refusal:
                 self._tracked[number] = pair
         self._watch = watch
+        self._watch_each = watch.tolist()
         self._blind = blind
 
     def interesting(self, columns: scan.Columns, first: int, keep: float, minutes: np.ndarray) -> np.ndarray:
@@ -90,34 +102,31 @@ class Board:
         ]
         return scan.interesting(columns, first, self._watch, tracked, keep, minutes)
 
-    def wants(self, tick: Tick, keep: float) -> bool:
-        """Whether a record is one to look at: `interesting` for a single one."""
-        if (tick.codes | scan.LOOK) & int(self._watch[tick.pair]):
-            return True
-        pair = self._tracked.get(tick.pair)
-        if pair is None:
+    def passes(self, fields: scan.Fields, keep: float) -> bool:
+        """`interesting` and `skip` for a single record: False where it is one to look at, else it is done with."""
+        flags, number, ns, price, ticks, _, _, _, _, closed, codes, _ = fields
+        if (codes | scan.LOOK) & self._watch_each[number]:
             return False
-        if pair.lots and not self._blind and pair.highest is not None and tick.price <= pair.highest * keep:
-            return True
-        return tick.closed >= 0 and pair.closed >= 0 and tick.closed != pair.closed
-
-    def pass_by(self, tick: Tick) -> None:
-        """A record that decides nothing: `skip` for a single one."""
-        number = tick.pair
-        self._price[number] = tick.price
-        self._ticks[number] = tick.ticks
-        self._ns[number] = tick.ns
-        if tick.closed >= 0:
-            self._warm[number] = bool(tick.codes & WARM)
         pair = self._tracked.get(number)
-        if pair is None or not pair.lots:
-            return
-        pair.price, pair.ticks = tick.price, tick.ticks
-        if not scan.told_again(tick, pair.opened_ms or 0):
-            pair.highest = max(pair.highest or 0.0, tick.price)
+        if pair is not None:
+            if closed >= 0 and pair.closed >= 0 and closed != pair.closed:
+                return False
+            if pair.lots:
+                highest = pair.highest
+                if highest is not None and price <= highest * keep and not self._blind:
+                    return False
+                pair.price, pair.ticks = price, ticks
+                if not scan.told_again(flags, ns, pair.opened_ms or 0) and (highest is None or price > highest):
+                    pair.highest = price
+        if closed >= 0:
+            self._fresh[number] = price, ticks, ns, codes
+        else:
+            self._note(number, price, ticks, ns, closed, codes)
+        return True
 
     def skip(self, columns: scan.Columns, start: int, stop: int) -> int:
         """A stretch that decides nothing: prices and highest move. Gives its newest exchange time."""
+        self._settle()
         part = slice(start, stop)
         pair = columns.pair[part]
         self._price[pair] = columns.price[part]  # where a pair comes twice, the last counts

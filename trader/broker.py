@@ -11,19 +11,22 @@ MAX_WAITING = 10_000  # results not yet taken; a broker that has more stops and 
 
 
 class Tick(NamedTuple):
-    """One trade as the fold sees it; `codes` is 0 and the floats are nan where it comes raw from the tape."""
+    """One trade as the fold sees it, its fields in the order of a record's.
 
-    number: int
-    pair: int
+    Raw from the tape it has only the first seven: then `codes` is 0 and the floats are nan.
+    """
+
     flags: int
+    pair: int
     ns: int
     price: float
     ticks: int
     lots: int
+    number: int
     rsi: float
     bb_lower: float
-    codes: int
     closed: int  # -1: not known
+    codes: int
     settings_hash: int
 
     @property

@@ -324,7 +324,7 @@ class Engine:
         self.sync()
         nan = float("nan")
         market_ns = self.state.market_ns
-        return Tick(self.state.record, -1, 0, market_ns, pair.price, pair.ticks, 0, nan, nan, 0, -1, 0)
+        return Tick(0, -1, market_ns, pair.price, pair.ticks, 0, self.state.record, nan, nan, -1, 0, 0)
 
     # --- journalled inputs --------------------------------------------------------------------------------
 

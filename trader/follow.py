@@ -17,7 +17,7 @@ import numpy as np
 
 from bus.frames import Frame
 from bus.messages import Start
-from bus.records import RECORD, UPDATE
+from bus.records import RECORD
 from trader import inputs
 from trader.recovery import missed
 from trader.state import BLIND, DEGRADED, State
@@ -137,7 +137,7 @@ class Follow:
         if frame.body is not None:
             self._give(inputs.NewStart(frame.epoch, frame.first, _start_decoder.decode(frame.body)))
         else:
-            self._give(inputs.Updates(frame.epoch, frame.last, np.frombuffer(frame.payload, UPDATE)))
+            self._give(inputs.Updates(frame.epoch, frame.last, frame.payload))
         self._progress(now_ns)
 
     def _begin_book(self, epoch: int, next_number: int) -> None:

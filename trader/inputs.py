@@ -10,11 +10,11 @@ from trader.broker import BrokerEvent
 
 
 class Updates(NamedTuple):
-    """UPDATE records in tape order; the cursor moves to `last`, the last tape number they cover."""
+    """UPDATE records in tape order, as they travel; the cursor moves to `last`, the last tape number they cover."""
 
     epoch: int
     last: int
-    records: np.ndarray
+    records: bytes
 
 
 class Raws(NamedTuple):

@@ -66,7 +66,7 @@ def events(
             terms = terms_of(settings, expected)
             engine = new_engine(terms, new_state(terms, journal_id))
             yield from engine.handle(inputs.NewStart(epoch, int(batch["number"][0]) - 1, start))
-        yield from engine.handle(inputs.Updates(epoch, int(batch["number"][-1]), batch))
+        yield from engine.handle(inputs.Updates(epoch, int(batch["number"][-1]), batch.tobytes()))
 
 
 def decisions(

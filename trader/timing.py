@@ -11,7 +11,7 @@ import numpy as np
 
 from bus.messages import Entry, FillEvent, OrderEvent, TraderEvent
 from bus.passage import OLDEST_NS
-from bus.records import BACKFILL
+from bus.records import BACKFILL, UPDATE
 from core.clock import Clock
 from core.spans import Spans
 from trader import inputs
@@ -82,7 +82,7 @@ class OrderTimes:
         """When the trade with that number arrived at the feeder, 0 where it is not to be timed."""
         if not isinstance(item, inputs.Updates):
             return 0
-        records = item.records
+        records = np.frombuffer(item.records, UPDATE)
         place = int(np.searchsorted(records["number"], record))
         if place == len(records) or records["number"][place] != record or records["flags"][place] & BACKFILL:
             return 0

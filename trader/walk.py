@@ -1,10 +1,11 @@
 """Through a frame of records: those that matter one by one, what lies between in one go."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from bus.records import LATE, TRADE
+from bus.layouts import UPDATE_SIZE
+from bus.records import LATE, TRADE, UPDATE
 from trader import scan
 from trader.board import Board
 from trader.broker import Tick
@@ -26,11 +27,12 @@ class Walk:
         self._keep = keep
         self._tick = tick
 
-    def updates(self, records: np.ndarray) -> None:
+    def updates(self, data: bytes) -> None:
         """UPDATE records; those not newer than the state are passed over."""
-        if len(records) <= scan.FEW:
-            self._few(scan.few_updates(records))
+        if len(data) <= scan.FEW * UPDATE_SIZE:
+            self._few(scan.few_updates(data))
         else:
+            records = np.frombuffer(data, UPDATE)
             numbers = records["number"].astype(np.int64)
             self._many(records, numbers, self._board.known(records) & (numbers > self._state.record), True)
 
@@ -43,24 +45,27 @@ class Walk:
             known = (records["kind"] == TRADE) & self._board.known(records) & (numbers > self._state.record)
             self._many(records, numbers, known, False)
 
-    def _few(self, ticks: list[Tick]) -> None:
+    def _few(self, found: Iterable[scan.Fields]) -> None:
         """As `_many`, for a frame so short that numpy would cost more than looking at each trade."""
         state, board = self._state, self._board
-        for tick in ticks:
-            if tick.number <= state.record or tick.flags & LATE:
+        for fields in found:
+            flags, pair, ns, _, _, _, number, _, _, _, _, _ = fields
+            if number <= state.record or flags & LATE:
                 continue
-            if tick.pair >= len(board.pairs):
+            if pair >= len(board.pairs):
                 self.unknown_pairs += 1
                 continue
             if self.changed:
                 board.refresh(state.span)
                 self.changed = False
-            minute = max(state.market_ns, tick.ns) // NS_PER_MINUTE > state.minute
-            if minute or board.wants(tick, self._keep):
-                self._tick(tick, minute)
+            market_ns = state.market_ns
+            if ns > market_ns:
+                market_ns = ns
+            minute = market_ns // NS_PER_MINUTE > state.minute
+            if minute or not board.passes(fields, self._keep):
+                self._tick(Tick(*fields), minute)
             else:
-                board.pass_by(tick)
-                state.market_ns = max(state.market_ns, tick.ns)
+                state.market_ns = market_ns
 
     def _many(self, records: np.ndarray, numbers: np.ndarray, known: np.ndarray, updates: bool) -> None:
         state, board = self._state, self._board

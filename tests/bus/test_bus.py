@@ -11,7 +11,7 @@ import pytest
 
 from bus import publisher as publisher_module
 from bus import sockets
-from bus.frames import HEADER, Frame, encode
+from bus.frames import HEAD, Frame, encode
 from bus.messages import Request, View
 from bus.messages import encode as pack
 from bus.notices import FIRST, LATEST, BeatSeen, Cursor, GapFound, Joined, PeerDiffers, PeerSilent, PeerUp
@@ -351,7 +351,7 @@ def test_garbage_on_the_bus_is_counted_and_skipped(rig: Rig) -> None:
     publisher = rig.publisher()
     listener = rig.subscriber({EVENT: None})
     rig.run_until(lambda: listener.of(BeatSeen))
-    head = b"beat/0/" + HEADER.pack(LAYOUT, 0, 0, 0, 0)
+    head = HEAD.pack(b"beat/0/", LAYOUT, 0, 0, 0, 0)
     for parts in ([b"event/0/"], [b"event/0/", b""], [b"event/0/x", b"", b"", b""], [head, b"\xc1"], [head, b"\x90"]):
         sockets.send(publisher._out, parts)
     publisher.event("info", "after")

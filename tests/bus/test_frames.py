@@ -6,7 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.frames import HEADER_SIZE, Frame, FrameError, array_of, decode, encode, joined, messages, trimmed
+from bus.frames import (
+    HEAD_SIZE,
+    SHORT,
+    TOPIC_MOST,
+    Frame,
+    FrameError,
+    array_of,
+    decode,
+    encode,
+    joined,
+    messages,
+    parts_of,
+    topic_bytes,
+    trimmed,
+)
 from bus.layouts import layout_hash
 from bus.messages import Event
 from bus.records import CANDLE_RECORD, HOLE_RECORD, RECORD, UPDATE
@@ -22,7 +36,7 @@ def numbered(topic: str, first: int, count: int) -> Frame:
 
 
 @given(
-    st.from_regex(r"[a-z]{1,12}/[0-9]{1,3}/", fullmatch=True),
+    st.from_regex(r"[a-z]{1,10}/[0-9]{1,3}/", fullmatch=True),
     NUMBERS,
     NUMBERS,
     st.integers(0, 2**32 - 1),
@@ -38,9 +52,24 @@ def test_a_frame_survives_the_wire(
     assert decode(encode(frame)) == frame
 
 
+@pytest.mark.parametrize(("size", "body", "parts"), [(0, None, 1), (SHORT, None, 1), (SHORT + 1, None, 2), (8, b"", 3)])
+def test_a_short_payload_travels_in_one_part_with_its_head(size: int, body: bytes | None, parts: int) -> None:
+    frame = Frame("update/0/", 7, 5, 3, 11, bytes(size), body, 13)
+    published = parts_of(*encode(frame))
+    assert len(published) == parts
+    assert decode(published) == frame
+    assert published[0].startswith(b"update/0/")  # what subscriptions go by
+
+
+def test_a_topic_too_long_for_a_head_is_refused() -> None:
+    assert topic_bytes("trade/12345678/") == b"trade/12345678/"
+    with pytest.raises(ValueError, match="trade/1234567890/"):
+        topic_bytes("trade/1234567890/")
+
+
 @given(st.lists(st.binary(max_size=60), max_size=5))
 def test_garbage_is_refused(parts: list[bytes]) -> None:
-    whole = 2 <= len(parts) <= 3 and len(parts[0]) > HEADER_SIZE and parts[0][-HEADER_SIZE - 1 : -HEADER_SIZE] == b"/"
+    whole = 1 <= len(parts) <= 3 and len(parts[0]) >= HEAD_SIZE and parts[0][:TOPIC_MOST].rstrip(b"\0").endswith(b"/")
     if not whole:
         with pytest.raises(FrameError):
             decode(parts)

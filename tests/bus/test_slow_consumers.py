@@ -57,6 +57,7 @@ from core.clock import LiveClock
 from core.loop import PollLoop
 loop, expected = PollLoop(), [0]
 def handle(notices):
+    before = expected[0]
     for notice in notices:
         if isinstance(notice, Frame):
             if notice.first != expected[0] or len(notice.payload) != 64 * notice.count:
@@ -64,7 +65,7 @@ def handle(notices):
             expected[0] = notice.last + 1
         elif isinstance(notice, GapFound):
             print("gap", flush=True)
-    if expected[0] in (1, int(sys.argv[2])):
+    if expected[0] != before and expected[0] in (1, int(sys.argv[2])):
         print("at", expected[0], flush=True)
 subscriber = Subscriber("feeder", {"trade/0/": FIRST}, Path(sys.argv[1]), LiveClock(), layout_hash=11, settings_hash=22)
 subscriber.attach(loop, handle)

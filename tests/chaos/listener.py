@@ -16,7 +16,7 @@ import msgspec
 import zmq
 
 UPDATE, BEAT = b"update/0/", b"beat/0/"
-HEADER = struct.Struct("<QqqqI")
+HEAD = struct.Struct("<16sQqqqI")
 SIZE, NUMBER_AT, INDICATORS_AT = 128, 64, 72
 ANSWER_MS = 500
 LOOK_MS = 100
@@ -123,10 +123,11 @@ class Listener:
 
     def take(self, parts: list[bytes]) -> None:
         """One message from the SUB socket."""
-        if parts[0].startswith(BEAT):
-            self.take_beat(int(msgspec.msgpack.decode(parts[1])[0][1]))
+        head, payload = parts[0][: HEAD.size], parts[1] if len(parts) > 1 else parts[0][HEAD.size :]
+        if head.startswith(BEAT):
+            self.take_beat(int(msgspec.msgpack.decode(payload)[0][1]))
             return
-        _, epoch, first, _, count = HEADER.unpack_from(parts[0], len(UPDATE))
+        _, _, epoch, first, _, count = HEAD.unpack(head)
         if first != self._last + 1:
             jump = Jump(self._last, first, self._last_pid)
             self.heard.jumps.append(jump)
@@ -136,7 +137,7 @@ class Listener:
                 jump.then = self._pid
             if first > self._last + 1:
                 self._ask_for(epoch, self._last + 1, first - 1)
-        self.heard.frame(epoch, first, count, parts[1])
+        self.heard.frame(epoch, first, count, payload)
         self._last, self._last_pid = first + count - 1, self._pid
 
     def take_beat(self, pid: int) -> None:
@@ -159,7 +160,7 @@ class Listener:
                 frames = [rest[at : at + 3] for at in range(0, len(rest) // 3 * 3, 3)]
                 reached = first
                 for head, payload, _ in frames:
-                    _, _, start, _, count = HEADER.unpack_from(head, len(UPDATE))
+                    _, _, _, start, _, count = HEAD.unpack(head)
                     self.heard.frame(epoch, start, count, payload)
                     self.heard.replayed += len(payload) // SIZE
                     reached = start + count

@@ -106,7 +106,7 @@ def test_any_split_into_batches_gives_the_identical_journal(
         rows = split.tape.rows[split.fed : split.fed + size]
         split.fed += len(rows)
         part = np.concatenate(rows)
-        split.events += split.engine.handle(inputs.Updates(1, int(part["number"][-1]), part))
+        split.events += split.engine.handle(inputs.Updates(1, int(part["number"][-1]), part.tobytes()))
     assert one.events == whole.events == split.events
     assert pack(one.engine.sync()) == pack(whole.engine.sync()) == pack(split.engine.sync())
     check_money(whole.events, whole.engine.state, chosen["paper_balance"])
@@ -149,7 +149,7 @@ def test_recovery_at_every_journal_boundary(script: list[tuple], chosen: dict[st
     commits: list[tuple[int, int, bytes]] = []  # events so far, record, state
     uncut: list[TraderEvent] = []
     for index, row in enumerate(tape.rows):
-        found = live.engine.handle(inputs.Updates(1, index + 1, row))
+        found = live.engine.handle(inputs.Updates(1, index + 1, row.tobytes()))
         if found:
             uncut += found
             commits.append((len(uncut), index + 1, pack(live.engine.sync())))
@@ -165,7 +165,7 @@ def test_recovery_at_every_journal_boundary(script: list[tuple], chosen: dict[st
             assert len(of(events, SignalEvent)) == decided
             events += engine.handle(inputs.SpanEnd())
         if upto < len(updates):
-            events += engine.handle(inputs.Updates(1, len(updates), updates[upto:]))
+            events += engine.handle(inputs.Updates(1, len(updates), updates[upto:].tobytes()))
         check_money(events, engine.state, chosen["paper_balance"])
         check_orders(events, engine.state)
         assert engine.state.record == len(updates)

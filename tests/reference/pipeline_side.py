@@ -128,7 +128,7 @@ def answer(
 
     def some_updates(first: int, last: int) -> inputs.Input:
         part = updates[(updates["number"] >= first) & (updates["number"] <= last)]
-        return inputs.Updates(EPOCH, last, part)
+        return inputs.Updates(EPOCH, last, part.tobytes())
 
     def some_raws(first: int, last: int) -> inputs.Input:
         return inputs.Raws(EPOCH, first, records[first : last + 1])

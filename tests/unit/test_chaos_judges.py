@@ -10,7 +10,7 @@ from sandbox.market import Synthetic
 from tests.chaos.findings import differences
 from tests.chaos.judge_market import Row, Story, compare, compare_candles, rows_of
 from tests.chaos.judge_updates import judge_updates
-from tests.chaos.listener import HEADER, UPDATE, Heard, Jump, Listener
+from tests.chaos.listener import HEAD, UPDATE, Heard, Jump, Listener
 from tests.chaos.schedule import KINDS, LONGEST_STOP_S, STAGES, schedule
 from tests.reference.read_tape import KIND_TRADE, Segment
 
@@ -147,8 +147,8 @@ def test_a_frame_that_leaves_a_trade_out_is_found() -> None:
 
 def test_the_listener_knows_a_new_process_by_its_heartbeat(tmp_path) -> None:
     listener = Listener(tmp_path)
-    frame = [UPDATE + HEADER.pack(0, 1, 0, 0, 5), b"".join(update(n) for n in range(5))]
-    again = [UPDATE + HEADER.pack(0, 1, 3, 0, 2), b"".join(update(n) for n in (3, 4))]
+    frame = [HEAD.pack(UPDATE, 0, 1, 0, 0, 5), b"".join(update(n) for n in range(5))]
+    again = [HEAD.pack(UPDATE, 0, 1, 3, 0, 2) + b"".join(update(n) for n in (3, 4))]
     listener.take_beat(100)
     listener.take(frame)
     listener.take(again)  # before it is known who speaks

@@ -354,7 +354,7 @@ def test_in_a_degraded_span_only_the_trailing_stop_decides() -> None:
 def test_updates_not_newer_than_the_cursor_are_dropped() -> None:
     live = Live(Tape().trade(100).trade(100, "mr"))
     live.feed()
-    assert live.engine.handle(inputs.Updates(1, 2, live.tape.updates)) == []
+    assert live.engine.handle(inputs.Updates(1, 2, live.tape.updates.tobytes())) == []
     assert len(decisions(live.events)) == 1
 
 
@@ -427,7 +427,7 @@ def test_the_state_survives_packing_at_any_place() -> None:
     engine = live.engine
     for row in tape.rows:
         engine = replay.new_engine(engine.terms, unpack(pack(engine.sync())))
-        cut += engine.handle(inputs.Updates(1, int(row["number"][0]), row))
+        cut += engine.handle(inputs.Updates(1, int(row["number"][0]), row.tobytes()))
     assert cut == whole
 
 

@@ -30,7 +30,7 @@ class Desk:
         behind = self.tape.ms * NS_PER_MS + int(own_ms * NS_PER_MS) - self.clock.wall_ns()
         self.clock.advance(max(0, behind))
         records = self.tape.updates[-1:]
-        self.give(inputs.Updates(1, int(records["number"][-1]), records))
+        self.give(inputs.Updates(1, int(records["number"][-1]), records.tobytes()))
 
     def give(self, item: inputs.Input) -> None:
         events = self.live.give(item)

@@ -23,7 +23,6 @@ from bus.layouts import MAX_BATCH, layout_hash
 from bus.messages import Entry, Event, SpanEvent, TradeEvent
 from bus.notices import FIRST, Notice
 from bus.publisher import Publisher
-from bus.records import RECORD
 from bus.subscriber import Subscriber
 from bus.tape import TapeReader, TapeWriter, tape_replay
 from core import paths
@@ -133,7 +132,7 @@ class Line:
 
     def write(self, data: bytes) -> int:
         """Tapes and publishes one frame of records; the number of the first."""
-        first = self.tape.append(np.frombuffer(data, RECORD))
+        first = self.tape.append(data)
         self.publisher.send_records(TRADE, first, data)
         return first
 
