@@ -107,11 +107,12 @@ class Hub:
 
     def join(self, pair: str, client: Client) -> None:
         """Every trade from now on goes to the client; a second join changes nothing. The market must have the pair."""
+        now_ms = self._clock.now_ms()  # before the start: `on_start` writes to a disk, and market time runs meanwhile
         if self._clock.join() and self._on_start is not None:
             self._on_start()
         channel = self._channels.get(pair)
         if channel is None:
-            channel = self._channels[pair] = _Channel(self._clock.now_ms())
+            channel = self._channels[pair] = _Channel(now_ms)
         channel.clients.add(client)
         self._again(0.0)
 

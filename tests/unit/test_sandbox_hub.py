@@ -130,6 +130,22 @@ def test_each_client_gets_every_trade_once_and_in_order_from_its_join_on() -> No
     asyncio.run(scene())
 
 
+def test_no_trade_falls_into_the_time_that_starting_the_market_takes() -> None:
+    async def scene() -> None:
+        rig = Rig(speed=10.0)
+
+        def written() -> None:
+            rig.wall.ns += 50_000_000  # 500 ms of the market: a disk that takes its time over an fsync
+
+        hub = Hub(rig.market, rig.clock, encode, rig.timers, written)
+        client = Client()
+        hub.join("A", client)
+        rig.run(0.1)
+        assert (await drained(client))[:3] == [1, 2, 3]
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize("speed", [1.0, 600.0])
 def test_nothing_is_told_before_its_time_and_the_end_is_silence(speed: float) -> None:
     async def scene() -> None:
