@@ -14,6 +14,8 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from core.clock import NS_PER_S, LiveClock
+
 PAIR = "B-BTC_USDT"
 DETAILS = {
     "coindcx_name": "BTCUSDT",
@@ -60,6 +62,7 @@ class Peer:
         self.deaf = False  # answers pings, sends no data
         self.refuse_stream = False
         self.only_version = False  # another Engine.IO version is answered with 400
+        self.ahead_s = 0.0  # of this machine's clock
         self.connections = 0
         self.joined: dict[ServerConnection, set[str]] = {}
         self.frames: list[str] = []  # received
@@ -83,6 +86,10 @@ class Peer:
         await asyncio.sleep(0)
 
     # --- what a test does ---
+
+    def now_s(self) -> float:
+        """By the venue's clock."""
+        return LiveClock().wall_ns() / NS_PER_S + self.ahead_s
 
     async def trade(self, at_ms: int, price: float, quantity: float = 0.01, maker_bought: bool = False) -> None:
         """One trade happens; whoever joined hears of it."""
@@ -117,7 +124,7 @@ class Peer:
                 if status == 0:
                     break
                 head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-                head += f"Date: {formatdate(usegmt=True)}\r\n"
+                head += f"Date: {formatdate(self.now_s(), usegmt=True)}\r\n"
                 writer.write((head + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n").encode() + body)
                 await writer.drain()
         except (ConnectionError, asyncio.CancelledError):

@@ -110,12 +110,12 @@ class Bench:
 
     def now_ms(self) -> int:
         """By the venue's clock."""
-        return LiveClock().wall_ns() // NS_PER_MS
+        return int(self.peer.now_s() * 1000)
 
-    async def amid_a_minute(self) -> int:
-        """Waits until the minute has trades a while old and is not over soon; the time in ms."""
-        while not 3_000 < self.now_ms() % MINUTE_MS < 50_000:  # noqa: ASYNC110 - it is the time that is waited for
-            await asyncio.sleep(0.2)
+    def amid_a_minute(self) -> int:
+        """Sets the venue's clock and ours: 20 s of the minute are over, and it is not over soon; the time in ms."""
+        self.peer.ahead_s = 20.0 - self.now_ms() % MINUTE_MS / 1000
+        self.clock.step_ns = int(self.peer.ahead_s * NS_PER_S)
         return self.now_ms()
 
     async def trades(self, count: int, price: float = 81_000.0) -> None:
@@ -126,6 +126,15 @@ class Bench:
 
     async def live(self) -> None:
         await self.until(lambda: self.pair.live, "live")
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch):
+    """The peer answers within milliseconds: what takes a venue seconds at worst, takes it tenths."""
+    monkeypatch.setattr("feeder.backfill.BACKOFF_FIRST_S", 0.05)
+    monkeypatch.setattr("feeder.backfill.SETTLE_NS", NS_PER_S // 10)
+    monkeypatch.setattr("feeder.source.BACKOFF_MAX_S", 0.5)  # between two looks at streams that were given up
+    monkeypatch.setattr("feeder.source.STREAM_LAG_S", 0.3)
 
 
 @pytest.fixture
@@ -156,7 +165,7 @@ def old_candles(now_ms: int, count: int) -> list[dict[str, float]]:
 
 def test_a_start_brings_history_the_running_minute_and_the_stream(scene):
     async def play(peer, bench):
-        now_ms = await bench.amid_a_minute()
+        now_ms = bench.amid_a_minute()
         peer.older = old_candles(now_ms, 700)
         minute_ms = now_ms - now_ms % MINUTE_MS
         for at_ms in (minute_ms - 61_000, minute_ms - 30_000, minute_ms, minute_ms):
@@ -177,7 +186,7 @@ def test_a_start_brings_history_the_running_minute_and_the_stream(scene):
 
 def test_a_running_minute_out_of_reach_comes_from_the_forming_row(scene):
     async def play(peer, bench):
-        now_ms = await bench.amid_a_minute()
+        now_ms = bench.amid_a_minute()
         peer.older = old_candles(now_ms, 50)
         minute_ms = now_ms - now_ms % MINUTE_MS
         for n in range(600):  # more than an answer holds
@@ -247,7 +256,7 @@ def test_feed_poll_opens_no_stream(scene):
 
 def test_an_outage_beyond_the_answer_is_a_hole_with_a_new_history(scene):
     async def play(peer, bench):
-        peer.older = old_candles(await bench.amid_a_minute(), 60)
+        peer.older = old_candles(bench.amid_a_minute(), 60)
         bench.poll_s = 600.0
         await bench.start()
         await bench.live()
@@ -296,11 +305,13 @@ def test_a_quiet_market_is_proven_and_causes_no_reconnect(scene):
         await bench.start()
         await bench.live()
         proofs = set()
-        for _ in range(40):
+
+        def proven() -> int:
             proofs.add(bench.source.proof_ns)
-            await asyncio.sleep(0.1)
+            return len(proofs)
+
+        await bench.until(lambda: proven() >= 8, "REST proves the market again and again")
         assert bench.source.reconnects == 1 and peer.connections == 1
-        assert len(proofs) >= 3, "REST proves the market again and again"
 
     scene(play)
 
@@ -340,7 +351,7 @@ def test_a_bad_answer_is_one_clear_line_and_nothing_is_lost(scene, answer, words
 
 def test_without_rest_the_stream_goes_on_and_the_history_follows(scene):
     async def play(peer, bench):
-        peer.older = old_candles(await bench.amid_a_minute(), 60)
+        peer.older = old_candles(bench.amid_a_minute(), 60)
         bench.give_up_s = 0.5
         peer.faults[TRADES_PATH] = [fake.BROKEN] * 6
         await bench.start()
@@ -487,7 +498,7 @@ def test_rows_that_are_no_trades_are_left_out_and_told_once(scene):
 
 def test_a_stream_that_stayed_deaf_is_tried_again_later(scene):
     async def play(peer, bench):
-        bench.silence_s, bench.deaf_retry_s = 0.4, 1.0
+        bench.silence_s, bench.deaf_retry_s = 0.3, 1.0
         await bench.start()
         await bench.live()
         peer.deaf = True
