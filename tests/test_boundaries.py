@@ -60,6 +60,9 @@ PURE = (
     "trader/fills.py",
     "trader/risk.py",
     "trader/ids.py",
+    "venues/call.py",
+    "venues/answers.py",
+    "venues/offset.py",
     "venues/coindcx/wire_public.py",
 )
 

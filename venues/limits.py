@@ -1,21 +1,119 @@
-"""A token bucket: how long to wait so that no more than so many requests go out in a stretch of time. Pure."""
+"""Token buckets: how long to wait so that no more goes to a venue than it allows, with a share kept for exits.
+
+Nothing is booked before it may go out: an exit therefore never queues behind calls that are still waiting. In any
+stretch of t seconds at most `burst + rate * t` goes out, so a venue's "N in a window of W seconds" is kept with
+burst + rate * W <= N.
+
+* Ordinary calls leave the share kept for exits alone; urgent ones may use all of it.
+* Ordinary calls wait in line: a newcomer does not overtake them.
+* A call that costs of several limits waits for all of them and books all at once.
+* After a ban the buckets begin almost empty: the first call after it goes alone.
+"""
+
+import threading
+from collections.abc import Mapping
+
+import msgspec
+
+from core.clock import NS_PER_S
 
 
-class Bucket:
-    """`rate` requests a second on average, `burst` at once. Times are monotonic nanoseconds."""
+class Limit(msgspec.Struct, frozen=True):
+    """`rate_per_s` on average, `burst` at once; of the burst the part `kept_for_exits` (0 to 1) is for urgent calls."""
 
-    __slots__ = ("_at_ns", "_burst", "_rate", "_tokens")
+    rate_per_s: float
+    burst: float
+    kept_for_exits: float = 0.0
 
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
+
+class Limits:
+    """Buckets by name, safe to use from several threads. Times are monotonic nanoseconds."""
+
+    def __init__(self, limits: Mapping[str, Limit]) -> None:
+        self._buckets = {name: _Bucket(limit) for name, limit in limits.items()}
+        self._lock = threading.Lock()
+
+    def take(
+        self,
+        costs: Mapping[str, float],
+        now_ns: int,
+        *,
+        urgent: bool = False,
+        in_line: bool = False,
+        patience_s: float = float("inf"),
+    ) -> tuple[float, str]:
+        """Books and answers (0, ""), or books nothing and answers the seconds to wait and the limit that they are for.
+
+        Who waits asks again after that time, with `in_line`. A wait beyond `patience_s` gets no place in the line.
+        Costs of names that are no limits are ignored.
+        """
+        with self._lock:
+            wanted = [(name, self._buckets[name], cost) for name, cost in costs.items() if name in self._buckets]
+            waits = [(bucket.wait_s(cost, now_ns, urgent, in_line), name) for name, bucket, cost in wanted]
+            wait_s, name = max(waits, default=(0.0, ""))
+            if wait_s <= 0:
+                for _, bucket, cost in wanted:
+                    bucket.level -= cost
+                return 0.0, ""
+            if not urgent and not in_line and wait_s <= patience_s:
+                for _, bucket, cost in wanted:
+                    bucket.line_up(cost, wait_s, now_ns)
+            return wait_s, name
+
+    def told(self, left: Mapping[str, float], now_ns: int) -> None:
+        """What the venue says is left of its limits (others may use the same ones): never more than that is used."""
+        with self._lock:
+            for name, amount in left.items():
+                if name in self._buckets:
+                    bucket = self._buckets[name]
+                    bucket.refill(now_ns)
+                    bucket.level = min(bucket.level, amount)
+
+    def block(self, until_ns: int, name: str = "") -> None:
+        """Nothing that costs of the limit (of any where `name` is empty) before then, and little just after."""
+        with self._lock:
+            for own, bucket in self._buckets.items():
+                if name in ("", own):
+                    bucket.block(until_ns)
+
+
+class _Bucket:
+    """One limit. `level` is what is left of it, `line_ns` when the last of those in line is due."""
+
+    __slots__ = ("_at_ns", "_limit", "blocked_ns", "kept", "level", "line_ns")
+
+    def __init__(self, limit: Limit) -> None:
+        self._limit = limit
+        self.kept = limit.burst * limit.kept_for_exits
+        self.level = limit.burst
+        self.line_ns = 0
+        self.blocked_ns = 0
         self._at_ns = 0
 
-    def take(self, now_ns: int) -> float:
-        """Books one request and answers the seconds to wait before it is sent (0 where it may go at once)."""
+    def refill(self, now_ns: int) -> None:
+        if now_ns <= self._at_ns:
+            return
         if self._at_ns:
-            self._tokens = min(self._burst, self._tokens + (now_ns - self._at_ns) * self._rate / 1e9)
+            gained = (now_ns - self._at_ns) * self._limit.rate_per_s / NS_PER_S
+            self.level = min(self._limit.burst, self.level + gained)
         self._at_ns = now_ns
-        self._tokens -= 1
-        return max(0.0, -self._tokens / self._rate)
+
+    def wait_s(self, cost: float, now_ns: int, urgent: bool, in_line: bool) -> float:
+        self.refill(now_ns)
+        blocked_s = max(0, self.blocked_ns - now_ns) / NS_PER_S
+        floor = 0.0 if urgent else self.kept
+        needed = min(cost + floor, self._limit.burst)  # what costs more than the burst waits for a full bucket
+        missing_s = max(0.0, needed - self.level - 1e-9) / self._limit.rate_per_s
+        line_s = 0.0
+        if not urgent and not in_line and self.line_ns > now_ns:
+            line_s = (self.line_ns - now_ns) / NS_PER_S + cost / self._limit.rate_per_s
+        return max(blocked_s, missing_s, line_s)
+
+    def line_up(self, cost: float, wait_s: float, now_ns: int) -> None:
+        own_ns = int((cost / self._limit.rate_per_s) * NS_PER_S)
+        self.line_ns = max(self.line_ns + own_ns if self.line_ns > now_ns else 0, now_ns + int(wait_s * NS_PER_S))
+
+    def block(self, until_ns: int) -> None:
+        self.refill(until_ns)  # time that passes in a ban fills nothing
+        self.blocked_ns = max(self.blocked_ns, until_ns)
+        self.level = min(self.level, self.kept + 1.0)

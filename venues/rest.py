@@ -1,95 +1,141 @@
-"""REST over requests, the only user of that library: one Session per worker thread, every failure one clear error.
+"""REST over requests, the only user of that library: one Session per thread, every failure one clear error.
 
-Only GETs are ever repeated here, and only where the connection did not come about: a read that timed out was perhaps
-served. Answers are bounded in size and time, and the content type is looked at before anything is read as JSON: a
-proxy's page in HTML is no answer. Workers are daemon threads, so that a venue that answers nothing holds up no
-shutdown.
+* Nothing is repeated once its first byte may have left; only a connection that does not come about is tried again,
+  twice. A call that changes something and was lost after that is OutcomeUnknown; before that it is Retry, certainly
+  not sent.
+* While a ban lasts nothing is sent, not even an exit: each request would prolong it. A ban that follows on a ban, and
+  of which the venue does not say how long it lasts, is taken to be twice as long.
+* Calls wait for room in the client's own limits, so that bans do not come about; beyond `max_wait_s` they are
+  RateLimited, not sent.
+* An answer has TOTAL_S in all, its size is bounded, redirects are not followed.
+* No message holds a query, header or body, nor do the library's errors, which would: they are not chained.
+
+Answers are read and translated in `venues.answers`. Workers are daemon threads, so that a venue that answers nothing
+holds up no shutdown. Looking a name up in the DNS is the one wait that has no limit of ours.
 """
 
 import asyncio
 import contextlib
+import http.client
+import io
 import logging
 import queue
-import re
+import socket
 import threading
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, Final
+from urllib.parse import urlencode
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
 from urllib3.util import Retry as ConnectRetry
 
-from core.clock import NS_PER_S, Clock
-from venues.errors import Misconfigured, RateLimited, Rejected, Retry
+from core.clock import NS_PER_S, Clock, sleep
+from venues import answers
+from venues.answers import Answer
+from venues.call import Call, Failure, Judge, Kind, Reply
+from venues.errors import Misconfigured, RateLimited, Retry, VenueError
+from venues.limits import Limits
+
+__all__ = ["Call", "Failure", "Judge", "Kind", "Reply", "RestClient"]
 
 TIMEOUT_S = (2.0, 3.0)  # connect, and between two pieces of an answer
 TOTAL_S = 12.0  # for the whole answer
 MAX_BYTES = 16 * 1024 * 1024
 CHUNK = 65_536
 WORKERS = 4
-RETRY_AFTER_MAX_S = 3600.0
+RATE_PAUSE_S = 60.0
+RATE_PAUSE_MAX_S = 3600.0  # of those that we choose; what the venue says has no such limit
+MAX_WAIT_S = 5.0  # for room in our own limits
+NAP_S = 0.001
 AGENT = "scalp-bot"
 
 # Its warnings of every broken connection repeat what our own errors say.
-logging.getLogger("urllib3").setLevel(logging.ERROR)
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
-_JSON = re.compile(r"^(application|text)/([\w.+-]*\+)?(json|javascript)\b", re.IGNORECASE)
-_TITLE = re.compile(rb"<title[^>]*>\s*(.{1,80}?)\s*</title>", re.IGNORECASE | re.DOTALL)
-
-
-class Reply(NamedTuple):
-    """A JSON answer, not yet parsed. Times are wall nanoseconds by our clock; `date_s` is the venue's Date header."""
-
-    body: bytes
-    sent_ns: int
-    received_ns: int
-    date_s: int | None
-
-
-class Refusal(NamedTuple):
-    """What a venue's error body says."""
-
-    code: str
-    message: str
+_NO_ADDRESS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidHeader,
+)
 
 
 class RestClient:
-    """Asks one venue. `parse_error` reads (code, message) from the venue's own error bodies."""
+    """Asks one venue. Safe to use from several threads; each gets its own Session.
+
+    `judge` reads what the venue's answers say. `left` reads from an answer's headers what is left of `limits`.
+    `rate_pause_s` is how long nothing is sent after "asked too often" where the venue names no time.
+    """
 
     def __init__(
         self,
         venue: str,
         clock: Clock,
-        parse_error: Callable[[bytes], tuple[str, str]],
+        judge: Judge,
+        limits: Limits | None = None,
         *,
+        left: Callable[[Mapping[str, str]], Mapping[str, float]] | None = None,
         timeout_s: tuple[float, float] = TIMEOUT_S,
-        rate_pause_s: float = 60.0,
+        total_s: float = TOTAL_S,
+        rate_pause_s: float = RATE_PAUSE_S,
+        max_wait_s: float = MAX_WAIT_S,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._venue = venue
         self._clock = clock
-        self._parse_error = parse_error
+        self._judge = judge
+        self._limits = limits or Limits({})
+        self._left = left
         self._timeout_s = timeout_s
+        self._total_s = total_s
         self._rate_pause_s = rate_pause_s
+        self._max_wait_s = max_wait_s
         self._max_bytes = max_bytes
+        self._lock = threading.Lock()
         self._not_before_ns = 0
-        self._work: queue.SimpleQueue[Callable[[requests.Session], None] | None] = queue.SimpleQueue()
+        self._strikes = 0  # bans one after the other, without an answer between them
+        self._own = threading.local()
+        self._links: list[_Link] = []
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closed = False
 
-    async def get(self, url: str, query: Mapping[str, str] | None = None) -> Reply:
-        """GETs JSON. Raises Retry, RateLimited, Rejected or Misconfigured."""
+    # --- asking ----------------------------------------------------------------------------------
+
+    def send_blocking(self, call: Call) -> Reply:
+        """Sends once, on the calling thread. Raises the errors of `venues.errors`; OutcomeUnknown only for a call that
+        changes something, for which every other error means: certainly not carried out."""
+        what = answers.named(call)
+        waited_s, in_line = 0.0, False
+        while True:
+            wait_s = self._room(call, what, waited_s, in_line)
+            if wait_s <= 0:
+                return self._exchange(call, what)
+            sleep(wait_s)
+            waited_s += wait_s
+            in_line = True
+
+    async def send(self, call: Call) -> Reply:
+        """As `send_blocking`, on one of this client's own threads; waits for room without taking one."""
+        what = answers.named(call)
+        waited_s, in_line = 0.0, False
+        while (wait_s := self._room(call, what, waited_s, in_line)) > 0:
+            await asyncio.sleep(wait_s)
+            waited_s += wait_s
+            in_line = True
         self._start()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Reply] = loop.create_future()
 
-        def work(session: requests.Session) -> None:
+        def work() -> None:
             result: Reply | None = None
             failure: BaseException | None = None
             try:
-                result = self.get_blocking(session, url, query)
+                result = self._exchange(call, what)
             except BaseException as error:  # noqa: BLE001 - it is handed to the one who asked
                 failure = error
             with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
@@ -98,85 +144,109 @@ class RestClient:
         self._work.put(work)
         return await answer
 
-    def get_blocking(self, session: requests.Session, url: str, query: Mapping[str, str] | None = None) -> Reply:
-        """As `get`, on the calling thread."""
-        what = f"GET {_shown(url, query)}"
+    async def get(self, url: str, query: Mapping[str, str] | None = None, **costs: float) -> Reply:
+        """GETs public JSON: query and address stand in messages."""
+        return await self.send(public_get(url, query, **costs))
+
+    # --- before and after ------------------------------------------------------------------------
+
+    def _room(self, call: Call, what: str, waited_s: float, in_line: bool) -> float:
+        """Seconds to wait before asking again for room; 0: it may go out now and is booked."""
+        self._check(what)
+        patience_s = self._max_wait_s - waited_s
+        now_ns = self._clock.monotonic_ns()
+        wait_s, name = self._limits.take(call.costs, now_ns, urgent=call.urgent, in_line=in_line, patience_s=patience_s)
+        if wait_s > patience_s:
+            raise RateLimited(self._venue, f"{what} not sent: the limit {name!r} has no room", wait_s)
+        return 0.0 if wait_s <= 0 else max(wait_s, NAP_S)
+
+    def _check(self, what: str) -> None:
+        """Raises where nothing may be sent."""
+        if self._closed:
+            raise Retry(self._venue, f"{what} not sent: we are stopping")
         wait_ns = self._not_before_ns - self._clock.monotonic_ns()
         if wait_ns > 0:
             raise RateLimited(self._venue, f"{what} not sent: asked too often before", wait_ns / NS_PER_S)
-        sent_ns = self._clock.wall_ns()
-        begun_ns = self._clock.monotonic_ns()
-        try:
-            with session.get(
-                url, params=query, timeout=self._timeout_s, stream=True, allow_redirects=False
-            ) as response:
-                body = self._read(response, what, begun_ns)
-                return self._judge(response, body, what, sent_ns)
-        except (
-            requests.exceptions.InvalidURL,
-            requests.exceptions.InvalidSchema,
-            requests.exceptions.MissingSchema,
-        ) as error:
-            raise Misconfigured(self._venue, f"{url} is no address: {error}", "check VENUE_REST_URL") from error
-        except requests.exceptions.SSLError as error:
-            raise Retry(
-                self._venue, f"{what}: no trusted connection ({_cause(error)})", "check the clock and VENUE_REST_URL"
-            ) from error
-        except requests.exceptions.Timeout as error:
-            raise Retry(self._venue, f"{what}: no answer in time ({_cause(error)})") from error
-        except (requests.exceptions.RequestException, OSError) as error:
-            raise Retry(self._venue, f"{what}: {_cause(error)}") from error
 
-    def _read(self, response: requests.Response, what: str, begun_ns: int) -> bytes:
+    def _exchange(self, call: Call, what: str) -> Reply:
+        self._check(what)  # a ban may have come while this waited for its turn
+        link = self._link()
+        try:
+            response = link.send(call, self._timeout_s)
+            with response:
+                received_ns = self._clock.wall_ns()
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                body = self._body(response)
+        except _NO_ADDRESS as error:
+            reason = answers.cause(error)
+            raise Misconfigured(
+                self._venue, f"{what}: {answers.bare(call.url)} is no address: {reason}", answers.ADDRESS
+            ) from None
+        except _TooLong as error:
+            text = f"{what}: the answer is longer than {error} bytes"
+            raise answers.lost(self._venue, call, text, "nothing was used of it") from None
+        except (requests.exceptions.RequestException, HTTPError, OSError, http.client.HTTPException) as error:
+            raise self._broken(call, what, error, link.sent_ns) from None
+        answer = Answer(response.status_code, headers, body)
+        self._after(call, what, answer)
+        return Reply(body, link.sent_ns, received_ns, answers.date_s(headers.get("date", "")), headers)
+
+    def _body(self, response: requests.Response) -> bytes:
         pieces, size = [], 0
-        for piece in response.iter_content(CHUNK):
+        while piece := response.raw.read1(CHUNK, decode_content=True):
             pieces.append(piece)
             size += len(piece)
             if size > self._max_bytes:
-                raise Retry(
-                    self._venue, f"{what}: the answer is longer than {self._max_bytes} bytes", "nothing was used of it"
-                )
-            if self._clock.monotonic_ns() - begun_ns > TOTAL_S * NS_PER_S:
-                raise Retry(self._venue, f"{what}: {size} bytes in {TOTAL_S:.0f} s and still not the end")
+                raise _TooLong(self._max_bytes)
         return b"".join(pieces)
 
-    def _judge(self, response: requests.Response, body: bytes, what: str, sent_ns: int) -> Reply:
-        """The answer, or the error that its status or content type stands for."""
-        status = response.status_code
-        content_type = response.headers.get("Content-Type", "")
-        code, message = self._parse_error(body) if status >= 400 and _JSON.match(content_type) else ("", "")
-        shown = f"HTTP {status}" + (f" {message!r}" if message else "")
-        if status in (418, 429):
-            pause_s = self._pause_s(response)
-            self._not_before_ns = self._clock.monotonic_ns() + int(pause_s * NS_PER_S)
-            raise RateLimited(self._venue, f"{what}: asked too often ({shown})", pause_s, code or str(status))
-        if not _JSON.match(content_type):
-            raise Retry(self._venue, f"{what}: {_no_json(status, content_type, body)}", _hint(status), str(status))
-        if 300 <= status < 400:
-            where = response.headers.get("Location", "nowhere")
-            raise Retry(self._venue, f"{what}: moved to {where[:120]} ({shown})", "check VENUE_REST_URL", str(status))
-        if status >= 500 or status == 408:
-            raise Retry(self._venue, f"{what}: the venue has a problem ({shown})", code=code or str(status))
-        if status >= 400:
-            raise Rejected(self._venue, f"{what}: refused ({shown})", code=code or str(status))
-        if not body.strip():
-            raise Retry(self._venue, f"{what}: an empty answer ({shown})", code=str(status))
-        return Reply(body, sent_ns, self._clock.wall_ns(), _date_s(response.headers.get("Date", "")))
+    def _broken(self, call: Call, what: str, error: Exception, sent_ns: int) -> VenueError:
+        """No answer: OutcomeUnknown only where something of a changing call may have left."""
+        reason = answers.cause(error)
+        if isinstance(error, requests.exceptions.SSLError):
+            text, step = f"{what}: no trusted connection ({reason})", "check the clock and VENUE_REST_URL"
+        elif isinstance(error, requests.exceptions.Timeout):
+            text, step = f"{what}: no answer in time" + ("" if "in time" in reason else f" ({reason})"), ""
+        else:
+            text, step = f"{what}: {reason}", ""
+        return answers.lost(self._venue, call, text, step) if sent_ns else Retry(self._venue, text, step)
 
-    def _pause_s(self, response: requests.Response) -> float:
-        text = response.headers.get("Retry-After", "").strip()
-        pause = self._rate_pause_s
-        if re.fullmatch(r"\d{1,7}(\.\d+)?", text):
-            pause = float(text)
-        elif text:
-            until_s = _date_s(text)
-            if until_s is not None:
-                pause = until_s - self._clock.wall_ns() / NS_PER_S
-        return min(max(pause, 1.0), RETRY_AFTER_MAX_S)
+    def _after(self, call: Call, what: str, answer: Answer) -> None:
+        """Raises what the answer stands for, and remembers a ban."""
+        now_ns = self._clock.monotonic_ns()
+        if self._left is not None:
+            self._limits.told(self._left(answer.headers), now_ns)
+        pause_s = min(self._rate_pause_s * 2**self._strikes, max(RATE_PAUSE_MAX_S, self._rate_pause_s))
+        refusal = answers.read(self._venue, call, what, answer, self._judge, self._clock.wall_ns(), pause_s)
+        if refusal is None:
+            self._strikes = 0
+            return
+        if refusal.pause_s is not None:
+            self._ban(now_ns, refusal)
+        raise refusal.error
+
+    def _ban(self, now_ns: int, refusal: answers.Refusal) -> None:
+        assert refusal.pause_s is not None
+        until_ns = now_ns + int(refusal.pause_s * NS_PER_S)
+        self._limits.block(until_ns, refusal.limit)
+        if refusal.limit:
+            return
+        with self._lock:
+            if now_ns >= self._not_before_ns:  # several answers to calls of the same moment are one ban
+                self._strikes = min(self._strikes + 1, 16)
+            self._not_before_ns = max(self._not_before_ns, until_ns)
+
+    # --- threads ---------------------------------------------------------------------------------
+
+    def _link(self) -> "_Link":
+        link: _Link | None = getattr(self._own, "link", None)
+        if link is None:
+            link = self._own.link = _Link(self._clock, self._total_s)
+            with self._lock:
+                self._links.append(link)
+        return link
 
     def _start(self) -> None:
-        if self._closed:
-            raise Retry(self._venue, "no more requests: we are stopping")
         if not self._threads:
             self._threads = [
                 threading.Thread(target=self._serve, name=f"rest-{n}", daemon=True) for n in range(WORKERS)
@@ -185,12 +255,8 @@ class RestClient:
                 thread.start()
 
     def _serve(self) -> None:
-        with new_session() as session:
-            while True:
-                work = self._work.get()
-                if work is None:
-                    return
-                work(session)
+        while (work := self._work.get()) is not None:
+            work()
 
     def close(self, wait_s: float = 0.3) -> None:
         """Lets the workers go; one that still waits for the venue is left behind, it ends with the process."""
@@ -199,28 +265,126 @@ class RestClient:
             self._work.put(None)
         for thread in self._threads:
             thread.join(wait_s)
+        with self._lock:
+            links, self._links = self._links, []
+        for link in links:
+            link.close()
 
 
-def new_session() -> requests.Session:
-    """A Session for one thread: no proxies or netrc from the environment, one pooled connection a host."""
-    session = requests.Session()
-    session.trust_env = False
-    session.headers.update({"User-Agent": AGENT, "Accept": "application/json"})
-    retries = ConnectRetry(
-        total=2,
-        connect=2,
-        read=0,
-        status=0,
-        redirect=0,
-        other=0,
-        allowed_methods={"GET"},
-        backoff_factor=0.1,
-        respect_retry_after_header=False,  # waiting is ours to do, and to tell
-    )
-    adapter = HTTPAdapter(max_retries=retries, pool_connections=4, pool_maxsize=1)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
+def public_get(url: str, query: Mapping[str, str] | None = None, **costs: float) -> Call:
+    """A GET without secrets: its whole address stands in messages."""
+    tail = "&".join(f"{name}={value}" for name, value in (query or {}).items())
+    what = f"GET {answers.bare(url)}" + (f"?{tail}" if tail else "")
+    return Call("GET", url, urlencode(query or {}), costs=costs, what=what)
+
+
+# --- one thread's connections ----------------------------------------------------------------------
+
+
+class _Link:
+    """A Session, and when the first byte of its last request left (0: none did)."""
+
+    def __init__(self, clock: Clock, total_s: float) -> None:
+        self.sent_ns = 0
+        self.session = requests.Session()
+        self.session.trust_env = False  # no proxies or netrc from the environment
+        self.session.headers.update({"User-Agent": AGENT, "Accept": "application/json"})
+        retries = ConnectRetry(
+            total=2,
+            connect=2,  # of any method: nothing was sent
+            read=0,
+            status=0,
+            redirect=0,
+            other=0,
+            backoff_factor=0.1,
+            respect_retry_after_header=False,  # waiting is ours to do, and to tell
+        )
+        adapter = HTTPAdapter(max_retries=retries, pool_connections=4, pool_maxsize=1)
+        adapter.poolmanager.pool_classes_by_scheme = _pools(self, clock, total_s)
+        self.session.mount("http://", adapter)
+        self.session.mount("https://", adapter)
+
+    def send(self, call: Call, timeout_s: tuple[float, float]) -> requests.Response:
+        self.sent_ns = 0
+        request = requests.Request(call.method, call.url, headers=dict(call.headers), data=call.body or None)
+        prepared = self.session.prepare_request(request)
+        if call.query:
+            prepared.url = f"{prepared.url}?{call.query}"  # after preparing, which would encode it anew
+        return self.session.send(
+            prepared, timeout=timeout_s, stream=True, allow_redirects=False, verify=True, proxies={}, cert=None
+        )
+
+    def close(self) -> None:
+        self.session.close()
+
+
+def _pools(link: _Link, clock: Clock, total_s: float) -> dict[str, type[HTTPConnectionPool]]:
+    """Pools whose connections tell the link when they begin to send, and whose answers have an end."""
+
+    class Response(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+            super().__init__(sock, *args, **options)
+            raw = self.fp.detach()
+            self.fp = io.BufferedReader(_Timely(raw, sock, clock, total_s))
+
+    class Plain(HTTPConnection):
+        response_class = Response
+
+        def send(self, data: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            link.sent_ns = link.sent_ns or clock.wall_ns()
+            super().send(data)
+
+    class Secure(HTTPSConnection):
+        response_class = Response
+
+        def send(self, data: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            link.sent_ns = link.sent_ns or clock.wall_ns()
+            super().send(data)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+class _Timely(io.RawIOBase):
+    """Reads a socket until `total_s` after its making; a venue that sends byte by byte does not hold a thread."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, clock: Clock, total_s: float) -> None:
+        self._raw: Final = raw
+        self._socket = sock
+        self._clock = clock
+        self._end_ns = clock.monotonic_ns() + int(total_s * NS_PER_S)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_s = (self._end_ns - self._clock.monotonic_ns()) / NS_PER_S
+        if left_s <= 0:
+            raise TimeoutError("still not the end of the answer")
+        usual_s = self._socket.gettimeout()
+        self._socket.settimeout(left_s if usual_s is None else min(usual_s, left_s))
+        try:
+            return self._raw.readinto(buffer)
+        finally:
+            self._socket.settimeout(usual_s)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _TooLong(Exception):
+    """More bytes than are allowed."""
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any, failure: BaseException | None) -> None:
@@ -230,51 +394,3 @@ def _settle(future: "asyncio.Future[Any]", result: Any, failure: BaseException |
         future.set_exception(failure)
     else:
         future.set_result(result)
-
-
-def _shown(url: str, query: Mapping[str, str] | None) -> str:
-    """The address for a message: never the user, password or headers."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    tail = "&".join(f"{name}={value}" for name, value in (query or {}).items())
-    return f"{parts.scheme}://{host}{parts.path}" + (f"?{tail}" if tail else "")
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason in few words; requests and urllib3 wrap it in reprs of their objects."""
-    text = str(error)
-    reason = re.search(r"\[Errno -?\d+\] ([^\"')]+)", text)
-    if reason:
-        return reason.group(1)
-    if "Remote end closed" in text or "RemoteDisconnected" in text:
-        return "the connection was closed without an answer"
-    if "IncompleteRead" in text:
-        return "the answer broke off"
-    if "connect timeout" in text.lower() or "ConnectTimeout" in type(error).__name__:
-        return "the connection did not come about"
-    if "Read timed out" in text:
-        return "no answer in time"
-    return text[-160:] or type(error).__name__
-
-
-def _no_json(status: int, content_type: str, body: bytes) -> str:
-    kind = content_type.partition(";")[0] or "no content type"
-    title = _TITLE.search(body[:CHUNK])
-    if title or body.lstrip()[:1] == b"<":
-        words = title.group(1).decode(errors="replace") if title else ""
-        return f"a web page in place of JSON (HTTP {status}, {kind}" + (f", title {words!r})" if words else ")")
-    return f"no JSON (HTTP {status}, {kind}, {len(body)} bytes)"
-
-
-def _hint(status: int) -> str:
-    if status in (403, 451):
-        return "the venue's edge may refuse this region or host; try from elsewhere or set VENUE_REST_URL"
-    return "" if status >= 500 else "check VENUE_REST_URL if this stays"
-
-
-def _date_s(text: str) -> int | None:
-    """Seconds since 1970 of an HTTP date."""
-    try:
-        return int(parsedate_to_datetime(text).timestamp())
-    except (ValueError, TypeError, OverflowError):
-        return None

@@ -4,6 +4,8 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bus import records
 from core.clock import LiveClock
@@ -13,8 +15,8 @@ from venues import names, venue
 from venues.choose import market_data
 from venues.coindcx.adapter import CoinDcx
 from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry, VenueError
-from venues.limits import Bucket
-from venues.offset import Offset
+from venues.limits import Limit, Limits
+from venues.offset import Offset, Stamp
 from venues.venue import Rules
 
 S = 1_000_000_000
@@ -99,12 +101,117 @@ def test_a_clock_that_was_set_begins_the_offset_anew():
     assert offset.resets == 1 and abs(offset.ns - 90 * S) < S
 
 
-def test_the_bucket_lets_a_burst_through_and_then_spaces():
-    bucket = Bucket(10.0, 5.0)
-    waits = [bucket.take(S) for _ in range(8)]
+@pytest.mark.parametrize(("true_ms", "trip_ms"), [(3_700, 40), (-900, 5), (1_000_000, 250)])
+def test_a_server_time_in_ms_gives_the_offset_within_half_a_trip(true_ms, trip_ms):
+    offset, ms = Offset(), 1_000_000
+    sent = 1_000_000 * ms
+    offset.measured(Stamp(sent, sent + trip_ms * ms, sent + (trip_ms // 3 + true_ms) * ms))
+    assert abs(offset.ns - true_ms * ms) <= (trip_ms / 2 + 2) * ms
+
+
+def test_a_server_time_in_seconds_is_as_good_as_a_date():
+    precise, dated = Offset(), Offset()
+    for n in range(30):
+        sent = n * 1_130_000_000
+        stamp = (sent + 10_000_000 + 3_700_000_000) // S
+        precise.measured(Stamp(sent, sent + 20_000_000, stamp * S, S))
+        dated.add(sent, sent + 20_000_000, stamp)
+    assert precise.ns == dated.ns and abs(precise.ns - 3_700_000_000) < 150_000_000
+
+
+def test_a_forgotten_offset_is_that_of_the_next_answer_alone():
+    offset = Offset()
+    offset.measured(Stamp(100 * S, 100 * S, 100 * S))
+    offset.forget()
+    assert not offset.known and offset.ns == 0
+    offset.measured(Stamp(101 * S, 101 * S, 191 * S))
+    assert offset.known and abs(offset.ns - 90 * S) < S // 100
+
+
+# --- limits ----------------------------------------------------------------------------------------
+
+
+def test_a_burst_goes_through_and_the_rest_is_spaced_in_line():
+    limits = Limits({"a": Limit(10.0, 5.0)})
+    waits = [limits.take({"a": 1}, S)[0] for _ in range(8)]
     assert waits[:5] == [0.0] * 5
     assert waits[5:] == pytest.approx([0.1, 0.2, 0.3])
-    assert bucket.take(2 * S) == 0.0
+    assert limits.take({"a": 1}, S + 50_000_000)[0] > 0.3, "a newcomer goes to the end of the line"
+    assert limits.take({"a": 1}, 2 * S, in_line=True) == (0.0, "")
+
+
+def test_an_exit_does_not_wait_behind_those_in_line():
+    limits = Limits({"a": Limit(1.0, 10.0, kept_for_exits=0.2)})
+    ordinary = [limits.take({"a": 1}, S)[0] for _ in range(10)]
+    assert ordinary.count(0.0) == 8, "two of ten are kept"
+    assert [limits.take({"a": 1}, S, urgent=True)[0] for _ in range(3)] == [0.0, 0.0, pytest.approx(1.0)]
+    assert limits.take({"a": 1}, S + S, in_line=True)[0] > 0, "what exits used is missing to those in line"
+
+
+def test_a_call_waits_for_all_its_limits_and_books_all_or_none():
+    limits = Limits({"weight": Limit(10.0, 10.0), "orders": Limit(1.0, 1.0)})
+    assert limits.take({"weight": 1, "orders": 1}, S) == (0.0, "")
+    assert limits.take({"weight": 5, "orders": 1}, S) == (pytest.approx(1.0), "orders")
+    assert limits.take({"weight": 9}, S, in_line=True) == (0.0, ""), "what waits has not used the other limit"
+    assert limits.take({"nothing": 5}, S) == (0.0, "")
+
+
+def test_what_costs_more_than_the_burst_waits_for_a_full_one():
+    limits = Limits({"a": Limit(10.0, 10.0, kept_for_exits=0.5)})
+    assert limits.take({"a": 25}, S) == (0.0, "")
+    assert limits.take({"a": 1}, S)[0] == pytest.approx(2.1)
+
+
+def test_a_wait_beyond_patience_takes_no_place_in_line():
+    limits = Limits({"a": Limit(1.0, 1.0)})
+    limits.take({"a": 1}, S)
+    assert [limits.take({"a": 1}, S, patience_s=0.5)[0] for _ in range(3)] == [pytest.approx(1.0)] * 3
+
+
+def test_after_a_ban_the_first_call_goes_alone():
+    limits = Limits({"a": Limit(10.0, 100.0, kept_for_exits=0.1)})
+    limits.block(61 * S)
+    assert limits.take({"a": 1}, S, urgent=True)[0] == pytest.approx(60.0)
+    assert limits.take({"a": 1}, 61 * S)[0] == 0.0
+    assert limits.take({"a": 1}, 61 * S)[0] == pytest.approx(0.1)
+
+
+def test_what_is_left_by_the_venues_word_is_not_exceeded():
+    limits = Limits({"a": Limit(10.0, 100.0)})
+    limits.told({"a": 3.0, "b": 1.0}, S)
+    assert limits.take({"a": 4}, S)[0] == pytest.approx(0.1)
+    limits.told({"a": 50.0}, S)
+    assert limits.take({"a": 4}, S, in_line=True)[0] > 0, "it may count less than we do, we do not count less"
+
+
+CALLS = st.lists(st.tuples(st.floats(0, 3), st.sampled_from([0.5, 1.0, 4.0]), st.booleans()), min_size=1, max_size=60)
+
+
+@given(CALLS, st.sampled_from([0.0, 0.2, 0.5]))
+def test_no_stretch_of_time_sees_more_than_burst_and_rate(calls, kept):
+    """Every call waits as told and asks again; whatever went out keeps the bound, in every stretch."""
+    rate, burst = 2.0, 6.0
+    limits = Limits({"a": Limit(rate, burst, kept)})
+    waiting, now = [], S
+    for pause, cost, urgent in calls:
+        now += int(pause * S)
+        waiting.append((now, len(waiting), cost, urgent, False))
+    gone = []
+    while waiting:
+        waiting.sort()
+        at, number, cost, urgent, in_line = waiting.pop(0)
+        wait_s, _ = limits.take({"a": cost}, at, urgent=urgent, in_line=in_line)
+        if wait_s == 0.0:
+            gone.append((at, cost))
+        else:
+            assert wait_s < 1000
+            waiting.append((at + int(wait_s * S) + 1, number, cost, urgent, True))
+    assert len(gone) == len(calls)
+    for first in range(len(gone)):
+        total = 0.0
+        for at, cost in gone[first:]:
+            total += cost
+            assert total <= burst + rate * (at - gone[first][0]) / S + 1e-6
 
 
 @pytest.mark.parametrize("name", ["binance", "kraken"])

@@ -1,220 +1,517 @@
 """REST against a real local server that misbehaves in every way we have seen or feared."""
 
 import asyncio
-import contextlib
-import socket
 import threading
+import traceback
 
+import msgspec
 import pytest
-import requests
 
-from core.clock import LiveClock
-from venues.coindcx.wire_public import parse_error
-from venues.errors import Misconfigured, RateLimited, Rejected, Retry
-from venues.rest import RestClient, new_session
+from core.clock import LiveClock, ManualClock
+from tests.unit.http_peer import Cut, Server, drip, http, until
+from venues.call import Call, Failure
+from venues.coindcx.wire_public import judge as coindcx_judge
+from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry, Skewed
+from venues.limits import Limit, Limits
+from venues.rest import RestClient, public_get
 
-
-class Server:
-    """Answers each connection's requests with the given bytes, one after the other; counts the requests."""
-
-    def __init__(self, *answers: bytes, hold: bool = False) -> None:
-        self.answers = list(answers)
-        self.hold = hold  # read, answer nothing, keep the connection
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/x"
-        self._open: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._socket.accept()
-                self._open.append(connection)
-                self.connections += 1
-                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
-
-    def _talk(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            buffer = b""
-            while True:
-                while b"\r\n\r\n" not in buffer:
-                    data = connection.recv(65536)
-                    if not data:
-                        return
-                    buffer += data
-                head, _, buffer = buffer.partition(b"\r\n\r\n")
-                self.requests.append(head)
-                if self.hold:
-                    continue
-                if not self.answers:
-                    connection.close()
-                    return
-                answer = self.answers.pop(0)
-                if not answer:
-                    connection.close()
-                    return
-                connection.sendall(answer)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
-        self._socket.close()
-        for connection in self._open:
-            connection.close()
-        self._thread.join(1)
-
-
-def http(status: int, body: bytes, kind: str = "application/json", length: int | None = None, **headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body) if length is None else length}"]
-    lines += [f"Content-Type: {kind}"] if kind else []
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+PAGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head></html>"
+HOUR_NS = 3_600_000_000_000
 
 
 @pytest.fixture
-def ask():
-    """Asks a server once over a client; both are closed at the end."""
-    made = []
-
-    def run(server: Server, client: RestClient | None = None, **options):
-        client = client or RestClient("coindcx", LiveClock(), parse_error, timeout_s=(1.0, 0.3), **options)
-        session = new_session()
-        made.extend([server, client, session])
-        return client.get_blocking(session, server.url, {"pair": "B-BTC_USDT"})
-
-    yield run
-    for item in made:
-        item.close()
+def made():
+    """What a test makes and has to be closed."""
+    things = []
+    yield things
+    for thing in things:
+        thing.close()
 
 
-def test_an_answer_with_its_date(ask):
-    reply = ask(Server(http(200, b"[]", Date="Sun, 22 Nov 2026 13:38:40 GMT")))
-    assert reply.body == b"[]" and reply.date_s == 1795354720
-    assert reply.sent_ns <= reply.received_ns
+@pytest.fixture
+def rest(made):
+    """Makes clients."""
+
+    def make(judge=coindcx_judge, limits=None, clock=None, **options):
+        options = {"timeout_s": (2.0, 5.0)} | options
+        client = RestClient("coindcx", clock or LiveClock(), judge, limits, **options)
+        made.append(client)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def serve(made):
+    """Makes servers."""
+
+    def make(*answers, **options):
+        server = Server(*answers, **options)
+        made.append(server)
+        return server
+
+    return make
+
+
+def read(server):
+    return public_get(server.url, {"pair": "B-BTC_USDT"})
+
+
+def change(server, **options):
+    return Call(
+        "POST",
+        server.base + "/order",
+        query="signature=hush-query",
+        body=b'{"secret":"hush-body"}',
+        headers={"X-KEY": "hush-header", "Content-Type": "application/json"},
+        changes=True,
+        what="POST /order BTCUSDT",
+        **options,
+    )
+
+
+# --- answers ---------------------------------------------------------------------------------------
+
+
+def test_an_answer_with_its_date(rest, serve):
+    reply = rest().send_blocking(read(serve(http(200, b"[]", Date="Sun, 22 Nov 2026 13:38:40 GMT", X_Left="7"))))
+    assert reply.body == b"[]" and reply.date_s == 1795354720 and reply.headers["x-left"] == "7"
+    assert 0 < reply.sent_ns <= reply.received_ns
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "text/json", "application/problem+json"])
-def test_kinds_of_json(ask, kind):
-    assert ask(Server(http(200, b"{}", kind))).body == b"{}"
+def test_kinds_of_json(rest, serve, kind):
+    assert rest().send_blocking(read(serve(http(200, b"{}", kind)))).body == b"{}"
 
 
-PAGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head></html>"
+CHUNKED = b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-@pytest.mark.parametrize(
-    ("answer", "error", "words"),
-    [
-        pytest.param(http(200, PAGE, "text/html"), Retry, "a web page in place of JSON .*Just a moment", id="html 200"),
-        pytest.param(http(403, PAGE, "text/html"), Retry, "HTTP 403.*region", id="html 403"),
-        pytest.param(http(502, PAGE, "text/html"), Retry, "HTTP 502", id="html 502"),
-        pytest.param(http(200, b"[]", ""), Retry, "no content type", id="no kind"),
-        pytest.param(http(200, b""), Retry, "an empty answer", id="empty"),
-        pytest.param(http(200, b"[1,", length=900), Retry, "broke off|in time", id="half"),
-        pytest.param(http(500, b'{"message":"oops"}'), Retry, "has a problem .*oops", id="500"),
-        pytest.param(http(503, b"{}"), Retry, "503", id="503"),
-        pytest.param(http(422, b'{"code":422,"message":"Invalid pair NOPE"}'), Rejected, "Invalid pair NOPE", id="422"),
-        pytest.param(http(404, b'{"message":"not_found"}'), Rejected, "not_found", id="404"),
-        pytest.param(http(302, b"{}", Location="https://elsewhere/"), Retry, "moved to https://elsewhere", id="moved"),
-        pytest.param(b"", Retry, "without an answer", id="nothing"),
-        pytest.param(b"garbage\r\n\r\n", Retry, "GET http://127.0.0.1", id="no http"),
-        pytest.param(http(200, b"x" * 5000), Retry, "longer than 4096 bytes", id="too long"),
-        pytest.param(http(200, b"x", Content_Encoding="gzip"), Retry, "GET http", id="no gzip"),
-    ],
-)
-def test_a_bad_answer_is_one_clear_error_and_asked_for_once(ask, answer, error, words):
-    server = Server(answer, answer, answer)
+def test_an_answer_in_chunks(rest, serve):
+    assert rest().send_blocking(read(serve(CHUNKED + b"2\r\n[1\r\n1\r\n]\r\n0\r\n\r\n"))).body == b"[1]"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+def test_what_was_signed_goes_out_byte_for_byte(rest, serve, method):
+    server = serve(http(200, b"{}"))
+    query = "symbol=BTCUSDT&list=%5B%22A%22%5D&note=a+b%20c~d%7E.%2C&signature=ab01"
+    rest().send_blocking(
+        Call(method, server.base + "/api/v3/order", query, b'{"a": 1.10,"b":"\xc3\xa9"}', {"X-K": "k"})
+    )
+    assert server.lines() == [f"{method} /api/v3/order?{query} HTTP/1.1"]
+    assert server.bodies == [b'{"a": 1.10,"b":"\xc3\xa9"}']
+    assert b"X-K: k" in server.requests[0]
+
+
+# name: answer, error of a read, words, error of a change
+BAD = {
+    "html 200": (http(200, PAGE, "text/html"), Retry, "a web page in place of JSON .*Just a moment", OutcomeUnknown),
+    "html 403": (http(403, PAGE, "text/html"), Retry, "HTTP 403.*", OutcomeUnknown),
+    "html 404": (http(404, PAGE, "text/html"), Retry, "HTTP 404.*check VENUE_REST_URL", OutcomeUnknown),
+    "html 502": (http(502, PAGE, "text/html"), Retry, "HTTP 502", OutcomeUnknown),
+    "html 429": (http(429, PAGE, "text/html"), RateLimited, "HTTP 429", OutcomeUnknown),
+    "no kind": (http(200, b"[]", ""), Retry, "no content type", OutcomeUnknown),
+    "empty": (http(200, b""), Retry, "an empty answer", OutcomeUnknown),
+    "half": (Cut(http(200, b"[1,", length=900)), Retry, "broke off", OutcomeUnknown),
+    "half a chunk": (Cut(CHUNKED + b"ff\r\n[1"), Retry, "broke off", OutcomeUnknown),
+    "half a head": (Cut(b"HTTP/1.1 200 X\r\nContent-Ty"), Retry, "no content type", OutcomeUnknown),
+    "500": (http(500, b'{"message":"oops"}'), Retry, "oops", OutcomeUnknown),
+    "503": (http(503, b"{}"), Retry, "503", OutcomeUnknown),
+    "408": (http(408, b"{}"), Retry, "408", OutcomeUnknown),
+    "422": (http(422, b'{"code":422,"message":"Invalid pair NOPE"}'), Rejected, "Invalid pair NOPE", Rejected),
+    "404": (http(404, b'{"message":"not_found"}'), Rejected, "not_found", Rejected),
+    "401": (http(401, b'{"message":"Invalid credentials"}'), Skewed, "Invalid credentials", Skewed),
+    "redirect": (
+        http(302, b"{}", Location="https://elsewhere/?signature=hush"),
+        Retry,
+        "moved to https://elsewhere",
+        OutcomeUnknown,
+    ),
+    "closed without an answer": (b"", Retry, "without an answer", OutcomeUnknown),
+    "no http": (b"garbage\r\n\r\n", Retry, "no HTTP", OutcomeUnknown),
+    "too long": (http(200, b"x" * 5000), Retry, "longer than 4096 bytes", OutcomeUnknown),
+    "no gzip": (http(200, b"x" * 40, Content_Encoding="gzip"), Retry, "DecodeError", OutcomeUnknown),
+}
+
+
+@pytest.mark.parametrize(("answer", "error", "words"), [case[:3] for case in BAD.values()], ids=BAD)
+def test_a_bad_answer_is_one_clear_error_and_asked_for_once(rest, serve, answer, error, words):
+    server = serve(answer, answer, answer)
     with pytest.raises(error, match=words) as caught:
-        ask(server, max_bytes=4096)
+        rest(max_bytes=4096).send_blocking(read(server))
     assert type(caught.value) is error
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
     assert len(server.requests) == 1, "a GET that was read is not repeated"
 
 
-def test_silence_is_asked_once(ask):
-    server = Server(hold=True)
-    with pytest.raises(Retry, match="no answer in time"):
-        ask(server)
+@pytest.mark.parametrize(("answer", "error"), [(case[0], case[3]) for case in BAD.values()], ids=BAD)
+def test_a_change_with_a_bad_answer_is_unknown_unless_it_was_clearly_refused(rest, serve, answer, error):
+    server = serve(answer, answer, answer)
+    with pytest.raises(Exception) as caught:
+        rest(max_bytes=4096).send_blocking(change(server))
+    assert type(caught.value) is error
+    assert server.lines() == ["POST /order?signature=hush-query HTTP/1.1"], "a POST is never sent twice"
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert "hush" not in shown
+
+
+@pytest.mark.parametrize(("call", "error"), [(read, Retry), (change, OutcomeUnknown)], ids=["read", "change"])
+def test_silence_is_asked_once(rest, serve, call, error):
+    server = serve(hold=True)
+    with pytest.raises(error, match="in time"):
+        rest(timeout_s=(2.0, 0.2)).send_blocking(call(server))
     assert len(server.requests) == 1
 
 
-def test_nobody_there(ask):
-    server = Server()
+@pytest.mark.parametrize("call", [read, change], ids=["read", "change"])
+def test_where_no_connection_comes_about_nothing_was_sent(rest, serve, call):
+    server = serve()
     server.close()
-    with pytest.raises(Retry, match="refused"):
-        ask(server)
+    with pytest.raises(Retry, match="refused") as caught:
+        rest().send_blocking(call(server))
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize(
-    ("headers", "pause"),
-    [({"Retry_After": "7"}, 7.0), ({"Retry_After": "0"}, 1.0), ({"Retry_After": "soon"}, 60.0), ({}, 60.0)],
-)
-def test_asked_too_often_means_no_request_until_it_is_over(ask, headers, pause):
-    server = Server(http(429, b'{"message":"Too Many Requests"}', **headers), http(200, b"[]"))
-    client = RestClient("coindcx", LiveClock(), parse_error)
-    with pytest.raises(RateLimited, match="Too Many Requests") as caught:
-        ask(server, client)
-    assert caught.value.retry_after_s == pause
-    with pytest.raises(RateLimited, match="not sent"):
-        ask(server, client)
+def test_a_host_without_a_name_was_sent_nothing(rest):
+    with pytest.raises(Retry):
+        rest().send_blocking(Call("POST", "http://no-such-host.invalid/x", changes=True))
+
+
+def test_a_server_that_speaks_no_tls_was_sent_nothing(rest, serve):
+    server = serve(http(200, b"{}"))
+    with pytest.raises(Retry, match=r"POST https://127.0.0.1:\d+/x: "):
+        rest(timeout_s=(0.3, 5.0)).send_blocking(Call("POST", server.url.replace("http:", "https:"), changes=True))
+
+
+SLOW = {
+    "the body": drip(http(200, b"[" + b" " * 400 + b"]"), 60),
+    "the head": drip(http(200, b"[]", X_Long="y" * 400), 60),
+    "a head of many lines": [b"HTTP/1.1 200 X\r\n", *[b"X-N: 1\r\n"] * 60],
+}
+
+
+@pytest.mark.parametrize("pieces", SLOW.values(), ids=SLOW)
+@pytest.mark.parametrize(("call", "error"), [(read, Retry), (change, OutcomeUnknown)], ids=["read", "change"])
+def test_a_slow_drip_has_an_end(rest, serve, pieces, call, error):
+    """Each piece comes well within the read time-out; only the whole takes too long."""
+    server = serve(pieces, drip_s=0.05)
+    with pytest.raises(error, match=r"took too long as a whole|in time"):
+        rest(total_s=0.4).send_blocking(call(server))
     assert len(server.requests) == 1
 
 
-def test_a_ban_page_in_html_counts_as_asked_too_often(ask):
+def test_the_end_of_one_answer_is_not_the_end_of_the_next(rest, serve):
+    server = serve(*[http(200, b"[]")] * 3)
+    client = rest(total_s=0.4)
+    for _ in range(3):
+        client.send_blocking(read(server))
+        threading.Event().wait(0.2)
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://x/y", "http://", "http://[::1"])
+def test_an_address_that_is_none(rest, url):
+    with pytest.raises(Misconfigured, match="VENUE_REST_URL"):
+        rest().send_blocking(Call("GET", url))
+
+
+def test_secrets_of_an_address_are_not_shown(rest, serve):
+    server = serve()
+    server.close()
+    call = Call("GET", server.url.replace("http://", "http://me:hidden@"))
+    with pytest.raises(Retry) as caught:
+        rest().send_blocking(call)
+    assert "hidden" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_call_shows_nothing_but_its_name(serve):
+    call = change(serve())
+    assert repr(call) == str(call) == "Call(POST /order BTCUSDT)"
+
+
+# --- asked too often -------------------------------------------------------------------------------
+
+SUN = "Sun, 22 Nov 2026 13:38:40 GMT"
+# status, headers, seconds to wait
+PAUSES = {
+    "seconds": (429, {"Retry_After": "7"}, 7.0),
+    "a ban of three days": (418, {"Retry_After": "259200"}, 259200.0),
+    "a ban in seconds with a fraction": (418, {"Retry_After": "2.5"}, 2.5),
+    "none": (429, {"Retry_After": "0"}, 1.0),
+    "no number": (429, {"Retry_After": "soon"}, 60.0),
+    "nothing": (429, {}, 60.0),
+    "a date, by the venue's own clock": (429, {"Retry_After": SUN, "Date": "Sun, 22 Nov 2026 13:38:10 GMT"}, 30.0),
+    "a date that is over": (429, {"Retry_After": SUN, "Date": SUN}, 1.0),
+}
+
+
+@pytest.mark.parametrize(("status", "headers", "pause"), PAUSES.values(), ids=PAUSES)
+def test_asked_too_often_means_no_request_until_it_is_over(rest, serve, status, headers, pause):
+    server = serve(http(status, b'{"message":"Too Many Requests"}', **headers), http(200, b"[]"), http(200, b"[]"))
+    clock = ManualClock()
+    client = rest(plain_judge, clock=clock)
+    with pytest.raises(RateLimited, match="Too Many Requests") as caught:
+        client.send_blocking(read(server))
+    assert caught.value.retry_after_s == pause
+    clock.advance(int(pause * 1e9) - 1)
+    for call in (read(server), change(server, urgent=True)):
+        with pytest.raises(RateLimited, match="not sent"):
+            client.send_blocking(call)
+    assert len(server.requests) == 1
+    clock.advance(1)
+    assert client.send_blocking(read(server)).body == b"[]"
+
+
+def plain_judge(status, headers, body, changes):
+    if status in (418, 429):
+        return Failure("rate_limited", str(status), body.decode())
+    return None
+
+
+def test_a_date_without_the_venues_own_is_read_by_our_clock(rest, serve):
+    clock = ManualClock(wall_ns=1795354720 * 10**9 - 45 * 10**9)
+    with pytest.raises(RateLimited) as caught:
+        rest(clock=clock).send_blocking(read(serve(http(429, b"{}", Retry_After=SUN))))
+    assert caught.value.retry_after_s == pytest.approx(45.0)
+
+
+def test_a_ban_after_a_ban_of_unknown_length_lasts_longer_until_an_answer_comes(rest, serve):
+    limited, fine = http(429, b"{}"), http(200, b"[]")
+    server = serve(limited, limited, limited, fine, limited)
+    clock = ManualClock()
+    client = rest(clock=clock)
+    pauses = []
+    for _ in range(5):
+        try:
+            client.send_blocking(read(server))
+        except RateLimited as error:
+            pauses.append(error.retry_after_s)
+            clock.advance(int(error.retry_after_s * 1e9))
+    assert pauses == [60.0, 120.0, 240.0, 60.0]
+
+
+def test_a_longer_ban_is_not_shortened_by_a_later_answer(rest, serve):
+    """Two calls were under way when the ban came: the second answer names a shorter time."""
+    server = serve(http(418, b"{}", Retry_After="600"))
+    other = serve([http(429, b"{}", Retry_After="2")[:40], http(429, b"{}", Retry_After="2")[40:]], drip_s=0.2)
+    client = rest(plain_judge)
+    caught = []
+
+    def slow():
+        try:
+            client.send_blocking(read(other))
+        except RateLimited as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    until(lambda: other.requests)
     with pytest.raises(RateLimited):
-        ask(Server(http(429, PAGE, "text/html")))
+        client.send_blocking(read(server))
+    thread.join(10)
+    assert caught[0].retry_after_s == 2.0
+    with pytest.raises(RateLimited) as later:
+        client.send_blocking(read(server))
+    assert later.value.retry_after_s > 590
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://x/y", "http://"])
-def test_an_address_that_is_none(url):
-    client = RestClient("coindcx", LiveClock(), parse_error)
-    with new_session() as session, pytest.raises(Misconfigured, match="VENUE_REST_URL"):
-        client.get_blocking(session, url)
+def test_the_judges_pause_is_kept_even_where_the_outcome_is_unknown(rest, serve):
+    """CoinDCX: 429 on create is indeterminate, and its window is a minute."""
+    server, clock = serve(http(429, b'{"message":"Too Many Requests"}')), ManualClock()
+    client = rest(clock=clock)
+    with pytest.raises(OutcomeUnknown, match="Too Many Requests"):
+        client.send_blocking(change(server))
+    with pytest.raises(RateLimited) as caught:
+        client.send_blocking(read(server))
+    assert caught.value.retry_after_s == 60.0
 
 
-def test_five_questions_use_one_connection():
-    server = Server(*[http(200, b"[]")] * 5)
+def test_a_refusal_with_http_200_is_the_judges(rest, serve):
+    """Kraken: EService: Throttled names when to come back, the lockout lasts a quarter of an hour."""
+
+    def judge(status, headers, body, changes):
+        errors = msgspec.json.decode(body)["error"]
+        if not errors:
+            return None
+        return Failure("rate_limited", errors[0], "slow down", 900.0)
+
+    locked = http(200, b'{"error":["EGeneral:Temporary lockout"]}')
+    server = serve(http(200, b'{"error":[]}'), locked, http(200, b'{"error":[]}'))
+    clock = ManualClock()
+    client = rest(judge, clock=clock)
+    client.send_blocking(read(server))
+    with pytest.raises(RateLimited, match="slow down") as caught:
+        client.send_blocking(change(server))
+    assert caught.value.retry_after_s == 900.0 and caught.value.code == "EGeneral:Temporary lockout"
+    clock.advance(899 * 10**9)
+    with pytest.raises(RateLimited, match="not sent"):
+        client.send_blocking(read(server))
+    clock.advance(10**9)
+    client.send_blocking(read(server))
+    assert len(server.requests) == 3
+
+
+def test_a_pause_of_one_limit_leaves_other_calls_alone(rest, serve):
+    """Binance -1015: too many unfilled orders; cancelling them must go on."""
+
+    def judge(status, headers, body, changes):
+        return Failure("rate_limited", "-1015", "Too many new orders", limit="orders") if status == 429 else None
+
+    server = serve(http(429, b"{}", Retry_After="10"), http(200, b"{}"))
+    client = rest(judge, Limits({"orders": Limit(10, 10), "weight": Limit(10, 10)}))
+    with pytest.raises(RateLimited):
+        client.send_blocking(change(server, costs={"orders": 1, "weight": 1}))
+    client.send_blocking(change(server, costs={"weight": 1}))
+    with pytest.raises(RateLimited, match="'orders' has no room"):
+        client.send_blocking(change(server, costs={"orders": 1}))
+    assert len(server.requests) == 2
+
+
+KINDS = {
+    "retry": Retry,
+    "rejected": Rejected,
+    "skewed": Skewed,
+    "unknown": OutcomeUnknown,
+    "rate_limited": RateLimited,
+    "misconfigured": Misconfigured,
+}
+
+
+@pytest.mark.parametrize(("kind", "error"), KINDS.items(), ids=KINDS)
+def test_the_judge_names_the_reaction_and_the_venues_words_are_kept(rest, serve, kind, error):
+    client = rest(lambda *_: Failure(kind, "-2010", "Account has insufficient balance"))
+    with pytest.raises(error, match=r"-2010.*insufficient balance") as caught:
+        client.send_blocking(change(serve(http(400, b"{}"))))
+    assert type(caught.value) is error and caught.value.code == "-2010"
+
+
+def test_a_question_has_no_unknown_outcome(rest, serve):
+    with pytest.raises(Retry) as caught:
+        rest(lambda *_: Failure("unknown", "-1007", "Timeout")).send_blocking(read(serve(http(400, b"{}"))))
+    assert type(caught.value) is Retry
+
+
+@pytest.mark.parametrize(("call", "error"), [(read, Retry), (change, OutcomeUnknown)], ids=["read", "change"])
+def test_a_judge_that_fails_is_no_answer(rest, serve, call, error):
+    def judge(status, headers, body, changes):
+        return Failure("retry", msgspec.json.decode(body)["code"], "")
+
+    with pytest.raises(error, match="cannot be judged"):
+        rest(judge).send_blocking(call(serve(http(200, b"[1,"))))
+
+
+# --- our own limits --------------------------------------------------------------------------------
+
+
+def test_calls_wait_for_room(rest, serve):
+    server = serve(*[http(200, b"[]")] * 4)
+    client = rest(limits=Limits({"requests": Limit(50.0, 2.0)}))
+    sent = [client.send_blocking(public_get(server.url, requests=1)).sent_ns for _ in range(4)]
+    assert sent[3] - sent[0] >= 2 * 0.02 * 1e9 * 0.9
+
+
+def test_a_wait_that_is_too_long_is_told_and_nothing_is_sent(rest, serve):
+    server = serve(http(200, b"[]"), http(200, b"[]"))
+    client = rest(limits=Limits({"requests": Limit(0.1, 1.0, kept_for_exits=0.0)}))
+    client.send_blocking(public_get(server.url, requests=1))
+    with pytest.raises(RateLimited, match="not sent: the limit 'requests' has no room") as caught:
+        client.send_blocking(public_get(server.url, requests=1))
+    assert caught.value.retry_after_s == pytest.approx(10.0, abs=1.0)
+    assert len(server.requests) == 1
+
+
+def test_an_exit_may_use_the_share_that_is_kept(rest, serve):
+    server = serve(http(200, b"{}"), http(200, b"{}"))
+    client = rest(limits=Limits({"orders": Limit(0.01, 2.0, kept_for_exits=0.5)}))
+    client.send_blocking(change(server, costs={"orders": 1}))
+    with pytest.raises(RateLimited):
+        client.send_blocking(change(server, costs={"orders": 1}))
+    client.send_blocking(change(server, costs={"orders": 1}, urgent=True))
+    assert len(server.requests) == 2
+
+
+def test_what_the_venue_says_is_left_counts(rest, serve):
+    server = serve(http(200, b"{}", X_Used="5999"))
+    limits = Limits({"weight": Limit(0.1, 6000.0)})
+    client = rest(limits=limits, left=lambda headers: {"weight": 6000 - float(headers["x-used"])})
+    client.send_blocking(change(server, costs={"weight": 1}))
+    with pytest.raises(RateLimited):
+        client.send_blocking(change(server, costs={"weight": 20}))
+
+
+# --- threads ---------------------------------------------------------------------------------------
+
+
+def test_each_thread_has_one_session_and_keeps_its_connection(rest, serve):
+    server = serve(*[http(200, b"[]")] * 10)
+    client = rest()
+    failed = []
+
+    def ask():
+        try:
+            for _ in range(5):
+                client.send_blocking(read(server))
+        except Exception as error:  # noqa: BLE001 - told by the test
+            failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not failed
+    assert len(server.requests) == 10 and server.connections == 2
+
+
+def test_a_connection_that_the_server_closed_between_two_calls_is_opened_anew(rest, serve):
+    server = serve(http(200, b"{}"), b"", http(200, b"{}"))
+    client = rest()
+    client.send_blocking(change(server))
+    with pytest.raises(OutcomeUnknown):
+        client.send_blocking(change(server))
+    client.send_blocking(change(server))
+    assert len(server.requests) == 3 and server.connections == 2
+
+
+def test_the_loop_asks_over_threads_of_the_client(rest, serve):
+    server = serve(*[http(200, b"[]")] * 3, http(422, b'{"message":"no"}'))
 
     async def main() -> None:
-        client = RestClient("coindcx", LiveClock(), parse_error)
-        try:
-            await client.get(server.url)
-        finally:
-            client.close()
+        client = rest()
+        answers = await asyncio.gather(*[client.get(server.url, {"n": str(n)}) for n in range(3)])
+        assert [answer.body for answer in answers] == [b"[]"] * 3
+        with pytest.raises(Rejected, match=r"GET http://127.0.0.1:\d+/x\?n=4: refused"):
+            await client.get(server.url, {"n": "4"})
 
     asyncio.run(main())
-    with new_session() as session:
-        client = RestClient("coindcx", LiveClock(), parse_error)
-        for _ in range(4):
-            client.get_blocking(session, server.url)
-    server.close()
-    assert len(server.requests) == 5 and server.connections == 2
+    assert sorted(server.lines())[0] == "GET /x?n=0 HTTP/1.1"
 
 
-def test_nothing_of_the_environment_is_used():
-    with new_session() as session:
-        assert session.trust_env is False
-        retries = session.get_adapter("https://x").max_retries
-        assert retries.read == 0 and retries.connect == 2 and retries.allowed_methods == {"GET"}
-        assert isinstance(session, requests.Session)
+def test_the_loop_waits_for_room_without_holding_a_thread(rest, serve):
+    server = serve(*[http(200, b"[]")] * 12)
 
-
-def test_secrets_of_an_address_are_not_shown(ask):
-    server = Server()
-    server.close()
-    server.url = server.url.replace("http://", "http://me:hidden@")
-    with pytest.raises(Retry) as caught:
-        ask(server)
-    assert "hidden" not in str(caught.value)
-
-
-def test_a_closed_client_asks_nothing():
     async def main() -> None:
-        client = RestClient("coindcx", LiveClock(), parse_error)
+        client = rest(limits=Limits({"requests": Limit(100.0, 1.0)}))
+        await asyncio.gather(*[client.get(server.url, requests=1) for _ in range(12)])
+
+    asyncio.run(main())
+    assert len(server.requests) == 12
+
+
+def test_nothing_of_the_environment_is_used(rest, serve, monkeypatch):
+    server = serve(http(200, b"[]"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert rest().send_blocking(read(server)).body == b"[]"
+
+
+def test_a_closed_client_asks_nothing(rest):
+    async def main() -> None:
+        client = rest()
         client.close()
         with pytest.raises(Retry, match="stopping"):
             await client.get("http://127.0.0.1:9/")
+        with pytest.raises(Retry, match="stopping"):
+            client.send_blocking(public_get("http://127.0.0.1:9/"))
 
     asyncio.run(main())

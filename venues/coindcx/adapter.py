@@ -13,7 +13,7 @@ from core.settings import Settings
 from venues import engineio, names
 from venues.coindcx import wire_public as wire
 from venues.errors import Retry
-from venues.limits import Bucket
+from venues.limits import Limit, Limits
 from venues.offset import Offset
 from venues.rest import Reply, RestClient
 from venues.stream import Socket, open_socket
@@ -25,7 +25,7 @@ STREAM = "wss://stream.coindcx.com"
 
 REQUESTS_PER_S = 10.0
 BURST = 20.0
-RATE_PAUSE_S = 60.0  # no Retry-After was ever seen: the window of their limits
+MAX_WAIT_S = 300.0  # hundreds of pairs take their turns at the start
 MAX_BATCH = 1000  # trades handed over at once
 TICK_S = 1.0
 JOINS_AT_ONCE = 50
@@ -52,7 +52,6 @@ class CoinDcx:
         self._clock = clock
         self._opener = opener
         self._offset = Offset()
-        self._bucket = Bucket(REQUESTS_PER_S, BURST)
         self._version = 4
         self._unread: tuple[str, ...] = ()  # markets whose row could not be read the last time, and why
         self._problem = ""
@@ -64,7 +63,10 @@ class CoinDcx:
         self._api = rest or (f"http://{local}" if sandbox else API)
         self._public = rest or (f"http://{local}" if sandbox else PUBLIC)
         self._stream = settings.venue_stream_url.rstrip("/") or (f"ws://{local}" if sandbox else STREAM)
-        self._rest = RestClient(self.name, clock, wire.parse_error, rate_pause_s=RATE_PAUSE_S)
+        limits = Limits({"requests": Limit(REQUESTS_PER_S, BURST)})
+        self._rest = RestClient(
+            self.name, clock, wire.judge, limits, rate_pause_s=wire.RATE_PAUSE_S, max_wait_s=MAX_WAIT_S
+        )
 
     async def markets(self) -> list[Rules]:
         """Every market that can be read."""
@@ -129,10 +131,7 @@ class CoinDcx:
         self._rest.close()
 
     async def _get(self, url: str, query: Mapping[str, str] | None = None) -> Reply:
-        wait_s = self._bucket.take(self._clock.monotonic_ns())
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
-        reply = await self._rest.get(url, query)
+        reply = await self._rest.get(url, query, requests=1)
         if reply.date_s is not None:
             self._offset.add(reply.sent_ns, reply.received_ns, reply.date_s)
         return reply

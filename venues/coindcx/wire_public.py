@@ -6,13 +6,14 @@ the taker sold. Stream events hold their data as JSON inside JSON; documents pri
 bare payload: all three are read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
 
 from core.clock import NS_PER_MS
+from venues.call import Failure
 from venues.engineio import UNREADABLE, event_frame, shorten
 from venues.errors import Retry
 from venues.venue import SIDE_BUY, SIDE_SELL, Bar, Rules, Trade
@@ -20,6 +21,7 @@ from venues.venue import SIDE_BUY, SIDE_SELL, Bar, Rules, Trade
 TRADES_MAX = 500
 CANDLES_MAX = 1000
 INTERVALS = {60_000: "1m", 900_000: "15m", 3_600_000: "1h", 86_400_000: "1d"}
+RATE_PAUSE_S = 60.0  # no Retry-After was ever seen: the window of their limits
 TRADE_EVENT = "new-trade"
 
 
@@ -150,6 +152,24 @@ def parse_error(body: bytes) -> tuple[str, str]:
     except UNREADABLE:
         return "", ""
     return error.errorCode or str(error.code), error.message
+
+
+def judge(status: int, headers: Mapping[str, str], body: bytes, changes: bool) -> Failure | None:
+    """What a refusal calls for; of public and private calls.
+
+    401 says "Invalid credentials" for a wrong key and perhaps for a wrong clock: nothing was carried out. After 429 and
+    5xx a change may have been carried out all the same. No other refusal is known to have had an effect.
+    """
+    if status < 400:
+        return None
+    code, message = parse_error(body)
+    if status == 401:
+        return Failure("skewed", code, message)
+    if status == 429:
+        return Failure("unknown" if changes else "rate_limited", code, message, RATE_PAUSE_S if changes else None)
+    if status >= 500 or status == 408:
+        return Failure("unknown" if changes else "retry", code, message)
+    return Failure("rejected", code, message)
 
 
 def parse_markets(body: bytes) -> Parsed:

@@ -1,0 +1,174 @@
+"""Signed calls: when the offset is measured, what a refused stamp leads to, and who waits for whom."""
+
+import threading
+
+import pytest
+
+from core.clock import ManualClock
+from tests.unit.http_peer import until
+from venues.call import Call, Reply
+from venues.errors import OutcomeUnknown, RateLimited, Rejected, Retry, Skewed
+from venues.offset import Offset, Stamp
+from venues.signed import AGAIN_S, MAX_AGE_S, Signed
+
+S = 1_000_000_000
+VENUE = "v"
+
+
+class Venue:
+    """Stands for client and venue: its clock is `ahead_ns` of ours; it refuses stamps more than a second off."""
+
+    def __init__(self, ahead_ns: int = 0) -> None:
+        self.clock = ManualClock()
+        self.ahead_ns = ahead_ns
+        self.sent: list[Call] = []
+        self.measured = 0
+        self.failures: list[Exception] = []  # of measuring, one after the other
+        self.refusals: list[Exception] = []  # of calls
+
+    def send_blocking(self, call: Call) -> Reply:
+        self.sent.append(call)
+        if self.refusals:
+            raise self.refusals.pop(0)
+        if abs(int(call.query) - self.time_ms()) > 1000:
+            raise Skewed(VENUE, "Timestamp for this request is outside of the recvWindow", code="-1021")
+        return Reply(b"{}", 0, 0, None)
+
+    def time_ms(self) -> int:
+        return (self.clock.wall_ns() + self.ahead_ns) // 1_000_000
+
+    def measure(self) -> Stamp:
+        self.measured += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return Stamp(self.clock.wall_ns(), self.clock.wall_ns(), self.time_ms() * 1_000_000)
+
+    def signed(self, **options) -> Signed:
+        return Signed(self, self.clock, Offset(), self.measure, **options)
+
+
+def stamped(time_ms: int) -> Call:
+    return Call("POST", "http://x/", str(time_ms), changes=True)
+
+
+def an_exit(time_ms: int) -> Call:
+    return Call("POST", "http://x/", str(time_ms), changes=True, urgent=True)
+
+
+@pytest.mark.parametrize("ahead_ns", [0, 5 * S, -3600 * S])
+def test_the_clock_is_measured_before_the_first_call(ahead_ns):
+    venue = Venue(ahead_ns)
+    venue.signed().send(stamped)
+    assert venue.measured == 1 and len(venue.sent) == 1
+    assert abs(int(venue.sent[0].query) - venue.time_ms()) <= 3
+
+
+def test_a_refused_stamp_measures_anew_and_goes_out_once_more():
+    venue = Venue()
+    signed = venue.signed()
+    signed.send(stamped)
+    venue.ahead_ns = 90 * S  # a clock was set
+    signed.send(an_exit)
+    assert venue.measured == 2 and len(venue.sent) == 3
+    assert venue.sent[1].query != venue.sent[2].query, "built and signed anew"
+
+
+def test_a_second_refusal_is_the_callers():
+    venue = Venue()
+    venue.refusals = [Skewed(VENUE, "one"), Skewed(VENUE, "two"), Skewed(VENUE, "three")]
+    with pytest.raises(Skewed, match="two"):
+        venue.signed().send(stamped)
+    assert len(venue.sent) == 2
+
+
+@pytest.mark.parametrize("error", [OutcomeUnknown, Retry, Rejected])
+def test_no_other_error_leads_to_a_second_call(error):
+    venue = Venue()
+    venue.refusals = [error(VENUE, "x")]
+    with pytest.raises(error):
+        venue.signed().send(stamped)
+    assert len(venue.sent) == 1
+
+
+def test_an_old_offset_is_measured_again_but_an_exit_does_not_wait_for_it():
+    venue = Venue()
+    signed = venue.signed()
+    signed.send(stamped)
+    venue.clock.advance(int(MAX_AGE_S * S) + 1)
+    signed.send(an_exit)
+    assert venue.measured == 1
+    signed.send(stamped)
+    assert venue.measured == 2
+    signed.send(stamped)
+    assert venue.measured == 2
+
+
+def test_an_old_offset_serves_on_where_it_cannot_be_renewed():
+    venue = Venue(5 * S)
+    signed = venue.signed()
+    signed.send(stamped)
+    venue.clock.advance(int(MAX_AGE_S * S) + 1)
+    venue.failures = [Retry(VENUE, "503")]
+    signed.send(stamped)
+    assert venue.measured == 2 and len(venue.sent) == 2
+    signed.send(stamped)
+    assert venue.measured == 2, "not asked again at once"
+    venue.clock.advance(int(AGAIN_S * S) + 1)
+    signed.send(stamped)
+    assert venue.measured == 3
+
+
+def test_a_first_measurement_that_fails_is_told_and_nothing_is_sent():
+    venue = Venue()
+    venue.failures = [Retry(VENUE, "503")]
+    signed = venue.signed()
+    with pytest.raises(Retry):
+        signed.send(stamped)
+    assert venue.sent == []
+    signed.send(stamped)
+    assert len(venue.sent) == 1
+
+
+def test_a_ban_met_in_measuring_is_told():
+    venue = Venue()
+    signed = venue.signed()
+    signed.send(stamped)
+    venue.clock.advance(int(MAX_AGE_S * S) + 1)
+    venue.failures = [RateLimited(VENUE, "banned", 60.0)]
+    with pytest.raises(RateLimited):
+        signed.send(stamped)
+
+
+def test_a_venue_that_looks_at_no_time_gets_a_new_number_and_one_more_try():
+    venue, numbers = Venue(), iter(range(10))
+    venue.refusals = [Skewed(VENUE, "EAPI:Invalid nonce")]
+    signed = Signed(venue, venue.clock, Offset(), in_order=True)
+    signed.send(lambda ms: Call("POST", "http://x/", str(venue.time_ms()), str(next(numbers)).encode()))
+    assert [call.body for call in venue.sent] == [b"0", b"1"]
+
+
+def test_in_order_one_call_is_built_and_sent_at_a_time():
+    lock, numbers, arrived = threading.Lock(), iter(range(1000)), []
+    gate = threading.Event()
+
+    class Slow(Venue):
+        def send_blocking(self, call):
+            gate.wait(10)
+            arrived.append(int(call.body))
+            return super().send_blocking(call)
+
+    slow = Slow()
+    signed = Signed(slow, slow.clock, Offset(), in_order=True)
+
+    def build(ms):
+        with lock:
+            return Call("POST", "http://x/", str(slow.time_ms()), str(next(numbers)).encode())
+
+    threads = [threading.Thread(target=signed.send, args=(build,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    until(lambda: all(thread.is_alive() for thread in threads))
+    gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert arrived == sorted(arrived) and len(arrived) == 8

@@ -1,0 +1,103 @@
+"""Calls that are stamped with the venue's time and signed: the offset is measured, and measured anew when it is wrong.
+
+* The offset is measured before the first call and again when it is `max_age_s` old; an exit does not wait for the
+  second. Where a renewed measurement fails, the old one serves on: the call itself tells what is wrong with the venue.
+* A call that is refused for its stamp was certainly not carried out: the offset is measured alone, without what was
+  known before, and the call is built, signed and sent once more. A second refusal is the caller's.
+* With `in_order`, one call is built and sent at a time: numbers that have to rise (Kraken's nonce) then arrive so.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from core.clock import NS_PER_MS, NS_PER_S, Clock
+from venues.call import Call, Reply
+from venues.errors import RateLimited, Retry, Skewed
+from venues.offset import Offset, Stamp
+
+MAX_AGE_S = 300.0
+AGAIN_S = 30.0  # after a measurement that failed
+
+
+class Sender(Protocol):
+    """What sends: `venues.rest.RestClient`."""
+
+    def send_blocking(self, call: Call) -> Reply: ...
+
+
+class Signed:
+    """Sends signed calls; safe to use from several threads.
+
+    `measure` asks the venue for its time (and raises as any call); None for a venue that looks at no time.
+    """
+
+    def __init__(
+        self,
+        rest: Sender,
+        clock: Clock,
+        offset: Offset,
+        measure: Callable[[], Stamp] | None = None,
+        *,
+        max_age_s: float = MAX_AGE_S,
+        in_order: bool = False,
+    ) -> None:
+        self._rest = rest
+        self._clock = clock
+        self._offset = offset
+        self._measure = measure
+        self._max_age_ns = int(max_age_s * NS_PER_S)
+        self._due_ns: int | None = None  # monotonic; None: never measured
+        self._lock = threading.Lock()  # guards the offset
+        self._turn: AbstractContextManager[object] = threading.Lock() if in_order else contextlib.nullcontext()
+
+    def send(self, build: Callable[[int], Call]) -> Reply:
+        """`build` makes and signs the call for a time of the venue in ms; it may be called several times.
+
+        Raises what `send_blocking` raises; Skewed after the second refusal.
+        """
+        self._keep_measured(build)
+        try:
+            return self._send(build)
+        except Skewed:
+            self.measure_now()
+        return self._send(build)
+
+    def time_ms(self) -> int:
+        """The venue's clock now, as far as it is known."""
+        with self._lock:
+            return (self._clock.wall_ns() + self._offset.ns) // NS_PER_MS
+
+    def measure_now(self) -> None:
+        """Measures the offset alone: what was known before is forgotten once there is an answer."""
+        if self._measure is None:
+            return
+        stamp = self._measure()
+        with self._lock:
+            self._offset.forget()
+            self._offset.measured(stamp)
+            self._due_ns = self._clock.monotonic_ns() + self._max_age_ns
+
+    def _send(self, build: Callable[[int], Call]) -> Reply:
+        with self._turn:
+            return self._rest.send_blocking(build(self.time_ms()))
+
+    def _keep_measured(self, build: Callable[[int], Call]) -> None:
+        if self._measure is None:
+            return
+        now_ns = self._clock.monotonic_ns()
+        if self._due_ns is None:
+            self.measure_now()
+        elif now_ns >= self._due_ns and not build(self.time_ms()).urgent:
+            self._due_ns = now_ns + int(AGAIN_S * NS_PER_S)
+            try:
+                stamp = self._measure()
+            except RateLimited:
+                raise  # the call would not go out either
+            except Retry:
+                return  # the old offset serves on
+            with self._lock:
+                self._offset.measured(stamp)
+                self._due_ns = now_ns + self._max_age_ns
