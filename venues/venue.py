@@ -55,6 +55,11 @@ class Bar(NamedTuple):
     trades: int = 0
 
 
+# Kind of the notice with which a venue announces that it will end this connection, and code of the Retry with which a
+# stream ends that was announced to: another connection is opened at once, before this one ends where it still lives.
+SHUTDOWN = "shutdown"
+
+
 class Notice(NamedTuple):
     """Something on the stream that is no trade and worth counting or telling: `kind` groups, `text` explains."""
 
@@ -76,7 +81,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     recent_trades_max: int  # rows in one answer
     intervals_ms: tuple[int, ...]  # candle sizes it serves
     candles_max: int  # rows in one answer
-    trade_ids: bool  # trades carry ids that count up by one within a market
+    trade_ids: bool  # every trade has an id above 0, and they count up by one within a market
     stream_life_s: float | None = None  # the venue cuts a stream off after so long; None: not known to
 
 
@@ -84,7 +89,10 @@ class Stream(Protocol):
     """One connection that carries the trades of all joined pairs."""
 
     async def read(self) -> Sequence[Trade | Notice]:
-        """Waits until something arrived and hands over all of it; `Retry` when the connection is lost."""
+        """Waits until something arrived and hands over all of it; `Retry` when the connection is lost.
+
+        An announced end is a Notice of kind SHUTDOWN, or the code of the Retry.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -100,7 +108,8 @@ class MarketData(Protocol):
     async def markets(self) -> list[Rules]: ...
 
     async def recent_trades(self, rules: Rules, since: Trade | None = None) -> TradesAnswer:
-        """The newest trades; back to `since` where the venue reaches that far, in as many requests as it takes."""
+        """The newest trades; back to `since`, which is among them where the venue reaches that far, in as many
+        requests as it takes. Where these are too many, those that follow `since` without a break."""
         ...
 
     async def candles(self, rules: Rules, interval_ms: int, start_ms: int, end_ms: int) -> list[Bar]:
@@ -108,7 +117,8 @@ class MarketData(Protocol):
         ...
 
     async def open_stream(self, rules: Sequence[Rules]) -> Stream:
-        """Connects and asks for the trades of every pair; returns when the requests are sent."""
+        """Connects and asks for the trades of every pair; returns when the requests are sent and, where the venue
+        acknowledges them, all are acknowledged; `Retry` where they are not in time."""
         ...
 
     def resolve(self, wanted: Sequence[str], markets: Sequence[Rules]) -> list[Rules]:

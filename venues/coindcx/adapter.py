@@ -195,12 +195,12 @@ class CoinDcxStream:
     async def _receive(self) -> None:
         try:
             while True:
-                frame = await self._socket.receive()
-                if frame is None:
-                    self._put(Notice("unknown frame", "a binary frame"))
-                    continue
-                for action in self._session.receive(frame, self._clock.monotonic_ns()):
-                    await self._do(action)
+                for frame in await self._socket.receive_many():
+                    if frame is None:
+                        self._put(Notice("unknown frame", "a binary frame"))
+                        continue
+                    for action in self._session.receive(frame, self._clock.monotonic_ns()):
+                        await self._do(action)
                 if len(self._items) >= MAX_BATCH:
                     self._taken.clear()
                     await self._taken.wait()  # the reader is slow: unread frames wait at the venue's side
