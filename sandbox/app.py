@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -23,8 +23,8 @@ from core.settings import Settings
 from core.stage import Context
 from sandbox.clock import MarketClock, RealClock
 from sandbox.faces.coindcx_public import PublicFace
-from sandbox.faces.coindcx_stream import Stream, encoder
-from sandbox.hub import Hub, Timers
+from sandbox.faces.coindcx_stream import Stream, opener
+from sandbox.hub import Hub, Open, Timers
 from sandbox.market import Synthetic
 from sandbox.tape_market import TapeMarket, read_recording
 from sandbox.trades import Market
@@ -32,7 +32,6 @@ from sandbox.world import TapeWorld, born_ms
 
 HOST = "127.0.0.1"
 GRACE_S = 1  # for answers under way when told to stop
-PROTOCOLS = ("coindcx",)
 
 
 class World(NamedTuple):
@@ -55,9 +54,9 @@ def check(settings: Settings) -> None:
     """Raises NotCalledFor unless these settings want a sandbox, MisconfiguredError where this release has none such."""
     if settings.venue != "sandbox":
         raise NotCalledFor(f"VENUE={settings.venue}: the local exchange is not called for")
-    if settings.sandbox_protocol not in PROTOCOLS:
+    if settings.sandbox_protocol not in FACES:
         raise MisconfiguredError(
-            f"SANDBOX_PROTOCOL={settings.sandbox_protocol}: in this release the sandbox speaks {', '.join(PROTOCOLS)}"
+            f"SANDBOX_PROTOCOL={settings.sandbox_protocol}: in this release the sandbox speaks {', '.join(FACES)}"
         )
 
 
@@ -92,11 +91,21 @@ def open_world(settings: Settings, folder: Path, clock: Clock, log: logging.Logg
     return World(market, tape.clock, tape)
 
 
-def build_app(world: World, clock: Clock, log: logging.Logger, timers: Timers | None = None) -> tuple[FastAPI, Hub]:
-    """The CoinDCX face over a world; to be called inside the loop that serves it."""
-    keep = world.tape.keep if world.tape else None
-    hub = Hub(world.market, world.clock, encoder(world.market), timers, on_start=keep, on_held=keep)
+def build_app(
+    world: World, clock: Clock, log: logging.Logger, timers: Timers | None = None, protocol: str = "coindcx"
+) -> tuple[FastAPI, Hub]:
+    """The face of a protocol over a world; to be called inside the loop that serves it."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    keep = world.tape.keep if world.tape else None
+
+    def hub_of(open_channel: Open) -> Hub:
+        return Hub(world.market, world.clock, open_channel, timers, on_start=keep, on_held=keep)
+
+    return app, FACES[protocol](app, world, clock, log, hub_of)
+
+
+def _coindcx(app: FastAPI, world: World, clock: Clock, log: logging.Logger, hub_of: Callable[[Open], Hub]) -> Hub:
+    hub = hub_of(opener(world.market))
     PublicFace(world.market, world.clock, clock).add_to(app)
     stream = Stream(world.market, hub, log)
 
@@ -104,7 +113,12 @@ def build_app(world: World, clock: Clock, log: logging.Logger, timers: Timers | 
     async def socket_io(websocket: WebSocket) -> None:
         await stream.serve(websocket)
 
-    return app, hub
+    return hub
+
+
+Face = Callable[[FastAPI, World, Clock, logging.Logger, Callable[[Open], Hub]], Hub]
+FACES: dict[str, Face] = {"coindcx": _coindcx}
+NAMES = {"coindcx": "CoinDCX", "binance": "Binance", "kraken": "Kraken"}
 
 
 def config(app: FastAPI) -> uvicorn.Config:
@@ -153,11 +167,11 @@ async def main(context: Context) -> None:
     listener = listen(settings.sandbox_port)
     context.on_stop(listener.close)
     world = open_world(settings, context.book_dir, context.clock, log)
-    app, hub = build_app(world, context.clock, log, context.loop)
+    app, hub = build_app(world, context.clock, log, context.loop, settings.sandbox_protocol)
     server = Server(config(app))
     if world.tape is not None:
         _watch_tape(context, world.tape, hub)
-    log.info("CoinDCX's public side on http://%s:%d", HOST, settings.sandbox_port)
+    log.info("%s's public side on http://%s:%d", NAMES[settings.sandbox_protocol], HOST, settings.sandbox_port)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     stopped = asyncio.ensure_future(cast("AsyncLoop", context.loop).wait_stopped())
     await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)

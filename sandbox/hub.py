@@ -21,7 +21,10 @@ IDLE_S = 1.0
 PATIENCE_S = 10.0  # a client that takes nothing for so long while the market waits for it is cut off
 AHEAD_S = 8.0  # how much of the market is prepared at a time, in seconds of wall time
 
-Encode = Callable[[str, Trades], list[str]]
+Encode = Callable[[Trades], list[str]]  # trades as the frames of a channel
+# (name of a channel, now in market ms): the market whose trades it tells, and what makes its frames. That is handed
+# every later trade, once and in order, whole milliseconds at a time; so it may count them.
+Open = Callable[[str, int], tuple[str, Encode]]
 
 
 class Timers(Protocol):
@@ -70,9 +73,12 @@ class Client:
 
 
 class _Channel:
-    """One market's trades on their way: prepared up to `until_ms`, told up to `place` of them."""
+    """One market's trades on their way: prepared up to `until_ms`, told up to `place` of them, which is `told_ms`."""
 
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, pair: str, encode: Encode, now_ms: int) -> None:
+        self.pair = pair
+        self.encode = encode
+        self.told_ms = now_ms
         self.clients: set[Client] = set()
         self.prepared = no_trades()
         self.place = 0
@@ -80,7 +86,7 @@ class _Channel:
 
 
 class Hub:
-    """The channels of one market source.
+    """The channels of one market source; each is named as its face likes and tells the trades of one market.
 
     `on_start` is called when a join starts the market, `on_held` when it goes on after it was held.
     """
@@ -89,14 +95,14 @@ class Hub:
         self,
         market: Market,
         clock: MarketClock,
-        encode: Encode,
+        open_channel: Open,
         timers: Timers | None = None,
         on_start: Callable[[], None] | None = None,
         on_held: Callable[[], None] | None = None,
     ) -> None:
         self._market = market
         self._clock = clock
-        self._encode = encode
+        self._open = open_channel
         self._timers: Timers = timers or asyncio.get_running_loop()
         self._on_start = on_start
         self._on_held = on_held
@@ -105,27 +111,31 @@ class Hub:
         self._held = False
         self.told = 0  # trades told so far
 
-    def join(self, pair: str, client: Client) -> None:
-        """Every trade from now on goes to the client; a second join changes nothing. The market must have the pair."""
-        now_ms = self._clock.now_ms()  # before the start: `on_start` writes to a disk, and market time runs meanwhile
+    def join(self, name: str, client: Client) -> int:
+        """Every trade with a time after the returned one (ms) goes to the client; a second join changes nothing.
+
+        The face's `open_channel` must know the name.
+        """
+        now_ms = self._clock.now_ms()  # before the start: `on_start` may write to a disk, and time runs meanwhile
         if self._clock.join() and self._on_start is not None:
             self._on_start()
-        channel = self._channels.get(pair)
+        channel = self._channels.get(name)
         if channel is None:
-            channel = self._channels[pair] = _Channel(now_ms)
+            channel = self._channels[name] = _Channel(*self._open(name, now_ms), now_ms)
         channel.clients.add(client)
         self._again(0.0)
+        return channel.told_ms
 
-    def leave(self, pair: str, client: Client) -> None:
-        channel = self._channels.get(pair)
+    def leave(self, name: str, client: Client) -> None:
+        channel = self._channels.get(name)
         if channel is not None:
             channel.clients.discard(client)
             if not channel.clients:
-                del self._channels[pair]
+                del self._channels[name]
 
     def leave_all(self, client: Client) -> None:
-        for pair in list(self._channels):
-            self.leave(pair, client)
+        for name in list(self._channels):
+            self.leave(name, client)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -147,8 +157,8 @@ class Hub:
             return
         now_ms = self._clock.now_ms()
         next_ms: int | None = None
-        for number, (pair, channel) in enumerate(list(self._channels.items())):
-            self._tell_channel(pair, channel, now_ms, number)
+        for number, channel in enumerate(list(self._channels.values())):
+            self._tell_channel(channel, now_ms, number)
             due_ms = self._due(channel)
             next_ms = due_ms if next_ms is None else min(next_ms, due_ms)
         assert next_ms is not None
@@ -177,22 +187,23 @@ class Hub:
                     client.cut()
         return self._held
 
-    def _tell_channel(self, pair: str, channel: _Channel, now_ms: int, number: int) -> None:
+    def _tell_channel(self, channel: _Channel, now_ms: int, number: int) -> None:
         while True:
             due = channel.prepared.ts_ms[channel.place :].searchsorted(now_ms, "right")
             stop = channel.place + int(due)
             if stop > channel.place:
-                messages = self._encode(pair, channel.prepared.slice(channel.place, stop))
-                self.told += len(messages)
+                messages = channel.encode(channel.prepared.slice(channel.place, stop))
+                self.told += stop - channel.place
                 for client in channel.clients:
                     client.offer(messages)
                 channel.place = stop
             if channel.place < len(channel.prepared) or channel.until_ms > now_ms:
+                channel.told_ms = now_ms
                 return
             # Not all channels prepare in the same moment: their spans differ in length.
             ahead_ms = int((AHEAD_S + 0.37 * (number % 11)) * 1000.0 * self._clock.speed)
             until_ms = now_ms + ahead_ms
-            channel.prepared = self._market.span(pair, channel.until_ms + 1, until_ms + 1)
+            channel.prepared = self._market.span(channel.pair, channel.until_ms + 1, until_ms + 1)
             channel.place = 0
             channel.until_ms = until_ms
 

@@ -6,6 +6,7 @@ second: how many trades it has, when, at what price and size depends on hashes o
 
 import threading
 from collections import OrderedDict
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,17 @@ RIPPLE = ((5, 0.00005), (17, 0.00012), (53, 0.00018))
 TWINS = 0.012  # share of trades that repeat the one before them: same ms, price and size
 HALF_SPREAD = 0.00001
 JITTER = 0.00001
+
+
+class _Pulse(NamedTuple):
+    """Some seconds of a market: `seconds` and `mood` have one more than the rest, the end of the last one."""
+
+    seconds: Ints
+    mood: Floats
+    pace: Floats  # move of the price within each second
+    hurry: Floats
+    counts: Ints  # trades in each second
+    course: tuple[Floats, Floats]
 
 
 class Synthetic:
@@ -83,6 +95,22 @@ class Synthetic:
         scale = listing.price * 10**listing.rules.price_digits
         return max(1, round(scale * float(np.exp(moves.min())))), max(1, round(scale * float(np.exp(moves.max()))))
 
+    @property
+    def oldest_ms(self) -> int:
+        return self._first_s * 1000
+
+    @property
+    def origin_ms(self) -> int:
+        return self._origin_s * 1000
+
+    def counts(self, pair: str, first_minute: int, stop_minute: int) -> Ints:
+        origin_minute = self._origin_s // 60
+        first, stop = (first_minute - origin_minute) * 60, (stop_minute - origin_minute) * 60
+        counts = self._pulse(pair, first, stop).counts
+        counts[: max(0, self._first_s - self._origin_s - first)] = 0
+        minutes: Ints = counts.reshape(-1, 60).sum(axis=1)
+        return minutes
+
     def _hour(self, pair: str, hour: int, until_ms: int) -> Bars:
         """One-minute candles of a clock hour; kept once the hour is over."""
         end_ms = (hour + 1) * HOUR_MS
@@ -99,22 +127,26 @@ class Synthetic:
                 self._bars.popitem(last=False)
         return bars
 
-    def _seconds(self, pair: str, first: int, stop: int) -> Trades:
-        """All trades of the seconds first to stop - 1, counted from the minute of birth."""
-        listing, key = self._listings[pair], self._keys[pair]
+    def _pulse(self, pair: str, first: int, stop: int) -> _Pulse:
+        """How the market goes in the seconds first to stop - 1, counted from the minute of birth."""
+        key = self._keys[pair]
         corners, moves = self._courses[pair].path(first // 60 - 1, stop // 60 + 1)
         seconds = np.arange(first, stop + 1)
         mood = np.exp(0.45 * wave(key, 40, 420, seconds) + 0.35 * wave(key, 41, 2_700, seconds))
-        ripple = np.zeros(seconds.shape[0])
-        for octave, (period, height) in enumerate(RIPPLE):
-            ripple += height * wave(key, 50 + octave, period, seconds)
-        ripple *= mood
         pace = np.diff(np.interp(seconds, corners, moves))  # move within each second
         hurry = np.minimum(np.abs(pace) / 0.0006, 1.5)
-        counts = self._counts(key, listing.rate, seconds[:-1], mood[:-1], hurry)
-        return _trades(
-            listing, key, self._origin_s, seconds[:-1], counts, pace, hurry, (corners, moves), (seconds, ripple)
-        )
+        counts = self._counts(key, self._listings[pair].rate, seconds[:-1], mood[:-1], hurry)
+        return _Pulse(seconds, mood, pace, hurry, counts, (corners, moves))
+
+    def _seconds(self, pair: str, first: int, stop: int) -> Trades:
+        """All trades of the seconds first to stop - 1, counted from the minute of birth."""
+        listing, key = self._listings[pair], self._keys[pair]
+        pulse = self._pulse(pair, first, stop)
+        ripple = np.zeros(pulse.seconds.shape[0])
+        for octave, (period, height) in enumerate(RIPPLE):
+            ripple += height * wave(key, 50 + octave, period, pulse.seconds)
+        ripple *= pulse.mood
+        return _trades(listing, key, self._origin_s, pulse, ripple)
 
     @staticmethod
     def _counts(key: int, rate: float, seconds: Ints, mood: Floats, hurry: Floats) -> Ints:
@@ -129,14 +161,11 @@ def _trades(
     listing: Listing,
     key: int,
     origin_s: int,
-    seconds: Ints,
-    counts: Ints,
-    pace: Floats,
-    hurry: Floats,
-    course: tuple[Floats, Floats],
-    ripple: tuple[Ints, Floats],
+    pulse: _Pulse,
+    ripple: Floats,
 ) -> Trades:
-    """The trades themselves, `counts` to each second."""
+    """The trades themselves, `pulse.counts` to each second; ripple: of each of its seconds."""
+    seconds, counts, pace, hurry = pulse.seconds[:-1], pulse.counts, pulse.pace, pulse.hurry
     row = np.repeat(np.arange(seconds.shape[0]), counts)
     number = np.arange(row.shape[0]) - np.repeat(np.cumsum(counts) - counts, counts)
     place = (seconds[row] << 12) + number
@@ -144,7 +173,7 @@ def _trades(
     since_ms = np.sort(seconds[row] * 1000 + offset_ms)
     at = since_ms / 1000.0
     sell = unit(words(key ^ 0xD1, place)) < np.clip(0.5 - pace[row] / 0.0012, 0.12, 0.88)
-    level = np.interp(at, course[0], course[1]) + np.interp(at, ripple[0], ripple[1])
+    level = np.interp(at, *pulse.course) + np.interp(at, pulse.seconds, ripple)
     level += np.where(sell, -HALF_SPREAD, HALF_SPREAD) + JITTER * bell(words(key ^ 0xD2, place))
     scale = listing.price * 10**listing.rules.price_digits
     ticks = np.maximum(np.rint(scale * np.exp(level)), 1.0).astype(np.int64)

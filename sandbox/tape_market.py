@@ -22,6 +22,7 @@ from sandbox.trades import Bars, Bools, Ints, Rules, Trades, bars_of
 TIMES = {"ts_ms": 1, "ts_ns": 1_000_000}  # how many of the unit are one ms
 DIGITS_MOST = 12
 DAY_MS = 86_400_000
+MINUTE_MS = 60_000
 LATEST_MS = 7_258_118_400_000  # the year 2200: beyond it the unit is another
 
 
@@ -78,6 +79,19 @@ class TapeMarket:
     def reach(self, pair: str, until_ms: int) -> tuple[int, int] | None:
         day = self.span(pair, until_ms - DAY_MS, until_ms + 1)
         return (int(day.ticks.min()), int(day.ticks.max())) if len(day) else None
+
+    @property
+    def oldest_ms(self) -> int:
+        return self.first_ms
+
+    @property
+    def origin_ms(self) -> int:
+        return self.first_ms // MINUTE_MS * MINUTE_MS
+
+    def counts(self, pair: str, first_minute: int, stop_minute: int) -> Ints:
+        edges = np.arange(first_minute, stop_minute + 1) * MINUTE_MS
+        counts: Ints = np.diff(np.searchsorted(self._trades.ts_ms, edges)).astype(np.int64)
+        return counts
 
 
 def read_recording(path: Path, pair: str) -> Recording:

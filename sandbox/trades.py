@@ -77,6 +77,17 @@ class Market(Protocol):
     def reach(self, pair: str, until_ms: int) -> tuple[int, int] | None:
         """(lowest, highest) price in ticks over the last day, for the ticker; None where there was no trade."""
 
+    @property
+    def oldest_ms(self) -> int:
+        """Nothing is told of earlier times."""
+
+    @property
+    def origin_ms(self) -> int:
+        """From where trades are counted; the start of a minute, never moved."""
+
+    def counts(self, pair: str, first_minute: int, stop_minute: int) -> Ints:
+        """How many trades each minute has, from the first one to the one before `stop`, in minutes since 1970."""
+
 
 def no_trades() -> Trades:
     none = np.empty(0, np.int64)

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import logging
 import secrets
+from functools import partial
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -21,7 +22,7 @@ from sandbox.faces.engineio import (
     Send,
     Session,
 )
-from sandbox.hub import Client, Encode, Hub
+from sandbox.hub import Client, Hub, Open
 from sandbox.trades import Market, Rules, Trades, text_of
 
 CONNECT_DELAY_S = 0.3  # between the client's `40` and our answer
@@ -191,7 +192,7 @@ class _Socket:
             return  # it is closed already
 
 
-def encoder(market: Market) -> Encode:
-    """How the hub turns trades into this face's frames."""
+def opener(market: Market) -> Open:
+    """How the hub turns trades into this face's frames; a channel is named as its pair."""
     rules = market.rules
-    return lambda pair, trades: trade_frames(rules[pair], trades)
+    return lambda pair, now_ms: (pair, partial(trade_frames, rules[pair]))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sandbox.clock import TapeClock
-from sandbox.hub import Client, Hub
+from sandbox.hub import Client, Encode, Hub
 from sandbox.trades import Bars, Rules, Trades, bars_of, no_trades
 
 
@@ -77,8 +77,12 @@ class Numbers:
         return None
 
 
-def encode(pair: str, trades: Trades) -> list[str]:
+def encode(trades: Trades) -> list[str]:
     return [str(ticks) for ticks in trades.ticks.tolist()]
+
+
+def opened(name: str, now_ms: int) -> tuple[str, Encode]:
+    return name, encode
 
 
 class Rig:
@@ -91,7 +95,7 @@ class Rig:
         self.hub = Hub(
             self.market,
             self.clock,
-            encode,
+            opened,
             self.timers,
             lambda: self.heard.append("start"),
             lambda: self.heard.append("on"),
