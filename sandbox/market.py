@@ -81,7 +81,7 @@ class Synthetic:
         from_ms = -(-max(from_ms, self._first_s * 1000) // interval_ms) * interval_ms
         parts = [self._hour(pair, hour, until_ms) for hour in range(from_ms // HOUR_MS, until_ms // HOUR_MS + 1)]
         minutes = joined_bars(parts)
-        minutes = Bars(*(column[minutes.open_ms >= from_ms] for column in minutes))
+        minutes = minutes.where(minutes.open_ms >= from_ms)
         return merged_bars(minutes, interval_ms) if interval_ms > MINUTE_MS else minutes
 
     def first_ticks(self, pair: str) -> int:

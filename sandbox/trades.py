@@ -25,7 +25,10 @@ class Trades(NamedTuple):
 
 
 class Bars(NamedTuple):
-    """Candles, oldest first, of buckets that had trades: start (ms), prices in ticks, volume in quantity units."""
+    """Candles, oldest first, of buckets that had trades: start (ms), prices in ticks, volume in quantity units.
+
+    `worth` is the sum of ticks x units; `bought` and `bought_worth` are of the trades whose taker bought.
+    """
 
     open_ms: Ints
     open: Ints
@@ -33,6 +36,16 @@ class Bars(NamedTuple):
     low: Ints
     close: Ints
     volume: Ints
+    trades: Ints
+    worth: Ints
+    bought: Ints
+    bought_worth: Ints
+
+    def __len__(self) -> int:  # of candles, not of fields
+        return int(self.open_ms.shape[0])
+
+    def where(self, chosen: Bools) -> "Bars":
+        return Bars(*(column[chosen] for column in self))
 
 
 class Rules(NamedTuple):
@@ -104,14 +117,19 @@ def joined(parts: list[Trades]) -> Trades:
     return Trades(ts_ms, ticks, units, sell)
 
 
+def no_bars() -> Bars:
+    none = np.empty(0, np.int64)
+    return Bars(*(none for _ in Bars._fields))
+
+
 def bars_of(trades: Trades, interval_ms: int) -> Bars:
     """Candles of the trades; a bucket without trades has no candle."""
     if not len(trades):
-        none = np.empty(0, np.int64)
-        return Bars(none, none, none, none, none, none)
+        return no_bars()
     buckets = trades.ts_ms // interval_ms
-    first = np.flatnonzero(np.concatenate(([True], buckets[1:] != buckets[:-1])))
+    first = _firsts(buckets)
     last = np.concatenate((first[1:], [len(trades)])) - 1
+    worth = _worth(trades)
     return Bars(
         buckets[first] * interval_ms,
         trades.ticks[first],
@@ -119,30 +137,53 @@ def bars_of(trades: Trades, interval_ms: int) -> Bars:
         np.minimum.reduceat(trades.ticks, first),
         trades.ticks[last],
         np.add.reduceat(trades.units, first),
+        last - first + 1,
+        np.add.reduceat(worth, first),
+        np.add.reduceat(np.where(trades.sell, 0, trades.units), first),
+        np.add.reduceat(np.where(trades.sell, 0, worth), first),
     )
+
+
+def _worth(trades: Trades) -> Ints:
+    """Ticks x units of each trade; as Python's integers where their sum would not fit into 63 bits."""
+    if float(trades.ticks.max()) * float(trades.units.sum(dtype=np.float64)) < 2.0**62:
+        return trades.ticks * trades.units
+    worth: Ints = trades.ticks.astype(object) * trades.units.astype(object)
+    return worth
 
 
 def merged_bars(bars: Bars, interval_ms: int) -> Bars:
     """Candles of a longer interval made of shorter ones."""
-    if not bars.open_ms.shape[0]:
+    return grouped_bars(bars, bars.open_ms // interval_ms * interval_ms)
+
+
+def grouped_bars(bars: Bars, open_ms: Ints) -> Bars:
+    """Candles made of shorter ones, of which `open_ms` tells the start of the longer one that they are part of."""
+    if not len(bars):
         return bars
-    buckets = bars.open_ms // interval_ms
-    first = np.flatnonzero(np.concatenate(([True], buckets[1:] != buckets[:-1])))
-    last = np.concatenate((first[1:], [bars.open_ms.shape[0]])) - 1
+    first = _firsts(open_ms)
+    last = np.concatenate((first[1:], [len(bars)])) - 1
+    added = (np.add.reduceat(column, first) for column in bars[5:])
     return Bars(
-        buckets[first] * interval_ms,
+        open_ms[first],
         bars.open[first],
         np.maximum.reduceat(bars.high, first),
         np.minimum.reduceat(bars.low, first),
         bars.close[last],
-        np.add.reduceat(bars.volume, first),
+        *added,
     )
 
 
+def _firsts(buckets: Ints) -> Ints:
+    """The places where a new bucket begins."""
+    firsts: Ints = np.flatnonzero(np.concatenate(([True], buckets[1:] != buckets[:-1])))
+    return firsts
+
+
 def joined_bars(parts: list[Bars]) -> Bars:
-    parts = [part for part in parts if part.open_ms.shape[0]]
+    parts = [part for part in parts if len(part)]
     if not parts:
-        return bars_of(no_trades(), 60_000)
+        return no_bars()
     if len(parts) == 1:
         return parts[0]
     return Bars(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -72,7 +72,7 @@ def candle_rows(rules: Rules, bars: Bars) -> list[str]:
     return [
         f'{{"open":{number(opened, digits)},"high":{number(high, digits)},"low":{number(low, digits)},'
         f'"volume":{number(volume, quantity_digits)},"close":{number(close, digits)},"time":{open_ms}}}'
-        for open_ms, opened, high, low, close, volume in zip(*(column.tolist() for column in bars), strict=True)
+        for open_ms, opened, high, low, close, volume in zip(*(column.tolist() for column in bars[:6]), strict=True)
     ]
 
 
