@@ -8,6 +8,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -19,18 +20,26 @@ from core.clock import Clock, iso_utc
 from core.errors import MisconfiguredError, NotCalledFor
 from core.paths import absolute
 from core.ports import port_holder
+from core.sandbox_keys import API_KEY, SECRET_KEY
 from core.settings import Settings
 from core.stage import Context
 from sandbox.clock import MarketClock, RealClock
+from sandbox.exchange.books import FILE, Books
+from sandbox.exchange.exchange import Exchange
+from sandbox.exchange.orders import ATOMS
+from sandbox.exchange.profiles import PROFILES
+from sandbox.exchange.steps import Steps
 from sandbox.faces.coindcx_public import PublicFace
 from sandbox.faces.coindcx_stream import Stream, opener
 from sandbox.hub import Hub, Open, Timers
 from sandbox.market import Synthetic
+from sandbox.place import Place
 from sandbox.tape_market import TapeMarket, read_recording
 from sandbox.trades import Market
 from sandbox.world import TapeWorld, born_ms
 
 HOST = "127.0.0.1"
+START = Decimal(10_500)  # of each quote currency, where no settings say otherwise
 GRACE_S = 1  # for answers under way when told to stop
 
 
@@ -91,23 +100,48 @@ def open_world(settings: Settings, folder: Path, clock: Clock, log: logging.Logg
     return World(market, tape.clock, tape)
 
 
+def open_exchange(world: World, protocol: str, folder: Path | None, balance: Decimal = START) -> Exchange:
+    """The exchange of a world as its books in `folder` have it (None: in memory, anew).
+
+    Its one account has the sandbox's keys and begins with `balance` of every quote currency. Raises MisconfiguredError
+    where the books are no use.
+    """
+    return Exchange(
+        world.market,
+        PROFILES[protocol],
+        Books(folder / FILE if folder else None),
+        {API_KEY: SECRET_KEY},
+        {rules.quote: int(balance * ATOMS) for rules in world.market.rules.values()},
+        world.clock.now_ms(),
+        world.clock.speed,
+    )
+
+
 def build_app(
-    world: World, clock: Clock, log: logging.Logger, timers: Timers | None = None, protocol: str = "coindcx"
+    world: World,
+    clock: Clock,
+    log: logging.Logger,
+    timers: Timers | None = None,
+    protocol: str = "coindcx",
+    exchange: Exchange | None = None,
 ) -> tuple[FastAPI, Hub]:
     """The face of a protocol over a world; to be called inside the loop that serves it."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     keep = world.tape.keep if world.tape else None
+    timers = timers or asyncio.get_running_loop()
+    exchange = exchange or open_exchange(world, protocol, None)
 
     def hub_of(open_channel: Open) -> Hub:
         return Hub(world.market, world.clock, open_channel, timers, on_start=keep, on_held=keep)
 
-    return app, FACES[protocol](app, world, clock, log, hub_of)
+    Steps(exchange, world.clock, timers)
+    return app, FACES[protocol](app, Place(world.market, world.clock, clock, exchange, log, hub_of))
 
 
-def _coindcx(app: FastAPI, world: World, clock: Clock, log: logging.Logger, hub_of: Callable[[Open], Hub]) -> Hub:
-    hub = hub_of(opener(world.market))
-    PublicFace(world.market, world.clock, clock).add_to(app)
-    stream = Stream(world.market, hub, log)
+def _coindcx(app: FastAPI, place: Place) -> Hub:
+    hub = place.hub_of(opener(place.market))
+    PublicFace(place.market, place.clock, place.wall).add_to(app)
+    stream = Stream(place.market, hub, place.log)
 
     @app.websocket("/socket.io/")
     async def socket_io(websocket: WebSocket) -> None:
@@ -116,7 +150,7 @@ def _coindcx(app: FastAPI, world: World, clock: Clock, log: logging.Logger, hub_
     return hub
 
 
-Face = Callable[[FastAPI, World, Clock, logging.Logger, Callable[[Open], Hub]], Hub]
+Face = Callable[[FastAPI, Place], Hub]  # adds its routes; the hub that tells its trades
 FACES: dict[str, Face] = {"coindcx": _coindcx}
 NAMES = {"coindcx": "CoinDCX", "binance": "Binance", "kraken": "Kraken"}
 
@@ -167,11 +201,13 @@ async def main(context: Context) -> None:
     listener = listen(settings.sandbox_port)
     context.on_stop(listener.close)
     world = open_world(settings, context.book_dir, context.clock, log)
-    app, hub = build_app(world, context.clock, log, context.loop, settings.sandbox_protocol)
+    protocol = settings.sandbox_protocol
+    exchange = open_exchange(world, protocol, context.book_dir, settings.paper_balance)
+    app, hub = build_app(world, context.clock, log, context.loop, protocol, exchange)
     server = Server(config(app))
     if world.tape is not None:
         _watch_tape(context, world.tape, hub)
-    log.info("%s's public side on http://%s:%d", NAMES[settings.sandbox_protocol], HOST, settings.sandbox_port)
+    log.info("%s on http://%s:%d", NAMES[protocol], HOST, settings.sandbox_port)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     stopped = asyncio.ensure_future(cast("AsyncLoop", context.loop).wait_stopped())
     await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)

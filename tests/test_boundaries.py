@@ -64,6 +64,12 @@ PURE = (
     "venues/answers.py",
     "venues/offset.py",
     "venues/coindcx/wire_public.py",
+    "sandbox/exchange/orders.py",
+    "sandbox/exchange/profiles.py",
+    "sandbox/exchange/ledger.py",
+    "sandbox/exchange/charges.py",
+    "sandbox/exchange/checks.py",
+    "sandbox/exchange/matching.py",
 )
 
 
@@ -90,7 +96,7 @@ HOMES = (
     Home("dotenv", ("core/settings_load.py",), "core.settings_load"),
     Home("supervisor", ("core/supervisor.py", "tools/supervise.py"), "core.supervisor"),
     Home("time", ("core/clock.py", "tools/bench/"), "the clock that is handed in (core.clock)"),
-    Home("sqlite3", ("trader/", "storage/", "tools/"), "storage.queries"),
+    Home("sqlite3", ("trader/", "storage/", "tools/", "sandbox/exchange/books.py"), "storage.queries"),
     Home("pickle", (), "msgspec: pickled bytes run code"),
     Home(
         "random",

@@ -1,0 +1,22 @@
+"""What a face is built over: the market, its clock, the exchange and whoever tells trades."""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from core.clock import Clock
+from sandbox.clock import MarketClock
+from sandbox.exchange.exchange import Exchange
+from sandbox.hub import Hub, Open
+from sandbox.trades import Market
+
+
+class Place(NamedTuple):
+    """One sandbox. `clock` is the market's time, `wall` the machine's; `hub_of` makes the hub of a face's channels."""
+
+    market: Market
+    clock: MarketClock
+    wall: Clock
+    exchange: Exchange
+    log: logging.Logger
+    hub_of: Callable[[Open], Hub]
