@@ -141,7 +141,7 @@ def test_no_trade_falls_into_the_time_that_starting_the_market_takes() -> None:
         def written() -> None:
             rig.wall.ns += 50_000_000  # 500 ms of the market: a disk that takes its time over an fsync
 
-        hub = Hub(rig.market, rig.clock, encode, rig.timers, written)
+        hub = Hub(rig.market, rig.clock, lambda name, now_ms: (name, encode), rig.timers, written)
         client = Client()
         hub.join("A", client)
         rig.run(0.1)
