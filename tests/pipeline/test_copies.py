@@ -13,9 +13,9 @@ import pytest
 
 from core.paths import PROGRAMS
 from tests.pipeline import audit
+from tests.pipeline.lively import LIVELY
 from tests.pipeline.pipeline import Pipeline, free_port
 
-LIVELY = {"RSI_BUY": 49, "RSI_CRASH": 48, "RSI_SELL": 52, "TRAILING_STOP_PCT": 0.0005}
 TRADES = 4  # before the copy, and again by the copy
 
 
