@@ -1,15 +1,15 @@
-"""Tests with real processes take turns; and what every run of the tests tells at its end."""
+"""Which worker runs which test; and what every run of the tests tells at its end."""
 
 from typing import Any
 
 import pytest
 
-TAKE_TURNS = ("tests/pipeline/", "tests/browser/")
+from tests.turns import next_unit, unit_of
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """All tests with a real bot go to one worker: two at a time are too much for two cores. So do those with a browser.
+    """Hands out the tests as `tests.turns` says.
 
     pytest-xdist's own groups rename tests, which pytest 9.2 does not let it do any more: they had no effect.
     """
@@ -17,7 +17,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Turns(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return next((folder for folder in TAKE_TURNS if nodeid.startswith(folder)), nodeid)
+            return unit_of(nodeid)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            unit = next_unit(self.workqueue, self.nodes.index(node))
+            self.workqueue.move_to_end(unit, last=False)
+            super()._assign_work_unit(node)
+
+        def _reschedule(self, node: Any) -> None:
+            # A worker begins a test once it knows the next: more in its hands would wait behind a long one.
+            if not self.workqueue or self._pending_of(self.assigned_work[node]) <= 1:
+                super()._reschedule(node)
 
     return Turns(config, log)
 
