@@ -28,7 +28,9 @@ class Ledger:
         return dict(self._balances)
 
     def move(self, payer: str, payee: str, asset: str, amount: int) -> None:
-        """From the free balance of one account to that of another."""
+        """From the free balance of one account to that of another; the other way round where it is negative."""
+        if amount < 0:
+            payer, payee, amount = payee, payer, -amount
         self._add(payer, asset, -amount, 0)
         self._add(payee, asset, amount, 0)
 
