@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI, WebSocket
 
 from core.aloop import AsyncLoop
-from core.clock import Clock, iso_utc
+from core.clock import NS_PER_S, Clock, iso_utc
 from core.errors import MisconfiguredError, NotCalledFor
 from core.paths import absolute
 from core.ports import port_holder
@@ -24,6 +24,7 @@ from core.sandbox_keys import API_KEY, SECRET_KEY
 from core.settings import Settings
 from core.stage import Context
 from sandbox.clock import MarketClock, RealClock
+from sandbox.control import Control
 from sandbox.exchange.books import FILE, Books
 from sandbox.exchange.exchange import Exchange
 from sandbox.exchange.orders import ATOMS
@@ -31,6 +32,8 @@ from sandbox.exchange.profiles import PROFILES
 from sandbox.exchange.steps import Steps
 from sandbox.faces.coindcx_public import PublicFace
 from sandbox.faces.coindcx_stream import Stream, opener
+from sandbox.faults import Faults, scheduled
+from sandbox.gate import Gate, Standing
 from sandbox.hub import Hub, Open, Timers
 from sandbox.market import Synthetic
 from sandbox.place import Place
@@ -124,7 +127,8 @@ def build_app(
     timers: Timers | None = None,
     protocol: str = "coindcx",
     exchange: Exchange | None = None,
-) -> tuple[FastAPI, Hub]:
+    faults: Faults | None = None,
+) -> tuple[Gate, Hub]:
     """The face of a protocol over a world; to be called inside the loop that serves it."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     keep = world.tape.keep if world.tape else None
@@ -134,8 +138,15 @@ def build_app(
     def hub_of(open_channel: Open) -> Hub:
         return Hub(world.market, world.clock, open_channel, timers, on_start=keep, on_held=keep)
 
+    faults = faults or Faults()
     Steps(exchange, world.clock, timers)
-    return app, FACES[protocol](app, Place(world.market, world.clock, clock, exchange, log, hub_of))
+    hub = FACES[protocol](app, Place(world.market, world.clock, clock, exchange, log, hub_of, faults))
+    control = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    gate = Gate(app, control, protocol, faults, lambda: clock.monotonic_ns() / NS_PER_S)
+    standing = Standing(faults, exchange, world.market, gate, timers)
+    standing.settle()
+    Control(faults, standing, exchange, world.clock).add_to(control)
+    return gate, hub
 
 
 def _coindcx(app: FastAPI, place: Place) -> Hub:
@@ -155,7 +166,7 @@ FACES: dict[str, Face] = {"coindcx": _coindcx}
 NAMES = {"coindcx": "CoinDCX", "binance": "Binance", "kraken": "Kraken"}
 
 
-def config(app: FastAPI) -> uvicorn.Config:
+def config(app: Gate) -> uvicorn.Config:
     """uvicorn as an exchange on loopback needs it; the clock of its answers is the market's."""
     return uvicorn.Config(
         app,
@@ -203,7 +214,11 @@ async def main(context: Context) -> None:
     world = open_world(settings, context.book_dir, context.clock, log)
     protocol = settings.sandbox_protocol
     exchange = open_exchange(world, protocol, context.book_dir, settings.paper_balance)
-    app, hub = build_app(world, context.clock, log, context.loop, protocol, exchange)
+    faults = Faults(settings.sandbox_seed)
+    for fault in scheduled(context.book_dir):
+        faults.add(fault, context.clock.monotonic_ns() / NS_PER_S)
+        log.warning("scheduled: %s", fault)
+    app, hub = build_app(world, context.clock, log, context.loop, protocol, exchange, faults)
     server = Server(config(app))
     if world.tape is not None:
         _watch_tape(context, world.tape, hub)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from core.clock import Clock
 from sandbox.clock import MarketClock
 from sandbox.exchange.exchange import Exchange
+from sandbox.faults import Faults
 from sandbox.hub import Hub, Open
 from sandbox.trades import Market
 
@@ -20,3 +21,8 @@ class Place(NamedTuple):
     exchange: Exchange
     log: logging.Logger
     hub_of: Callable[[Open], Hub]
+    faults: Faults
+
+    def server_ms(self) -> int:
+        """What the venue's clock says: market time, and a fault's skew. Market data and orders have market time."""
+        return self.clock.now_ms() + self.faults.skew_ms

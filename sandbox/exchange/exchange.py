@@ -51,12 +51,13 @@ class Exchange:
         self.profile = profile
         self.keys = dict(keys)
         self.on_busy: Callable[[], None] | None = None  # called when there is a working order
+        # A fault: asked at each acceptance; an order with an answer never fills and is rejected so many ms later.
+        self.reject_after_ms: Callable[[], int | None] = lambda: None
         self._market = market
         self._books = books
         self._listings = market.rules
         self._trading = {pair: trading_rules(profile, rules) for pair, rules in market.rules.items()}
         self._listeners: dict[str, list[Listener]] = {}
-        self._reject_from_ms: int | None = None
         found = books.load()
         self._ledger = Ledger(found.balances)
         self._floor = Floor(market, found, self._ledger, self._trading, speed)
@@ -213,10 +214,6 @@ class Exchange:
         """From now on only so many millionths of each print are to be had."""
         self._floor.share_parts = parts
 
-    def reject_next(self, after_ms: int) -> None:
-        """The next order is accepted, never fills, and is thrown out so much later."""
-        self._reject_from_ms = after_ms
-
     # --- the inside ---
 
     def _at(self, now_ms: int) -> int:
@@ -247,8 +244,8 @@ class Exchange:
         order.reserved = needed
         self._ledger.lock(account, asset, needed)
         self._last_order = order.number
-        if self._reject_from_ms is not None:
-            order.rejected_from_ms, self._reject_from_ms = now_ms + self._reject_from_ms, None
+        after_ms = self.reject_after_ms()
+        order.rejected_from_ms = None if after_ms is None else now_ms + after_ms
         return order
 
     def _occupied(self, account: str, new: NewOrder, trading: TradingRules) -> Refusal | None:

@@ -126,8 +126,7 @@ def test_money_is_conserved_to_the_atom(data: st.DataObject, digits: tuple[int, 
         now_ms += step.wait_ms
         exchange = desk.exchange
         if step.act == "order":
-            if step.late:
-                exchange.reject_next(50)
+            exchange.reject_after_ms = (lambda: 50) if step.late else (lambda: None)
             last = exchange.last_ticks(PAIR, now_ms)
             exchange.create(step.account, asked(step, desk, last, digits), now_ms)
         elif step.act == "cancel":

@@ -366,13 +366,14 @@ def test_what_a_better_price_saves_is_free_at_once() -> None:
 
 def test_a_late_rejection_gives_everything_back() -> None:
     desk = Desk([*BASE, (1_100, 990_000, 90_000)])
-    desk.exchange.reject_next(250)
+    desk.exchange.reject_after_ms = lambda: 250
     order = desk.buy(1_000, price="10100", quantity="0.01")
+    desk.exchange.reject_after_ms = lambda: None
     assert order.status is Status.OPEN and desk.at(1_249, order).status is Status.OPEN
     assert desk.at(1_250, order).status is Status.REJECTED
     assert desk.exchange.balances(ME)["USDT"] == Balance(100_000 * ATOMS, 0)
     assert desk.told() == [("new", "open"), ("rejected", "rejected")]
-    assert desk.buy(1_250, quantity="0.01").status is Status.FILLED  # only the next one
+    assert desk.buy(1_250, quantity="0.01").status is Status.FILLED
 
 
 def test_an_order_expires_at_its_time_and_not_before_the_prints_that_came_first() -> None:
