@@ -30,6 +30,7 @@ from sandbox.exchange.exchange import Exchange
 from sandbox.exchange.orders import ATOMS
 from sandbox.exchange.profiles import PROFILES
 from sandbox.exchange.steps import Steps
+from sandbox.faces.coindcx_private import PrivateFace
 from sandbox.faces.coindcx_public import PublicFace
 from sandbox.faces.coindcx_stream import Stream, opener
 from sandbox.faults import Faults, scheduled
@@ -151,8 +152,9 @@ def build_app(
 
 def _coindcx(app: FastAPI, place: Place) -> Hub:
     hub = place.hub_of(opener(place.market))
-    PublicFace(place.market, place.clock, place.wall).add_to(app)
-    stream = Stream(place.market, hub, place.log)
+    PublicFace(place).add_to(app)
+    PrivateFace(place).add_to(app)
+    stream = Stream(place, hub)
 
     @app.websocket("/socket.io/")
     async def socket_io(websocket: WebSocket) -> None:

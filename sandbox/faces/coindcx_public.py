@@ -13,11 +13,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from core.clock import Clock
-from sandbox.clock import MarketClock
+from sandbox.exchange.orders import ATOMS
+from sandbox.exchange.profiles import Trading, TradingRules
 from sandbox.faces.limits import Allowance
 from sandbox.noise import key_of, unit, words
-from sandbox.trades import Bars, Market, Rules, Trades, text_of
+from sandbox.place import Place
+from sandbox.trades import Bars, Rules, Trades, text_of
 
 INTERVALS_MS = {"1m": 60_000, "15m": 900_000, "1h": 3_600_000, "1d": 86_400_000}
 RESOLUTIONS_MS = {"1": 60_000, "15": 900_000, "60": 3_600_000, "1D": 86_400_000}
@@ -76,10 +77,11 @@ def candle_rows(rules: Rules, bars: Bars) -> list[str]:
     ]
 
 
-def details_row(rules: Rules, last_ticks: int) -> dict[str, Any]:
+def details_row(rules: Rules, last_ticks: int, trading: TradingRules) -> dict[str, Any]:
     """One row of markets_details; the price band moves with the market."""
-    least = max(rules.step_units, 1)
+    unit = 10**rules.quantity_digits
     price = last_ticks / 10**rules.price_digits
+    lowest, highest = (float(part) for part in trading.band or (0, 0))
     return {
         "coindcx_name": rules.market,
         "base_currency_short_name": rules.quote,
@@ -88,31 +90,32 @@ def details_row(rules: Rules, last_ticks: int) -> dict[str, Any]:
         "base_currency_name": {"INR": "Indian Rupee", "USDT": "Tether"}.get(rules.quote, rules.quote),
         "base_currency_precision": rules.price_digits,
         "target_currency_precision": rules.quantity_digits,
-        "min_quantity": least / 10**rules.quantity_digits,
-        "max_quantity": 100_000_000 * least / 10**rules.quantity_digits,
-        "max_quantity_market": 10_000_000 * least / 10**rules.quantity_digits,
-        "min_price": round(price * 0.2, rules.price_digits),
-        "max_price": round(price * 5.0, rules.price_digits),
-        "min_notional": rules.min_notional,
+        "min_quantity": trading.min_units / unit,
+        "max_quantity": trading.max_units / unit,
+        "max_quantity_market": trading.max_market_units / unit,
+        "min_price": round(price * lowest, rules.price_digits),
+        "max_price": round(price * highest, rules.price_digits),
+        "min_notional": trading.min_notional / ATOMS,
         "max_leverage": None,
         "max_leverage_short": None,
-        "step": rules.step_units / 10**rules.quantity_digits,
+        "step": trading.step_units / unit,
         "order_types": ["limit_order", "market_order"],
         "symbol": f"{rules.base}-{rules.quote}" if rules.ecode == "KC" else rules.market,
         "ecode": rules.ecode,
         "bo_sl_safety_percent": 1,
         "pair": rules.pair,
-        "status": "active",
+        "status": "active" if trading.trading is Trading.ON else "inactive",
     }
 
 
 class PublicFace:
     """The public endpoints over one market source."""
 
-    def __init__(self, market: Market, clock: MarketClock, wall: Clock) -> None:
-        self._market = market
-        self._clock = clock
-        self._wall = wall
+    def __init__(self, place: Place) -> None:
+        self._market = place.market
+        self._clock = place.clock
+        self._wall = place.wall
+        self._exchange = place.exchange
         self._allowance = Allowance()
         self._answers = itertools.count(1)
         self._ticker: tuple[int, str] = (-1, "[]")
@@ -138,7 +141,10 @@ class PublicFace:
         return self._answer(request, json.dumps([rules.market for rules in self._market.rules.values()]))
 
     async def markets_details(self, request: Request) -> Response:
-        rows = [details_row(rules, self._last_ticks(pair)) for pair, rules in self._market.rules.items()]
+        rows = [
+            details_row(rules, self._last_ticks(pair), self._exchange.trading(pair))
+            for pair, rules in self._market.rules.items()
+        ]
         return self._answer(request, json.dumps(rows))
 
     async def trade_history(self, request: Request) -> Response:
@@ -247,8 +253,7 @@ class PublicFace:
         return rules
 
     def _last_ticks(self, pair: str) -> int:
-        last = self._market.last(pair, self._clock.now_ms(), 1)
-        return int(last.ticks[0]) if len(last) else self._market.first_ticks(pair)
+        return self._exchange.last_ticks(pair, self._clock.now_ms())
 
     def _answer(self, request: Request, body: str, status: int = 200) -> Response:
         """Any answer: counted against the client's allowance, with the venue's headers and the market's date."""

@@ -1,16 +1,22 @@
-"""CoinDCX's public stream: Socket.IO over a websocket, JSON inside JSON, joins that nobody answers.
+"""CoinDCX's stream: Socket.IO over a websocket, JSON inside JSON, joins that nobody answers.
 
-Only `{pair}@trades` is played; every other channel is silent for ever, as an unknown one is at the venue.
+Of the market `{pair}@trades` is played; of the account the channel `coindcx`, joined with a signature: a wrong one is
+answered with packet 41 and the end of the socket, a missing one with silence. Every other channel is silent for ever,
+as an unknown one is at the venue.
 """
 
 import asyncio
 import itertools
-import logging
 import secrets
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from sandbox.exchange.orders import BalanceNews, News
+from sandbox.faces import coindcx_words as words
+from sandbox.faces.coindcx_private import price_told, signed
 from sandbox.faces.engineio import (
     PING_INTERVAL_MS,
     PING_TIMEOUT_MS,
@@ -23,9 +29,13 @@ from sandbox.faces.engineio import (
     Session,
 )
 from sandbox.hub import Client, Hub, Open
+from sandbox.place import Place
 from sandbox.trades import Market, Rules, Trades, text_of
 
 CONNECT_DELAY_S = 0.3  # between the client's `40` and our answer
+GOODBYE_S = 0.1  # between packet 41 and the end
+ACCOUNT = "coindcx"
+SIGNED = b'{"channel":"coindcx"}'
 EIO3_GOODBYE_S = 0.5  # an EIO=3 client that sends `40` is cut so much later
 DECIMALS = 8  # prices and quantities are told with at least so many decimals
 CHANNELS_MOST = 2_000  # on one socket
@@ -50,10 +60,11 @@ def trade_frames(rules: Rules, trades: Trades) -> list[str]:
 class Stream:
     """All sockets of the face."""
 
-    def __init__(self, market: Market, hub: Hub, log: logging.Logger) -> None:
-        self._channels = {f"{pair}@trades": pair for pair in market.rules}
+    def __init__(self, place: Place, hub: Hub) -> None:
+        self._channels = {f"{pair}@trades": pair for pair in place.market.rules}
+        self._place = place
         self._hub = hub
-        self._log = log
+        self._log = place.log
         self._numbers = itertools.count(1)
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -75,6 +86,29 @@ class Stream:
         if channel in self._channels:
             self._hub.leave(self._channels[channel], client)
 
+    def join_account(self, argument: dict[str, Any], client: Client) -> Callable[[], None] | None:
+        """Has the account's news told to the client; what ends that.
+
+        None where nothing was signed. Raises PermissionError where the key or the signature is wrong.
+        """
+        key, signature = argument.get("apiKey"), argument.get("authSignature")
+        if not isinstance(key, str) or not isinstance(signature, str):
+            return None
+        secret = self._place.exchange.secret(key)
+        if secret is None or not signed(secret, SIGNED, signature):
+            raise PermissionError(key[:60])
+        return self._place.exchange.listen(key, lambda news: client.offer(self._frames(news)))
+
+    def _frames(self, news: News) -> list[str]:
+        if isinstance(news, BalanceNews):
+            return [words.event_frame("balance-update", words.balance_news_rows(news.balances))]
+        order, rules = news.order, self._place.market.rules[news.order.pair]
+        row = words.order_news_row(order, rules, price_told(self._place, order))
+        frames = [words.event_frame("order-update", [row])]
+        if news.fill is not None:
+            frames.append(words.event_frame("trade-update", [words.fill_news_row(news.fill, order, rules)]))
+        return frames
+
     def gone(self, client: Client) -> None:
         self._hub.leave_all(client)
 
@@ -92,6 +126,8 @@ class _Socket:
         self._number = number
         self._client = Client()
         self._joined: set[str] = set()
+        self._leave_account: Callable[[], None] | None = None
+        self._refused = False
         self._alive = asyncio.Event()
         self._reason = "the client went away"
 
@@ -107,6 +143,7 @@ class _Socket:
             pass
         finally:
             self._stream.gone(self._client)
+            self._no_account()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -126,6 +163,10 @@ class _Socket:
                         await asyncio.sleep(EIO3_GOODBYE_S)
                     return
                 await self._act(action)
+                if self._refused:
+                    self._reason = "its signature was wrong"
+                    await asyncio.sleep(GOODBYE_S)
+                    return
 
     async def _act(self, action: Action) -> None:
         if isinstance(action, Send):
@@ -147,13 +188,30 @@ class _Socket:
         channel = argument.get("channelName") if isinstance(argument, dict) else None
         if not isinstance(channel, str):
             return
-        if event.name == "join" and len(self._joined) < CHANNELS_MOST:
+        if channel == ACCOUNT and isinstance(argument, dict):
+            self._account(event.name, argument)
+        elif event.name == "join" and len(self._joined) < CHANNELS_MOST:
             if channel not in self._joined:
                 self._joined.add(channel)
                 self._stream.join(channel, self._client)
         elif event.name == "leave" and channel in self._joined:
             self._joined.discard(channel)
             self._stream.leave(channel, self._client)
+
+    def _account(self, event: str, argument: dict[str, Any]) -> None:
+        if event == "leave":
+            self._no_account()
+        elif event == "join" and self._leave_account is None:
+            try:
+                self._leave_account = self._stream.join_account(argument, self._client)
+            except PermissionError:
+                self._client.offer(["41"])
+                self._refused = True
+
+    def _no_account(self) -> None:
+        if self._leave_account is not None:
+            self._leave_account()
+            self._leave_account = None
 
     async def _write(self) -> None:
         while True:
