@@ -5,7 +5,7 @@ from core.settings import Settings
 from core.settings_parse import is_loopback
 
 AVAILABLE_VENUES = ("sandbox", "coindcx")
-AVAILABLE_PROTOCOLS = ("coindcx",)
+AVAILABLE_PROTOCOLS = ("coindcx", "binance")
 
 Problem = tuple[tuple[str, ...], str]  # the settings it is about, and what a person should know
 
@@ -27,7 +27,8 @@ def _mode(settings: Settings) -> list[Problem]:
         text = f"VENUE={settings.venue} is not available in this release: set {' or '.join(AVAILABLE_VENUES)}"
         found.append((("VENUE",), text))
     if settings.sandbox_protocol not in AVAILABLE_PROTOCOLS:
-        text = f"SANDBOX_PROTOCOL={settings.sandbox_protocol} is not available in this release: set coindcx"
+        known = " or ".join(AVAILABLE_PROTOCOLS)
+        text = f"SANDBOX_PROTOCOL={settings.sandbox_protocol} is not available in this release: set {known}"
         found.append((("SANDBOX_PROTOCOL",), text))
     return found
 

@@ -30,6 +30,8 @@ from sandbox.exchange.exchange import Exchange
 from sandbox.exchange.orders import ATOMS
 from sandbox.exchange.profiles import PROFILES
 from sandbox.exchange.steps import Steps
+from sandbox.faces.binance import add_binance
+from sandbox.faces.binance_socket import PING_S, PONG_S
 from sandbox.faces.coindcx_private import PrivateFace
 from sandbox.faces.coindcx_public import PublicFace
 from sandbox.faces.coindcx_stream import Stream, opener
@@ -164,18 +166,22 @@ def _coindcx(app: FastAPI, place: Place) -> Hub:
 
 
 Face = Callable[[FastAPI, Place], Hub]  # adds its routes; the hub that tells its trades
-FACES: dict[str, Face] = {"coindcx": _coindcx}
+FACES: dict[str, Face] = {"coindcx": _coindcx, "binance": add_binance}
+# Where the protocol pings with websocket frames: (how often, answered within) in seconds.
+PINGS = {"binance": (PING_S, PONG_S)}
 NAMES = {"coindcx": "CoinDCX", "binance": "Binance", "kraken": "Kraken"}
 
 
-def config(app: Gate) -> uvicorn.Config:
-    """uvicorn as an exchange on loopback needs it; the clock of its answers is the market's."""
+def config(app: Gate, pings: tuple[float, float] | None = None) -> uvicorn.Config:
+    """uvicorn as an exchange on loopback needs it; the clock of its answers is the market's. pings: as in PINGS."""
+    interval_s, timeout_s = pings or (None, None)
     return uvicorn.Config(
         app,
         ws="websockets-sansio",
         ws_max_size=1_000_000,
         ws_per_message_deflate=False,
-        ws_ping_interval=None,
+        ws_ping_interval=interval_s,
+        ws_ping_timeout=timeout_s,
         access_log=False,
         log_config=None,
         log_level="warning",
@@ -221,7 +227,7 @@ async def main(context: Context) -> None:
         faults.add(fault, context.clock.monotonic_ns() / NS_PER_S)
         log.warning("scheduled: %s", fault)
     app, hub = build_app(world, context.clock, log, context.loop, protocol, exchange, faults)
-    server = Server(config(app))
+    server = Server(config(app, PINGS.get(protocol)))
     if world.tape is not None:
         _watch_tape(context, world.tape, hub)
     log.info("%s on http://%s:%d", NAMES[protocol], HOST, settings.sandbox_port)

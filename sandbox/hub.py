@@ -137,6 +137,17 @@ class Hub:
         for name in list(self._channels):
             self.leave(name, client)
 
+    def told_ms(self, name: str) -> int | None:
+        """Up to when the channel's trades have been told; None where nobody listens."""
+        channel = self._channels.get(name)
+        return None if channel is None else channel.told_ms
+
+    def say(self, name: str, messages: list[str]) -> None:
+        """Something on a channel that is no trade."""
+        channel = self._channels.get(name)
+        for client in channel.clients if channel is not None else ():
+            client.offer(messages)
+
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

@@ -130,7 +130,7 @@ def test_it_is_not_called_for_with_a_real_venue(program: Program) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"SANDBOX_PROTOCOL": "binance"}, "SANDBOX_PROTOCOL"),
+        ({"SANDBOX_PROTOCOL": "nonsense"}, "SANDBOX_PROTOCOL"),
         ({"SANDBOX_TAPE": "no/such/file.csv.gz"}, "SANDBOX_TAPE"),
     ],
 )

@@ -1,0 +1,493 @@
+"""The Binance face over real sockets, signed side: orders, own trades, the account, the WebSocket API, its events."""
+
+import hashlib
+import hmac
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from websockets.sync.client import ClientConnection
+
+from core.clock import ManualClock
+from core.sandbox_keys import API_KEY, SECRET_KEY
+from sandbox.exchange.profiles import Trading
+from sandbox.faces.binance import add_binance
+from tests.protocol.binance_served import Served, synthetic
+
+BORN_MS = 1_795_356_912_345
+NOW_MS = BORN_MS + 4_000_017
+PAIR = "B-BTC_USDT"
+LIMIT = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001"}
+MARKET = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
+
+
+class Trader:
+    """A client of the signed side; the market's time stands still unless `advance` moves it."""
+
+    def __init__(self, weight: int = 10**6, orders: tuple[int, int] = (100, 200_000)) -> None:
+        self.clock = ManualClock(NOW_MS * 1_000_000)
+        face = partial(add_binance, weight_a_minute=weight, orders=orders)
+        self.served: Served = synthetic(self.clock, BORN_MS, face)
+        self.headers: Any = None
+        self._numbers = itertools.count(1)
+
+    def now_ms(self) -> int:
+        return self.clock.wall_ms()
+
+    def advance(self, ms: int) -> None:
+        self.clock.advance(ms * 1_000_000)
+
+    def price(self, factor: str) -> str:
+        """The last price times a factor, on the tick."""
+        last = Decimal(self.served.get("/api/v3/ticker/price?symbol=BTCUSDT")["price"])
+        return str((last * Decimal(factor)).quantize(Decimal("0.01")))
+
+    def send(self, name: str, secret: str = SECRET_KEY, key: str | None = API_KEY, **params: Any) -> tuple[int, Any]:
+        """(status, body) of a signed call; POST has its parameters in the body."""
+        method, path = name.split()
+        query = urlencode({**params, "timestamp": params.get("timestamp", self.now_ms())})
+        query += "&signature=" + hmac.new(secret.encode(), query.encode(), hashlib.sha256).hexdigest()
+        headers = {} if key is None else {"X-MBX-APIKEY": key}
+        path = f"/api/v3/{path}"
+        if method == "POST":
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            status, self.headers, body = self.served.call(method, path, query.encode(), headers)
+        else:
+            status, self.headers, body = self.served.call(method, f"{path}?{query}", b"", headers)
+        return status, json.loads(body)
+
+    def ok(self, name: str, **params: Any) -> Any:
+        status, body = self.send(name, **params)
+        assert status == 200, body
+        return body
+
+    def refused(self, name: str, **params: Any) -> tuple[int, str]:
+        status, body = self.send(name, **params)
+        assert status in (400, 401, 429) and set(body) == {"code", "msg"}, body
+        return body["code"], body["msg"]
+
+    def balances(self) -> dict[str, tuple[Decimal, Decimal]]:
+        rows = self.ok("GET account", omitZeroBalances="true")["balances"]
+        return {row["asset"]: (Decimal(row["free"]), Decimal(row["locked"])) for row in rows}
+
+    def request(self, socket: ClientConnection, method: str, signed: bool = True, **params: Any) -> Any:
+        """The answer to a request of the WebSocket API."""
+        if signed:
+            params = {"apiKey": API_KEY, "timestamp": self.now_ms()} | params
+            text = "&".join(f"{name}={params[name]}" for name in sorted(params))
+            params["signature"] = hmac.new(SECRET_KEY.encode(), text.encode(), hashlib.sha256).hexdigest()
+        number = f"n{next(self._numbers)}"
+        socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            frame = json.loads(socket.recv(20))
+            if frame.get("id") == number:
+                return frame
+
+
+@pytest.fixture
+def trader() -> Iterator[Trader]:
+    one = Trader()
+    yield one
+    one.served.close()
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_market_order_is_filled_at_once_and_paid_in_what_it_receives(trader: Trader) -> None:
+    before = trader.balances()["USDT"][0]
+    order = trader.ok("POST order", **MARKET, newClientOrderId="mine-1")
+    assert (order["status"], order["executedQty"], order["origQty"]) == ("FILLED", "0.01000000", "0.01000000")
+    assert (order["clientOrderId"], order["price"], order["timeInForce"]) == ("mine-1", "0.00000000", "GTC")
+    fills = order["fills"]
+    assert sum(Decimal(fill["qty"]) for fill in fills) == Decimal("0.01")
+    cost = sum(Decimal(fill["qty"]) * Decimal(fill["price"]) for fill in fills)
+    assert abs(Decimal(order["cummulativeQuoteQty"]) - cost) < Decimal("0.000001")
+    fee = sum(Decimal(fill["commission"]) for fill in fills)
+    assert {fill["commissionAsset"] for fill in fills} == {"BTC"} and fee == Decimal("0.01") * 5 / 10_000
+    held = trader.balances()
+    assert held["BTC"] == (Decimal("0.01") - fee, 0)
+    assert before - held["USDT"][0] == Decimal(order["cummulativeQuoteQty"])
+    sold = trader.ok("POST order", **MARKET | {"side": "SELL", "quantity": "0.00999"})
+    assert {fill["commissionAsset"] for fill in sold["fills"]} == {"USDT"}
+    mine = trader.ok("GET myTrades", symbol="BTCUSDT")
+    assert [row["id"] for row in mine] == [fill["tradeId"] for fill in fills + sold["fills"]]
+    assert [row["isBuyer"] for row in mine] == [True] * len(fills) + [False] * len(sold["fills"])
+
+
+def test_a_market_order_over_an_amount_of_quote(trader: Trader) -> None:
+    order = trader.ok("POST order", symbol="BTCUSDT", side="BUY", type="MARKET", quoteOrderQty="100")
+    assert order["status"] == "FILLED" and order["origQuoteOrderQty"] == "100.00000000"
+    assert Decimal("99") < Decimal(order["cummulativeQuoteQty"]) <= 100
+    assert order["origQty"] == order["executedQty"] and Decimal(order["executedQty"]) % Decimal("0.00001") == 0
+
+
+def test_a_limit_order_rests_is_found_and_canceled(trader: Trader) -> None:
+    price = trader.price("0.9")
+    order = trader.ok("POST order", **LIMIT, price=price, newClientOrderId="rest")
+    assert (order["status"], order["fills"], order["executedQty"]) == ("NEW", [], "0.00000000")
+    assert trader.balances()["USDT"][1] == Decimal(price) * Decimal("0.001")
+    by_id = trader.ok("GET order", symbol="BTCUSDT", orderId=order["orderId"])
+    by_name = trader.ok("GET order", symbol="BTCUSDT", origClientOrderId="rest")
+    assert by_id == by_name == trader.ok("GET openOrders", symbol="BTCUSDT")[0] == trader.ok("GET openOrders")[0]
+    assert (by_id["price"], by_id["isWorking"], by_id["status"]) == (f"{price}000000", True, "NEW")
+    gone = trader.ok("DELETE order", symbol="BTCUSDT", origClientOrderId="rest", newClientOrderId="stop-it")
+    assert (gone["status"], gone["origClientOrderId"], gone["clientOrderId"]) == ("CANCELED", "rest", "stop-it")
+    assert trader.ok("GET order", symbol="BTCUSDT", origClientOrderId="rest")["status"] == "CANCELED"
+    assert trader.refused("DELETE order", symbol="BTCUSDT", origClientOrderId="rest") == (-2011, "Unknown order sent.")
+    assert trader.ok("GET openOrders") == [] and trader.balances()["USDT"][1] == 0
+
+
+def test_a_resting_order_fills_as_the_maker_when_the_market_comes(trader: Trader) -> None:
+    trader.ok("POST order", **LIMIT, price=trader.price("0.9999"), newClientOrderId="near")
+    trader.advance(600_000)
+    order = trader.ok("GET order", symbol="BTCUSDT", origClientOrderId="near")
+    assert order["status"] == "FILLED" and order["updateTime"] > order["time"] == NOW_MS
+    fills = trader.ok("GET myTrades", symbol="BTCUSDT", orderId=order["orderId"])
+    assert {fill["isMaker"] for fill in fills} == {True} and {fill["price"] for fill in fills} == {order["price"]}
+    assert sum(Decimal(fill["qty"]) for fill in fills) == Decimal("0.001")
+
+
+IN_FORCE = {
+    "an IOC order within reach": ("1.02", "IOC", "0.001", "FILLED", None),
+    "an IOC order away from the market": ("0.9", "IOC", "0.001", "EXPIRED", "UNFILLED_IOC_QUANTITY_EXPIRED"),
+    "a FOK order within reach": ("1.02", "FOK", "0.001", "FILLED", None),
+    "a FOK order away from the market": ("0.9", "FOK", "0.001", "EXPIRED", "UNFILLED_FOK_ORDER_EXPIRED"),
+}
+
+
+@pytest.mark.parametrize("name", IN_FORCE)
+def test_orders_that_do_not_rest(trader: Trader, name: str) -> None:
+    factor, in_force, quantity, status, reason = IN_FORCE[name]
+    more = {"price": trader.price(factor), "timeInForce": in_force, "quantity": quantity}
+    order = trader.ok("POST order", **LIMIT | more)
+    assert (order["status"], order.get("expiryReason"), order["timeInForce"]) == (status, reason, in_force)
+    assert trader.ok("GET openOrders") == [] and trader.balances()["USDT"][1] == 0
+
+
+def test_post_only(trader: Trader) -> None:
+    maker = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT_MAKER", "quantity": "0.001"}
+    answer = trader.ok("POST order", **maker, price=trader.price("0.9"))
+    assert set(answer) == {"symbol", "orderId", "orderListId", "clientOrderId", "transactTime"}  # ACK by default
+    assert trader.ok("GET order", symbol="BTCUSDT", orderId=answer["orderId"])["type"] == "LIMIT_MAKER"
+    said = trader.refused("POST order", **maker, price=trader.price("1.02"))
+    assert said == (-2010, "Order would immediately match and take.")
+
+
+def test_a_stop_waits_wakes_and_sells(trader: Trader) -> None:
+    trader.ok("POST order", **MARKET)
+    stop = {"symbol": "BTCUSDT", "side": "SELL", "type": "STOP_LOSS", "quantity": "0.00999"}
+    said = trader.refused("POST order", **stop, stopPrice=trader.price("1.01"))
+    assert said == (-2010, "Order would trigger immediately.")
+    order = trader.ok("POST order", **stop, stopPrice=trader.price("0.9999"), newOrderRespType="RESULT")
+    assert order["status"] == "NEW" and "workingTime" not in order and "fills" not in order
+    assert trader.ok("GET openOrders")[0]["isWorking"] is False
+    trader.advance(600_000)
+    assert trader.ok("GET order", symbol="BTCUSDT", orderId=order["orderId"])["status"] == "FILLED"
+
+
+def test_client_ids_are_taken_while_their_order_is_open_and_free_afterwards(trader: Trader) -> None:
+    more = LIMIT | {"price": trader.price("0.9"), "newClientOrderId": "twice"}
+    first = trader.ok("POST order", **more)
+    assert trader.refused("POST order", **more) == (-2010, "Duplicate order sent.")
+    trader.ok("DELETE order", symbol="BTCUSDT", orderId=first["orderId"])
+    second = trader.ok("POST order", **more)
+    assert second["orderId"] > first["orderId"]
+    assert trader.ok("GET order", symbol="BTCUSDT", origClientOrderId="twice")["orderId"] == second["orderId"]
+    made = trader.ok("POST order", **MARKET)["clientOrderId"]
+    assert re.fullmatch("[a-zA-Z0-9]{22}", made)
+    for name in ("x" * 37, "with space", "ü"):
+        assert trader.refused("POST order", **MARKET, newClientOrderId=name)[0] == -1100
+
+
+REFUSED = {
+    "too fine a price": ({"price": "80000.001"}, -1013, "Filter failure: PRICE_FILTER"),
+    "too fine a quantity": ({"quantity": "0.001001"}, -1013, "Filter failure: LOT_SIZE"),
+    "too little": ({"quantity": "0.00001"}, -1013, "Filter failure: NOTIONAL"),
+    "too much": ({"quantity": "9000"}, -1013, "Filter failure: LOT_SIZE"),
+    "far below the market": ({"price": "1000.00"}, -1013, "Filter failure: PERCENT_PRICE_BY_SIDE"),
+    "nine decimals": ({"quantity": "0.123456789"}, -1111, "Parameter 'quantity' has too much precision."),
+    "scientific notation": ({"quantity": "1e-3"}, -1100, None),
+    "a negative quantity": ({"quantity": "-1"}, -1100, None),
+    "no money for it": (
+        {"quantity": "5"},
+        -2010,
+        "Account has insufficient balance for requested action.",
+    ),
+    "an unknown market": ({"symbol": "NOPE"}, -1121, "Invalid symbol."),
+    "an unknown side": ({"side": "HOLD"}, -1117, "Invalid side."),
+    "an unknown type": ({"type": "OCO"}, -1116, "Invalid orderType."),
+    "something the venue does not know": ({"reduceOnly": "true"}, -1104, None),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_orders_that_are_refused(trader: Trader, name: str) -> None:
+    more, code, text = REFUSED[name]
+    params = LIMIT | {"price": trader.price("0.9")} | more
+    said = trader.refused("POST order", **params)
+    assert said[0] == code and (text is None or said[1] == text), said
+    tested = trader.send("POST order/test", **params)
+    assert tested == (200, {}) if name == "no money for it" else tested[1]["code"] == code
+    assert trader.ok("GET allOrders", symbol="BTCUSDT") == []
+
+
+def test_a_halted_market(trader: Trader) -> None:
+    order = trader.ok("POST order", **LIMIT, price=trader.price("0.9"))
+    trader.served.within(lambda: trader.served.exchange.change_rules(PAIR, trading=Trading.HALTED))
+    assert trader.served.get("/api/v3/exchangeInfo?symbol=BTCUSDT")["symbols"][0]["status"] == "HALT"
+    assert trader.refused("POST order", **MARKET) == (-2010, "Market is closed.")
+    assert trader.ok("DELETE order", symbol="BTCUSDT", orderId=order["orderId"])["status"] == "CANCELED"
+
+
+def test_a_dry_run_changes_nothing(trader: Trader) -> None:
+    assert trader.ok("POST order/test", **MARKET) == {}
+    rates = trader.ok("POST order/test", **MARKET, computeCommissionRates="true")
+    assert rates["standardCommissionForOrder"] == {"maker": "0.00050000", "taker": "0.00050000"}
+    assert trader.ok("GET allOrders", symbol="BTCUSDT") == [] and "BTC" not in trader.balances()
+
+
+def test_orders_that_are_not_there(trader: Trader) -> None:
+    order = trader.ok("POST order", **LIMIT, price=trader.price("0.9"), newClientOrderId="mine")
+    where = {"symbol": "BTCUSDT"}
+    assert trader.refused("GET order", **where, orderId=77) == (-2013, "Order does not exist.")
+    assert trader.refused("GET order", **where, orderId=10**19) == (-2013, "Order does not exist.")
+    assert trader.refused("GET order", symbol="ETHUSDT", origClientOrderId="mine")[0] == -2013
+    assert trader.refused("DELETE order", **where, origClientOrderId="other") == (-2011, "Unknown order sent.")
+    assert trader.refused("DELETE order", **where)[0] == -1102
+    said = trader.refused("DELETE order", **where, orderId=order["orderId"], origClientOrderId="other")
+    assert said == (-2039, "Client order ID is not correct for this order ID.")
+    assert trader.refused("DELETE order", **where, orderId=order["orderId"], cancelRestrictions="NO")[0] == -1145
+    said = trader.refused("DELETE order", **where, orderId=order["orderId"], cancelRestrictions="ONLY_PARTIALLY_FILLED")
+    assert said == (-2011, "Order was not canceled due to cancel restrictions.")
+    assert [row["orderId"] for row in trader.ok("DELETE openOrders", **where)] == [order["orderId"]]
+    assert trader.refused("DELETE openOrders", **where) == (-2011, "Unknown order sent.")
+
+
+def test_orders_and_own_trades_by_id_and_time(trader: Trader) -> None:
+    numbers = []
+    for _ in range(5):
+        numbers.append(trader.ok("POST order", **MARKET | {"quantity": "0.001"})["orderId"])
+        trader.advance(60_000)
+    where = {"symbol": "BTCUSDT"}
+    for name, key in (("GET allOrders", "orderId"), ("GET myTrades", "orderId")):
+        start = NOW_MS + 60_000
+
+        def orders(name: str = name, key: str = key, **more: Any) -> list[int]:
+            return list(dict.fromkeys(row[key] for row in trader.ok(name, **where, **more)))
+
+        assert orders() == numbers
+        assert orders(startTime=start) == numbers[1:]
+        assert orders(startTime=start, endTime=start + 60_000) == numbers[1:3]
+        assert orders(endTime=start) == numbers[:2]
+        assert trader.refused(name, **where, startTime=1, endTime=86_400_002)[0] == -1127
+        assert trader.ok(name, symbol="ETHUSDT") == []
+    assert [row["orderId"] for row in trader.ok("GET allOrders", **where, limit=2)] == numbers[-2:]
+    assert [row["orderId"] for row in trader.ok("GET allOrders", **where, orderId=numbers[2])] == numbers[2:]
+    fills = trader.ok("GET myTrades", **where)
+    assert trader.ok("GET myTrades", **where, fromId=fills[2]["id"]) == fills[2:]
+    assert {fill["orderId"] for fill in trader.ok("GET myTrades", **where, orderId=numbers[3])} == {numbers[3]}
+    assert trader.refused("GET myTrades", **where, fromId=1, startTime=1)[0] == -1128
+
+
+def test_the_account(trader: Trader) -> None:
+    account = trader.ok("GET account")
+    assert account["canTrade"] and account["accountType"] == "SPOT" and account["makerCommission"] == 5
+    assert {row["asset"]: row["free"] for row in account["balances"]}["USDT"] == "10500.00000000"
+    assert len(account["balances"]) > 25
+    rates = trader.ok("GET account/commission", symbol="BTCUSDT")
+    assert rates["standardCommission"] == {
+        "maker": "0.00050000",
+        "taker": "0.00050000",
+        "buyer": "0.00000000",
+        "seller": "0.00000000",
+    }
+    assert rates["discount"]["enabledForAccount"] is False
+
+
+# --- keys, signatures, limits ----------------------------------------------------------------------------------------
+
+
+def test_strangers_and_clocks_are_refused(trader: Trader) -> None:
+    assert trader.send("GET account", key=None) == (401, {"code": -2014, "msg": "API-key format invalid."})
+    assert trader.send("GET account", key="no key!")[1]["code"] == -2014
+    status, body = trader.send("GET account", key="stranger")
+    assert (status, body["code"]) == (401, -2015)
+    assert trader.refused("GET account", secret="wrong") == (-1022, "Signature for this request is not valid.")
+    for off_ms, text in ((-5_001, "outside of the recvWindow"), (1_000, "1000ms ahead of the server's time")):
+        code, said = trader.refused("GET account", timestamp=trader.now_ms() + off_ms)
+        assert code == -1021 and text in said
+    trader.ok("GET account", timestamp=trader.now_ms() - 50_000, recvWindow=60_000)
+    for query, name in (("", "timestamp"), (f"timestamp={NOW_MS}", "signature")):
+        _, _, body = trader.served.call("GET", f"/api/v3/account?{query}", headers={"X-MBX-APIKEY": API_KEY})
+        assert json.loads(body)["code"] == -1102 and f"'{name}'" in json.loads(body)["msg"]
+
+
+def test_query_and_body_are_signed_as_one(trader: Trader) -> None:
+    query, body = "symbol=BTCUSDT&side=BUY&type=MARKET", f"quantity=0.001&timestamp={trader.now_ms()}"
+    signature = hmac.new(SECRET_KEY.encode(), f"{query}{body}".encode(), hashlib.sha256).hexdigest()
+    for at_query, at_body in ((f"{query}&signature={signature}", body), (query, f"{body}&signature={signature}")):
+        headers = {"X-MBX-APIKEY": API_KEY, "Content-Type": "application/x-www-form-urlencoded"}
+        status, _, answer = trader.served.call("POST", f"/api/v3/order?{at_query}", at_body.encode(), headers)
+        assert status == 200, answer
+
+
+def test_orders_count_until_they_fill_and_weigh_nothing() -> None:
+    trader = Trader(orders=(2, 200_000))
+    try:
+        trader.ok("POST order", **MARKET)
+        assert trader.headers["X-MBX-ORDER-COUNT-10S"] == "0" and trader.headers["X-MBX-USED-WEIGHT-1M"] == "0"
+        for count in ("1", "2"):
+            trader.ok("POST order", **LIMIT, price=trader.price("0.9"))
+            assert trader.headers["X-MBX-ORDER-COUNT-10S"] == trader.headers["X-MBX-ORDER-COUNT-1D"] == count
+        said = trader.refused("POST order", **LIMIT, price=trader.price("0.9"))
+        assert said == (-1015, "Too many new orders; current limit is 2 orders per 10 SECOND.")
+        assert int(trader.headers["Retry-After"]) > 0
+        limits = trader.ok("GET rateLimit/order")
+        assert [(limit["interval"], limit["count"]) for limit in limits] == [("SECOND", 2), ("DAY", 2)]
+        trader.advance(10_000)
+        trader.ok("POST order", **LIMIT, price=trader.price("0.9"))
+    finally:
+        trader.served.close()
+
+
+# --- the WebSocket API -----------------------------------------------------------------------------------------------
+
+
+def events(socket: ClientConnection, count: int) -> list[Any]:
+    """The next events; answers are passed over."""
+    found: list[Any] = []
+    while len(found) < count:
+        frame = json.loads(socket.recv(20))
+        if "event" in frame:
+            assert frame["subscriptionId"] == 0
+            found.append(frame["event"])
+    return found
+
+
+def test_orders_over_the_websocket_api(trader: Trader) -> None:
+    with trader.served.socket("/ws-api/v3") as socket:
+        assert trader.request(socket, "ping", signed=False)["result"] == {}
+        assert trader.request(socket, "time", signed=False)["result"] == {"serverTime": NOW_MS}
+        info = trader.request(socket, "exchangeInfo", signed=False, symbols=["BTCUSDT"])
+        assert info["result"]["symbols"][0]["symbol"] == "BTCUSDT"
+        placed = trader.request(socket, "order.place", **LIMIT, price=trader.price("0.9"), newClientOrderId="ws")
+        assert placed["status"] == 200 and placed["result"]["status"] == "NEW"
+        limits = {limit["rateLimitType"] + limit["interval"]: limit["count"] for limit in placed["rateLimits"]}
+        assert limits["ORDERSSECOND"] == 1 and "REQUEST_WEIGHTMINUTE" in limits
+        known = trader.request(socket, "v3/order.status", symbol="BTCUSDT", origClientOrderId="ws")["result"]
+        assert known == trader.ok("GET order", symbol="BTCUSDT", origClientOrderId="ws")
+        assert trader.request(socket, "openOrders.status", symbol="BTCUSDT")["result"] == [known]
+        gone = trader.request(socket, "order.cancel", symbol="BTCUSDT", orderId=known["orderId"])
+        assert gone["result"]["status"] == "CANCELED"
+        assert trader.request(socket, "account.status")["result"]["canTrade"]
+        quiet = trader.request(socket, "ping", signed=False, returnRateLimits=False)
+        assert "rateLimits" not in quiet
+
+
+def test_requests_that_are_refused(trader: Trader) -> None:
+    with trader.served.socket("/ws-api/v3") as socket:
+        wrong = trader.request(socket, "order.place", **LIMIT)
+        assert (wrong["status"], wrong["error"]["code"]) == (400, -1102) and "rateLimits" in wrong
+        far = trader.request(socket, "order.status", symbol="BTCUSDT", orderId=77)
+        assert far["error"] == {"code": -2013, "msg": "Order does not exist."}
+        assert trader.request(socket, "account.status", signed=False)["error"]["code"] == -2014
+        late = trader.request(socket, "account.status", timestamp=trader.now_ms() - 60_000)
+        assert late["error"]["code"] == -1021
+        assert trader.request(socket, "session.logon")["error"]["code"] == -1020
+        for text in ("hello", "[]", '{"id":1}', '{"id":1,"method":"ping","params":[1]}', '{"id":{},"method":"ping"}'):
+            socket.send(text)
+            answer = json.loads(socket.recv(20))
+            assert (answer["id"], answer["status"], answer["error"]["code"]) == (None, 400, -1135), text
+        socket.send('{"id":null,"method":"ping"}')
+        assert json.loads(socket.recv(20))["status"] == 200
+
+
+def test_the_account_is_told_of_its_orders_and_balances(trader: Trader) -> None:
+    with trader.served.socket("/ws-api/v3") as socket:
+        subscribed = trader.request(socket, "userDataStream.subscribe.signature")
+        assert subscribed["result"] == {"subscriptionId": 0}
+        again = trader.request(socket, "userDataStream.subscribe.signature")
+        assert again["error"]["code"] == -2035
+        assert trader.request(socket, "session.subscriptions", signed=False)["result"] == [{"subscriptionId": 0}]
+        assert trader.request(socket, "session.status", signed=False)["result"]["userDataStream"] is True
+
+        order = trader.ok("POST order", **LIMIT, price=trader.price("0.9"), newClientOrderId="told")
+        new, position = events(socket, 2)
+        assert (new["e"], new["x"], new["X"], new["c"], new["C"]) == ("executionReport", "NEW", "NEW", "told", "")
+        assert (new["i"], new["s"], new["S"], new["o"], new["f"]) == (
+            order["orderId"],
+            "BTCUSDT",
+            "BUY",
+            "LIMIT",
+            "GTC",
+        )
+        assert (new["t"], new["n"], new["N"], new["w"], new["r"]) == (-1, "0", None, True, "NONE")
+        assert position["e"] == "outboundAccountPosition" and [row["a"] for row in position["B"]] == ["USDT"]
+        assert Decimal(position["B"][0]["l"]) == Decimal(new["p"]) * Decimal(new["q"])
+
+        trader.ok("DELETE order", symbol="BTCUSDT", orderId=order["orderId"], newClientOrderId="enough")
+        gone, position = events(socket, 2)
+        assert (gone["x"], gone["X"], gone["c"], gone["C"], gone["w"]) == (
+            "CANCELED",
+            "CANCELED",
+            "enough",
+            "told",
+            False,
+        )
+        assert Decimal(position["B"][0]["l"]) == 0
+
+        bought = trader.ok("POST order", **MARKET)
+        reports = events(socket, 2 + len(bought["fills"]))
+        assert [report.get("x") for report in reports] == ["NEW", *["TRADE"] * len(bought["fills"]), None]
+        for report, fill in zip(reports[1:-1], bought["fills"], strict=True):
+            told = (report["t"], report["L"], report["l"], report["n"], report["N"], report["m"])
+            names = ("tradeId", "price", "qty", "commission", "commissionAsset")
+            assert told == (*(fill[name] for name in names), False)
+        last = reports[-2]
+        assert (last["X"], last["z"], last["Z"]) == ("FILLED", bought["executedQty"], bought["cummulativeQuoteQty"])
+        assert {row["a"] for row in reports[-1]["B"]} == {"BTC", "USDT"}
+
+        trader.ok("POST order", **LIMIT | {"timeInForce": "IOC"}, price=trader.price("0.9"))
+        ended = events(socket, 3)[1]
+        assert (ended["x"], ended["X"], ended["eR"]) == ("EXPIRED", "EXPIRED", "UNFILLED_IOC_QUANTITY_EXPIRED")
+
+        exchange = trader.served.exchange
+        trader.served.within(lambda: exchange.deposit(API_KEY, "ETH", Decimal(2), trader.now_ms()))
+        update, position = events(socket, 2)
+        assert (update["e"], update["a"], update["d"]) == ("balanceUpdate", "ETH", "2.00000000")
+        assert position["B"] == [{"a": "ETH", "f": "2.00000000", "l": "0.00000000"}]
+
+        assert trader.request(socket, "userDataStream.unsubscribe", signed=False)["result"] == {}
+        socket.send('{"id":1,"method":"ping"}')
+        trader.ok("POST order", **MARKET)
+        socket.send('{"id":2,"method":"ping"}')
+        frames = []
+        while not frames or frames[-1].get("id") != 2:
+            frames.append(json.loads(socket.recv(20)))
+        assert not [frame for frame in frames if frame.get("event", {}).get("e") == "executionReport"]
+        assert trader.request(socket, "userDataStream.unsubscribe", signed=False)["error"]["code"] == -2036
+
+
+def test_a_maker_fill_and_a_late_rejection_are_told(trader: Trader) -> None:
+    with trader.served.socket("/ws-api/v3") as socket:
+        trader.request(socket, "userDataStream.subscribe.signature")
+        trader.ok("POST order", **LIMIT, price=trader.price("0.9999"))
+        events(socket, 2)
+        trader.advance(600_000)
+        report = events(socket, 1)[0]
+        assert (report["x"], report["m"]) == ("TRADE", True)
+        trader.served.fault("late_rejection", ms=1_000, times=1)
+        trader.ok("POST order", **LIMIT, price=trader.price("0.9"), newClientOrderId="late")
+        trader.advance(1_000)
+        while report["x"] != "REJECTED":
+            report = next(
+                event for event in iter(lambda: events(socket, 1)[0], None) if event["e"] == "executionReport"
+            )
+        assert (report["c"], report["X"]) == ("late", "REJECTED") and report["r"] != "NONE"
