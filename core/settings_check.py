@@ -5,7 +5,7 @@ from core.settings import Settings
 from core.settings_parse import is_loopback
 
 AVAILABLE_VENUES = ("sandbox", "coindcx")
-AVAILABLE_PROTOCOLS = ("coindcx", "binance")
+AVAILABLE_PROTOCOLS = ("coindcx", "binance", "kraken")
 
 Problem = tuple[tuple[str, ...], str]  # the settings it is about, and what a person should know
 

@@ -368,7 +368,7 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "SANDBOX_PROTOCOL",
                 "coindcx",
                 parse.choice("coindcx", "binance", "kraken"),
-                "coindcx or binance (kraken is not in this release)",
+                "coindcx, binance or kraken",
                 "the venue that the sandbox imitates",
                 WITH_SANDBOX,
             ),

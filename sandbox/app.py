@@ -18,6 +18,7 @@ from fastapi import FastAPI, WebSocket
 from core.aloop import AsyncLoop
 from core.clock import NS_PER_S, Clock, iso_utc
 from core.errors import MisconfiguredError, NotCalledFor
+from core.pairs import own_name
 from core.paths import absolute
 from core.ports import port_holder
 from core.sandbox_keys import API_KEY, SECRET_KEY
@@ -35,9 +36,11 @@ from sandbox.faces.binance_socket import PING_S, PONG_S
 from sandbox.faces.coindcx_private import PrivateFace
 from sandbox.faces.coindcx_public import PublicFace
 from sandbox.faces.coindcx_stream import Stream, opener
+from sandbox.faces.kraken import add_kraken
 from sandbox.faults import Faults, scheduled
 from sandbox.gate import Gate, Standing
 from sandbox.hub import Hub, Open, Timers
+from sandbox.listings import listings_of
 from sandbox.market import Synthetic
 from sandbox.place import Place
 from sandbox.tape_market import TapeMarket, read_recording
@@ -85,10 +88,11 @@ def open_world(settings: Settings, folder: Path, clock: Clock, log: logging.Logg
         log.info("synthetic market, seed %d, born %s", settings.sandbox_seed, iso_utc(born))
         if settings.sandbox_speed != 1:
             log.warning("SANDBOX_SPEED=%g is for recorded trades (SANDBOX_TAPE): ignored", settings.sandbox_speed)
-        return World(Synthetic(settings.sandbox_seed, born), RealClock(clock), None)
+        listings = listings_of(settings.sandbox_protocol)
+        return World(Synthetic(settings.sandbox_seed, born, listings), RealClock(clock), None)
     path = absolute(settings.sandbox_tape)
-    pair = settings.pairs[0]
-    recording = read_recording(path, pair)
+    recording = read_recording(path, settings.pairs[0])
+    pair = own_name(settings.pairs[0], "coindcx")  # the markets of both sources are named so, under every protocol
     if recording.unsorted:
         log.warning("%s: %d trades stood after a younger one and were sorted", path.name, recording.unsorted)
     market = TapeMarket(recording, pair)
@@ -166,7 +170,7 @@ def _coindcx(app: FastAPI, place: Place) -> Hub:
 
 
 Face = Callable[[FastAPI, Place], Hub]  # adds its routes; the hub that tells its trades
-FACES: dict[str, Face] = {"coindcx": _coindcx, "binance": add_binance}
+FACES: dict[str, Face] = {"coindcx": _coindcx, "binance": add_binance, "kraken": add_kraken}
 # Where the protocol pings with websocket frames: (how often, answered within) in seconds.
 PINGS = {"binance": (PING_S, PONG_S)}
 NAMES = {"coindcx": "CoinDCX", "binance": "Binance", "kraken": "Kraken"}

@@ -4,6 +4,7 @@ Prices are of late 2026 in size, no more; digits, steps and minima differ from m
 (a step that is not 10^-digits, markets that trade in whole units, one INR book).
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sandbox.trades import Rules
@@ -58,3 +59,20 @@ LISTINGS = (
     _listing("BTC/INR", "I", 7_400_000.0, (1, 5), 2.0, 40_000.0),
     _listing("ETH/INR", "I", 269_600.0, (1, 4), 1.5, 30_000.0),
 )
+
+# Kraken has no INR books, counts quantities in powers of ten alone, and names its first assets in a way of its own,
+# which pairs in USD, EUR and BTC show.
+KRAKEN_LISTINGS = (
+    *(one._replace(rules=one.rules._replace(step_units=1)) for one in LISTINGS if one.rules.ecode == "B"),
+    _listing("BTC/USD", "B", 81_020.0, (1, 8), 6.0, 1_500.0),
+    _listing("ETH/USD", "B", 2_951.0, (2, 8), 4.0, 900.0),
+    _listing("DOGE/USD", "B", 0.146, (7, 8), 2.0, 250.0),
+    _listing("BTC/EUR", "B", 70_300.0, (1, 8), 3.0, 900.0),
+)
+
+BY_PROTOCOL: Mapping[str, tuple[Listing, ...]] = {"kraken": KRAKEN_LISTINGS}
+
+
+def listings_of(protocol: str) -> tuple[Listing, ...]:
+    """What the synthetic exchange lists when it speaks this protocol."""
+    return BY_PROTOCOL.get(protocol, LISTINGS)

@@ -86,8 +86,8 @@ PROFILES = {
         60,
         60,
         5,
-        100_000_000,
-        100_000_000,
+        10**15,  # Kraken names no largest quantity
+        10**15,
         PARTS // 10,
         None,
     ),

@@ -15,6 +15,7 @@ from sandbox import app as sandbox_app
 from sandbox.clock import RealClock
 from sandbox.exchange.exchange import Exchange
 from sandbox.faults import Faults
+from sandbox.listings import listings_of
 from sandbox.market import Synthetic
 
 
@@ -88,4 +89,5 @@ class Served:
 
 def synthetic(clock: Clock, born_ms: int, protocol: str = "coindcx") -> Served:
     """The synthetic market of seed 1."""
-    return Served(sandbox_app.World(Synthetic(1, born_ms), RealClock(clock), None), clock, protocol)
+    market = Synthetic(1, born_ms, listings_of(protocol))
+    return Served(sandbox_app.World(market, RealClock(clock), None), clock, protocol)
