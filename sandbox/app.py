@@ -146,13 +146,14 @@ def build_app(
         return Hub(world.market, world.clock, open_channel, timers, on_start=keep, on_held=keep)
 
     faults = faults or Faults()
-    Steps(exchange, world.clock, timers)
+    steps = Steps(exchange, world.clock, timers)
     hub = FACES[protocol](app, Place(world.market, world.clock, clock, exchange, log, hub_of, faults))
     control = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     gate = Gate(app, control, protocol, faults, lambda: clock.monotonic_ns() / NS_PER_S)
     standing = Standing(faults, exchange, world.market, gate, timers)
     standing.settle()
     Control(faults, standing, exchange, world.clock).add_to(control)
+    gate.on_close += [steps.close, standing.close, exchange.close]
     return gate, hub
 
 
@@ -241,6 +242,7 @@ async def main(context: Context) -> None:
     hub.close()
     server.should_exit = True
     await serving
+    app.close()
     stopped.cancel()
 
 

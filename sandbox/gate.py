@@ -52,6 +52,7 @@ class Gate:
         self._faults = faults
         self.seconds = seconds
         self._wires: set[_Wire] = set()
+        self.on_close: list[Callable[[], None]] = []
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -62,6 +63,12 @@ class Gate:
             await self._websocket(scope, receive, send)
         else:
             await self._http(scope, receive, send)
+
+    def close(self) -> None:
+        """Ends what runs beside the answers: timers, and the exchange's books."""
+        for end in self.on_close:
+            end()
+        self.on_close.clear()
 
     def disconnect(self, path: str = "*") -> None:
         """Cuts every socket whose path fits."""

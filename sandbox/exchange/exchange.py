@@ -195,6 +195,10 @@ class Exchange:
             self._floor.advance(pair, now_ms)
         self._commit(now_ms)
 
+    def close(self) -> None:
+        """Closes the books; nothing can be asked afterwards."""
+        self._books.close()
+
     # --- what a fault changes ---
 
     def change_rules(self, pair: str, **changes: object) -> None:

@@ -46,6 +46,7 @@ class Served:
         self._ready.set()
         await self._server.serve(sockets=[self._listener])
         hub.close()
+        app.close()
 
     def close(self) -> None:
         assert self._server is not None

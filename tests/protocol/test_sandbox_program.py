@@ -34,6 +34,22 @@ def test_a_kill_is_an_outage_and_not_a_new_world(program: Program) -> None:
     assert after[start : start + 100] == before[-100:]
 
 
+def test_a_schedule_in_the_books_folder_is_kept_and_a_wrong_one_named(program: Program, tmp_path: Path) -> None:
+    program.start()
+    program.up()
+    assert program.end() == 0
+    (book,) = tmp_path.glob("v/books/*")
+    schedule = book / "faults.json"
+    schedule.write_text('[{"kind":"status","path":"/exchange/ticker","body":"[7]"}]')
+    program.start()
+    program.up()
+    assert program.get("/exchange/ticker") == [7] and program.end() == 0
+    schedule.write_text('[{"kind":"earthquake"}]')
+    assert program.start().wait(30) == 2
+    text = program.log.read_text()
+    assert "faults.json is no schedule of faults" in text and "earthquake" in text and "Traceback" not in text
+
+
 def test_it_stops_in_order_with_open_sockets(program: Program) -> None:
     program.start()
     program.up()
