@@ -63,6 +63,9 @@ PURE = (
     "venues/call.py",
     "venues/answers.py",
     "venues/offset.py",
+    "venues/coindcx/hosts.py",
+    "venues/coindcx/rows.py",
+    "venues/coindcx/wire_private.py",
     "venues/coindcx/wire_public.py",
     "sandbox/exchange/orders.py",
     "sandbox/exchange/profiles.py",
@@ -70,6 +73,7 @@ PURE = (
     "sandbox/exchange/charges.py",
     "sandbox/exchange/checks.py",
     "sandbox/exchange/matching.py",
+    "venues/engineio.py",
 )
 
 

@@ -19,7 +19,8 @@ import msgspec
 
 from core.clock import NS_PER_MS, NS_PER_S
 
-HANDSHAKE_NS = 10 * NS_PER_S  # from the first frame's absence to giving up
+HANDSHAKE_NS = 10 * NS_PER_S  # from the open socket to a session
+DISCONNECTED = "41"  # how a server refuses or ends a session
 
 
 class Send(NamedTuple):
@@ -40,9 +41,10 @@ class Arrived(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The connection is of no use any more."""
+    """The connection is of no use any more; `code` is the packet with which the server ended it, or ""."""
 
     reason: str
+    code: str = ""
 
 
 class Unknown(NamedTuple):
@@ -76,14 +78,24 @@ def event_frame(name: str, body: object) -> str:
 class Session:
     """State of one connection: feed it every text frame and a tick now and then, and do what it says."""
 
-    __slots__ = ("_heard_ns", "_next_ping_ns", "_pings", "connected", "interval_ns", "timeout_ns", "version")
+    __slots__ = (
+        "_begun_ns",
+        "_heard_ns",
+        "_next_ping_ns",
+        "connected",
+        "interval_ns",
+        "pings",
+        "timeout_ns",
+        "version",
+    )
 
     def __init__(self, version: int, now_ns: int) -> None:
         self.version = version
         self.connected = False
         self.interval_ns = 25 * NS_PER_S
         self.timeout_ns = 20 * NS_PER_S
-        self._pings = version == 3
+        self.pings = version == 3  # this side does: the server is of version 3
+        self._begun_ns = now_ns
         self._heard_ns = now_ns
         self._next_ping_ns = 0
 
@@ -100,19 +112,19 @@ class Session:
         if kind == "0":
             return self._open(frame, now_ns)
         if kind == "1":
-            return [Closed("the server closed the session")]
+            return [Closed("the server closed the session", "1")]
         return [Unknown(shorten(frame))]
 
     def tick(self, now_ns: int) -> list[Action]:
         """What the passing of time asks for: our pings, and the end of a connection on which nothing comes any more."""
         if not self.connected:
-            if now_ns - self._heard_ns > HANDSHAKE_NS:
+            if now_ns - self._begun_ns > HANDSHAKE_NS:  # whatever else it sends
                 return [Closed("no socket.io session within 10 s")]
             return []
         if now_ns - self._heard_ns > self.interval_ns + self.timeout_ns:
             silent_s = (now_ns - self._heard_ns) // NS_PER_S
             return [Closed(f"nothing heard for {silent_s} s, not even a ping")]
-        if self._pings and now_ns >= self._next_ping_ns:
+        if self.pings and now_ns >= self._next_ping_ns:
             self._next_ping_ns = now_ns + self.interval_ns
             return [Send("2")]
         return []
@@ -132,15 +144,15 @@ class Session:
         if kind == "2":
             return [_event(frame)]
         if kind == "0":
-            if frame == "40" and not self._pings:
-                self._pings = True  # a version 3 server, whatever we asked for
+            if frame == "40" and not self.pings:
+                self.pings = True  # a version 3 server, whatever we asked for
                 self._next_ping_ns = now_ns + self.interval_ns
             if self.connected:
                 return []
             self.connected = True
             return [Connected()]
         if kind == "1":
-            return [Closed("the server disconnected the session")]
+            return [Closed("the server disconnected the session", DISCONNECTED)]
         if kind == "4":
             return [Closed(f"the server refused the session: {shorten(frame[2:])}")]
         return [Unknown(shorten(frame))]

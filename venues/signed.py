@@ -4,6 +4,7 @@
   second. Where a renewed measurement fails, the old one serves on: the call itself tells what is wrong with the venue.
 * A call that is refused for its stamp was certainly not carried out: the offset is measured alone, without what was
   known before, and the call is built, signed and sent once more. A second refusal is the caller's.
+* With `by_date`, the Date of every answer narrows the offset: for a venue that has no clock to ask.
 * With `in_order`, one call is built and sent at a time: numbers that have to rise (Kraken's nonce) then arrive so.
 """
 
@@ -43,12 +44,14 @@ class Signed:
         *,
         max_age_s: float = MAX_AGE_S,
         in_order: bool = False,
+        by_date: bool = False,
     ) -> None:
         self._rest = rest
         self._clock = clock
         self._offset = offset
         self._measure = measure
         self._max_age_ns = int(max_age_s * NS_PER_S)
+        self._by_date = by_date
         self._due_ns: int | None = None  # monotonic; None: never measured
         self._lock = threading.Lock()  # guards the offset
         self._turn: AbstractContextManager[object] = threading.Lock() if in_order else contextlib.nullcontext()
@@ -62,7 +65,7 @@ class Signed:
         try:
             return self._send(build)
         except Skewed:
-            self.measure_now()
+            self.measure_now(alone=True)
         return self._send(build)
 
     def time_ms(self) -> int:
@@ -70,19 +73,24 @@ class Signed:
         with self._lock:
             return (self._clock.wall_ns() + self._offset.ns) // NS_PER_MS
 
-    def measure_now(self) -> None:
-        """Measures the offset alone: what was known before is forgotten once there is an answer."""
+    def measure_now(self, *, alone: bool = False) -> None:
+        """Measures the offset; `alone`: what was known before is forgotten once there is an answer."""
         if self._measure is None:
             return
         stamp = self._measure()
         with self._lock:
-            self._offset.forget()
+            if alone:
+                self._offset.forget()
             self._offset.measured(stamp)
             self._due_ns = self._clock.monotonic_ns() + self._max_age_ns
 
     def _send(self, build: Callable[[int], Call]) -> Reply:
         with self._turn:
-            return self._rest.send_blocking(build(self.time_ms()))
+            reply = self._rest.send_blocking(build(self.time_ms()))
+        if self._by_date and reply.date_s is not None:
+            with self._lock:
+                self._offset.add(reply.sent_ns, reply.received_ns, reply.date_s)
+        return reply
 
     def _keep_measured(self, build: Callable[[int], Call]) -> None:
         if self._measure is None:
@@ -93,11 +101,8 @@ class Signed:
         elif now_ns >= self._due_ns and not build(self.time_ms()).urgent:
             self._due_ns = now_ns + int(AGAIN_S * NS_PER_S)
             try:
-                stamp = self._measure()
+                self.measure_now()
             except RateLimited:
                 raise  # the call would not go out either
             except Retry:
                 return  # the old offset serves on
-            with self._lock:
-                self._offset.measured(stamp)
-                self._due_ns = now_ns + self._max_age_ns

@@ -16,8 +16,9 @@ class Server:
     An answer may be a list of pieces, sent `drip_s` apart. b"" closes the connection in place of an answer.
     """
 
-    def __init__(self, *answers, hold: bool = False, drip_s: float = 0.05) -> None:
+    def __init__(self, *answers, hold: bool = False, drip_s: float = 0.05, routes=None) -> None:
         self.answers = list(answers)
+        self.routes: dict[str, list] = routes or {}  # by path: answers that go before; the last one stays
         self.hold = hold  # read, answer nothing, keep the connection
         self.drip_s = drip_s
         self.requests: list[bytes] = []  # heads
@@ -56,13 +57,21 @@ class Server:
                 self.bodies.append(body)
                 if self.hold:
                     continue
-                answer = self.answers.pop(0) if self.answers else b""
+                answer = self._next(head)
                 if answer:
                     self._send(connection, answer)
                 if not answer or isinstance(answer, Cut):
                     connection.shutdown(socket.SHUT_RDWR)
                     connection.close()
                     return
+
+    def _next(self, head: bytes):
+        """The answer to a request; a route's may be a function of the request's body."""
+        routed = self.routes.get(head.split(b" ")[1].decode().partition("?")[0])
+        if routed:
+            answer = routed.pop(0) if len(routed) > 1 else routed[0]
+            return answer(self.bodies[-1]) if callable(answer) else answer
+        return self.answers.pop(0) if self.answers else b""
 
     def _more(self, connection: socket.socket) -> bytes:
         data = connection.recv(65536)

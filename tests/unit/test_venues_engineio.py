@@ -62,6 +62,20 @@ def test_no_session_within_ten_seconds_is_the_end():
     assert isinstance(session.tick(11 * S)[0], Closed)
 
 
+def test_a_server_that_only_talks_gets_no_longer_for_its_session():
+    session = opened()
+    for second in range(10):
+        session.receive("2", second * S)
+    assert session.tick(10 * S) == []
+    assert isinstance(session.tick(11 * S)[0], Closed)
+
+
+@pytest.mark.parametrize(("frame", "code"), [("41", "41"), ("1", "1"), ('44{"message":"no"}', "")])
+def test_an_end_keeps_the_packet_that_brought_it(frame, code):
+    (closed,) = opened().receive(frame, 0)
+    assert closed.code == code
+
+
 @pytest.mark.parametrize("frame", ["1", "41", '44{"message":"refused"}', "0nonsense", '0{"pingInterval":null}'])
 def test_frames_that_end_a_connection(frame):
     assert isinstance(Session(4, 0).receive(frame, 0)[0], Closed)

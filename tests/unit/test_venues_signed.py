@@ -147,6 +147,26 @@ def test_a_venue_that_looks_at_no_time_gets_a_new_number_and_one_more_try():
     assert [call.body for call in venue.sent] == [b"0", b"1"]
 
 
+def test_by_date_every_answer_narrows_the_offset():
+    venue, offset = Venue(), Offset()
+    ahead_ns = 7_300_000_000
+
+    def measure():
+        now_ns = venue.clock.wall_ns()
+        return Stamp(now_ns, now_ns, (now_ns + ahead_ns) // S * S, S)
+
+    class Dated(Venue):
+        def send_blocking(self, call):
+            now_ns = venue.clock.wall_ns()
+            return Reply(b"{}", now_ns, now_ns, (now_ns + ahead_ns) // S)
+
+    signed = Signed(Dated(), venue.clock, offset, measure, by_date=True)
+    for _ in range(40):
+        venue.clock.advance(1_130_000_000)
+        signed.send(stamped)
+    assert abs(offset.ns - ahead_ns) < 100_000_000
+
+
 def test_in_order_one_call_is_built_and_sent_at_a_time():
     lock, numbers, arrived = threading.Lock(), iter(range(1000)), []
     gate = threading.Event()

@@ -1,17 +1,18 @@
 """CoinDCX's public side behind the contract of `venues.venue`; also the sandbox when it speaks this protocol.
 
-REST hosts: `api` for the market list, `public` for trades and candles; VENUE_REST_URL replaces both, VENUE_STREAM_URL
-the stream.
+The market list comes from the host `api`, trades and candles from `public`; which those are stands in `hosts`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 from core.clock import NS_PER_MS, Clock
 from core.settings import Settings
-from venues import engineio, names
+from venues import names
 from venues.coindcx import wire_public as wire
+from venues.coindcx.hosts import hosts
+from venues.coindcx.stream import EventStream, Opener, Versions, connect, unknown_event
 from venues.errors import Retry
 from venues.limits import Limit, Limits
 from venues.offset import Offset
@@ -19,22 +20,14 @@ from venues.rest import Reply, RestClient
 from venues.stream import Socket, open_socket
 from venues.venue import Bar, Capabilities, Notice, Rules, Stream, Trade, TradesAnswer
 
-API = "https://api.coindcx.com"
-PUBLIC = "https://public.coindcx.com"
-STREAM = "wss://stream.coindcx.com"
-
 REQUESTS_PER_S = 10.0
 BURST = 20.0
 MAX_WAIT_S = 300.0  # hundreds of pairs take their turns at the start
-MAX_BATCH = 1000  # trades handed over at once
-TICK_S = 1.0
 JOINS_AT_ONCE = 50
 SANDBOX_FEE_BPS = Decimal(5)
 FEES_BPS = {"INR": Decimal(59), "USDT": Decimal(24)}  # 0.5 % and 0.2 %, each plus 18 % GST
 OTHER_FEE_BPS = Decimal(59)  # the dearer one where nothing is known
 BOOKS = ("B", "I", "KC", "G")  # preferred in this order where BASE/QUOTE fits several
-
-Opener = Callable[[str, str], Awaitable[Socket]]
 
 
 class CoinDcx:
@@ -52,17 +45,13 @@ class CoinDcx:
         self._clock = clock
         self._opener = opener
         self._offset = Offset()
-        self._version = 4
+        self._versions = Versions()
         self._unread: tuple[str, ...] = ()  # markets whose row could not be read the last time, and why
         self._problem = ""
         sandbox = settings.venue == "sandbox"
         self._sandbox = sandbox
         self.tape_clock = sandbox and (settings.sandbox_speed > 1 or bool(settings.sandbox_tape))
-        local = f"127.0.0.1:{settings.sandbox_port}"
-        rest = settings.venue_rest_url.rstrip("/")
-        self._api = rest or (f"http://{local}" if sandbox else API)
-        self._public = rest or (f"http://{local}" if sandbox else PUBLIC)
-        self._stream = settings.venue_stream_url.rstrip("/") or (f"ws://{local}" if sandbox else STREAM)
+        self._hosts = hosts(settings)
         limits = Limits({"requests": Limit(REQUESTS_PER_S, BURST)})
         self._rest = RestClient(
             self.name, clock, wire.judge, limits, rate_pause_s=wire.RATE_PAUSE_S, max_wait_s=MAX_WAIT_S
@@ -70,7 +59,7 @@ class CoinDcx:
 
     async def markets(self) -> list[Rules]:
         """Every market that can be read."""
-        reply = await self._get(self._api + wire.markets_path())
+        reply = await self._get(self._hosts.api + wire.markets_path())
         parsed = self._named(wire.parse_markets, reply.body)
         self._unread, self._problem = parsed.unread, parsed.problem
         return parsed.rows
@@ -78,7 +67,7 @@ class CoinDcx:
     async def recent_trades(self, rules: Rules, since: Trade | None = None) -> TradesAnswer:
         """The last 500; there is no asking for older ones."""
         path, query = wire.trades_request(rules.pair)
-        reply = await self._get(self._public + path, query)
+        reply = await self._get(self._hosts.public + path, query)
         parsed = self._named(wire.parse_trades, reply.body, rules.pair, reply.received_ns)
         return TradesAnswer(parsed.rows, len(parsed.rows) + parsed.bad < wire.TRADES_MAX, parsed.bad)
 
@@ -89,7 +78,7 @@ class CoinDcx:
         while last_ms >= start_ms:
             first_ms = max(start_ms, last_ms - (wire.CANDLES_MAX - 1) * interval_ms)
             path, query = wire.candles_request(rules.pair, interval_ms, first_ms, last_ms)
-            reply = await self._get(self._public + path, query)
+            reply = await self._get(self._hosts.public + path, query)
             rows: list[Bar] = self._named(wire.parse_candles, reply.body, rules.pair).rows
             rows = [bar for bar in rows if start_ms <= bar.open_ns // NS_PER_MS < end_ms]
             bars.update({bar.open_ns: bar for bar in rows})
@@ -99,13 +88,13 @@ class CoinDcx:
         return [bars[start] for start in sorted(bars)]
 
     async def open_stream(self, rules: Sequence[Rules]) -> Stream:
-        try:
-            socket = await self._opener(self.name, self._stream + wire.stream_path(self._version))
-        except Retry as error:
-            if error.code == "400":  # this server speaks the other version only
-                self._version = 7 - self._version
-            raise
-        stream = CoinDcxStream(self.name, socket, self._clock, self._version, rules)
+        stream = await connect(
+            self.name,
+            lambda version: self._hosts.stream + wire.stream_path(version),
+            self._versions,
+            self._opener,
+            lambda socket, version: CoinDcxStream(self.name, socket, self._clock, version, rules),
+        )
         try:
             await stream.join()
         except BaseException:
@@ -144,113 +133,28 @@ class CoinDcx:
             raise Retry(self.name, error.text, error.next_step, error.code) from error
 
 
-class CoinDcxStream:
+class CoinDcxStream(EventStream[Trade]):
     """One socket.io connection with the trades of all joined pairs."""
 
     def __init__(self, venue: str, socket: Socket, clock: Clock, version: int, rules: Sequence[Rules]) -> None:
-        self._venue = venue
-        self._socket = socket
-        self._clock = clock
-        self._session = engineio.Session(version, clock.monotonic_ns())
         self._joined = [market.pair for market in rules]
         self._only = self._joined[0] if len(self._joined) == 1 else ""
         self._pairs = {name: market.pair for market in rules for name in (market.symbol, market.pair)}
-        self._items: list[Trade | Notice] = []
-        self._arrived = asyncio.Event()
-        self._taken = asyncio.Event()
-        self._failure: BaseException | None = None
-        self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._tick())]
+        super().__init__(venue, socket, clock, version)
 
     async def join(self) -> None:
-        """Waits for the session and asks for every channel."""
-        await self._connected
+        """Asks for every channel."""
         for place, pair in enumerate(self._joined):
-            await self._socket.send(wire.join_frame(pair))
+            await self.send(wire.join_frame(pair))
             if place % JOINS_AT_ONCE == JOINS_AT_ONCE - 1:
                 await asyncio.sleep(0.05)  # hundreds at once look like an attack
 
-    async def read(self) -> Sequence[Trade | Notice]:
-        """All that arrived, at least one; Retry once the connection is lost and everything was handed over."""
-        while not self._items:
-            if self._failure is not None:
-                raise self._failure
-            self._arrived.clear()
-            await self._arrived.wait()
-        items, self._items = self._items, []
-        self._taken.set()
-        return items
-
-    async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._connected.done():
-            if not self._connected.cancelled():
-                self._connected.exception()
-        else:
-            self._connected.cancel()
-        await self._socket.close()
-
-    async def _receive(self) -> None:
-        try:
-            while True:
-                for frame in await self._socket.receive_many():
-                    if frame is None:
-                        self._put(Notice("unknown frame", "a binary frame"))
-                        continue
-                    for action in self._session.receive(frame, self._clock.monotonic_ns()):
-                        await self._do(action)
-                if len(self._items) >= MAX_BATCH:
-                    self._taken.clear()
-                    await self._taken.wait()  # the reader is slow: unread frames wait at the venue's side
-        except Retry as error:
-            self._fail(error)
-
-    async def _tick(self) -> None:
-        try:
-            while True:
-                await asyncio.sleep(TICK_S)
-                for action in self._session.tick(self._clock.monotonic_ns()):
-                    await self._do(action)
-        except Retry as error:
-            self._fail(error)
-
-    async def _do(self, action: engineio.Action) -> None:
-        match action:
-            case engineio.Arrived(name, body):
-                self._event(name, body)
-            case engineio.Send(text):
-                await self._socket.send(text)
-            case engineio.Connected():
-                if not self._connected.done():
-                    self._connected.set_result(None)
-            case engineio.Unknown(text):
-                self._put(Notice("unknown frame", text))
-            case engineio.Closed(reason):
-                raise Retry(self._venue, f"the stream ended: {reason}")
-
-    def _event(self, name: str, body: bytes) -> None:
+    def _event(self, name: str, body: bytes) -> Sequence[Trade | Notice]:
         try:
             trade = wire.parse_event(name, body, self._clock.wall_ns(), self._pairs, self._only)
         except wire.WireError as error:
-            self._put(Notice("unreadable trade", str(error)))
-            return
-        if trade is not None:
-            self._put(trade)
-        else:
-            self._put(Notice("unknown event", f"{name}: {engineio.shorten(body.decode(errors='replace'))}"))
-
-    def _put(self, item: Trade | Notice) -> None:
-        self._items.append(item)
-        self._arrived.set()
-
-    def _fail(self, error: Retry) -> None:
-        if self._failure is None:
-            self._failure = error
-        self._arrived.set()
-        if not self._connected.done():
-            self._connected.set_exception(error)
+            return [Notice("unreadable trade", str(error))]
+        return [unknown_event(name, body) if trade is None else trade]
 
 
 def _rank(rules: Rules) -> int:

@@ -269,7 +269,7 @@ def parse_event(name: str, body: bytes, received_ns: int, pairs: dict[str, str],
     if name != TRADE_EVENT:
         return None
     try:
-        row = _trade.decode(_payload(body))
+        row = _trade.decode(payload(body))
     except UNREADABLE as error:
         raise WireError(f"{name}: {error}: {shorten(body.decode(errors='replace'))}") from error
     pair = pairs.get(row.s, "") if row.s else only
@@ -280,10 +280,10 @@ def parse_event(name: str, body: bytes, received_ns: int, pairs: dict[str, str],
     return _as_trade(row, pair, received_ns)
 
 
-def _payload(body: bytes) -> bytes | msgspec.Raw:
-    """Peels `{"event":..., "data": "<JSON>"}`, the same with an object, JSON as a string, or the bare payload."""
+def payload(body: bytes) -> bytes | msgspec.Raw:
+    """What is in `{"event":..., "data": "<JSON>"}`, the same with an object, JSON as a string, or the bare payload."""
     if body[:1] == b'"':
-        return _payload(_text.decode(body).encode())
+        return payload(_text.decode(body).encode())
     inner = bytes(_envelope.decode(body).data)
     if not inner:
         return body
