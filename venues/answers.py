@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -198,20 +197,6 @@ def _bounded(pause_s: float) -> float:
 
 
 # --- words -----------------------------------------------------------------------------------------
-
-
-def named(call: Call) -> str:
-    """How messages name a call."""
-    return call.what or f"{call.method} {bare(call.url)}"
-
-
-def bare(url: str) -> str:
-    """The address for a message: never the user, password, query or fragment."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "the address"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path
 
 
 def cause(error: BaseException) -> str:

@@ -7,6 +7,7 @@ or has no opinion: then the HTTP status decides.
 
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -57,3 +58,24 @@ class Failure(NamedTuple):
 
 
 Judge = Callable[[int, Mapping[str, str], bytes, bool], Failure | None]  # status, headers, body, changes
+
+
+def public_get(url: str, query: Mapping[str, str] | None = None, **costs: float) -> Call:
+    """A GET without secrets: its whole address stands in messages."""
+    tail = "&".join(f"{name}={value}" for name, value in (query or {}).items())
+    what = f"GET {bare(url)}" + (f"?{tail}" if tail else "")
+    return Call("GET", url, urlencode(query or {}), costs=costs, what=what)
+
+
+def named(call: Call) -> str:
+    """How messages name a call."""
+    return call.what or f"{call.method} {bare(call.url)}"
+
+
+def bare(url: str) -> str:
+    """The address for a message: never the user, password, query or fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the address"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path

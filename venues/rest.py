@@ -22,9 +22,9 @@ import logging
 import queue
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -36,11 +36,12 @@ from urllib3.util import Retry as ConnectRetry
 from core.clock import NS_PER_S, Clock, sleep
 from venues import answers
 from venues.answers import Answer
-from venues.call import Call, Failure, Judge, Kind, Reply
+from venues.bans import Bans
+from venues.call import Call, Failure, Judge, Kind, Reply, bare, named, public_get
 from venues.errors import Misconfigured, RateLimited, Retry, VenueError
 from venues.limits import Limits
 
-__all__ = ["Call", "Failure", "Judge", "Kind", "Reply", "RestClient"]
+__all__ = ["Call", "Failure", "Judge", "Kind", "Reply", "RestClient", "public_get"]
 
 TIMEOUT_S = (2.0, 3.0)  # connect, and between two pieces of an answer
 TOTAL_S = 12.0  # for the whole answer
@@ -68,7 +69,8 @@ class RestClient:
     """Asks one venue. Safe to use from several threads; each gets its own Session.
 
     `judge` reads what the venue's answers say. `left` reads from an answer's headers what is left of `limits`.
-    `rate_pause_s` is how long nothing is sent after "asked too often" where the venue names no time.
+    `rate_pause_s` is how long nothing is sent after "asked too often" where the venue names no time. `bans` are those
+    shared with other processes. `ca_file` holds the certificates to trust in place of the usual ones.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class RestClient:
         limits: Limits | None = None,
         *,
         left: Callable[[Mapping[str, str]], Mapping[str, float]] | None = None,
+        bans: Bans | None = None,
+        ca_file: str = "",
         timeout_s: tuple[float, float] = TIMEOUT_S,
         total_s: float = TOTAL_S,
         rate_pause_s: float = RATE_PAUSE_S,
@@ -90,6 +94,8 @@ class RestClient:
         self._judge = judge
         self._limits = limits or Limits({})
         self._left = left
+        self._bans = bans
+        self._ca_file = ca_file
         self._timeout_s = timeout_s
         self._total_s = total_s
         self._rate_pause_s = rate_pause_s
@@ -99,7 +105,7 @@ class RestClient:
         self._not_before_ns = 0
         self._strikes = 0  # bans one after the other, without an answer between them
         self._own = threading.local()
-        self._links: list[_Link] = []
+        self._links: weakref.WeakSet[_Link] = weakref.WeakSet()  # each ends with its thread
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closed = False
@@ -109,7 +115,7 @@ class RestClient:
     def send_blocking(self, call: Call) -> Reply:
         """Sends once, on the calling thread. Raises the errors of `venues.errors`; OutcomeUnknown only for a call that
         changes something, for which every other error means: certainly not carried out."""
-        what = answers.named(call)
+        what = named(call)
         waited_s, in_line = 0.0, False
         while True:
             wait_s = self._room(call, what, waited_s, in_line)
@@ -121,7 +127,7 @@ class RestClient:
 
     async def send(self, call: Call) -> Reply:
         """As `send_blocking`, on one of this client's own threads; waits for room without taking one."""
-        what = answers.named(call)
+        what = named(call)
         waited_s, in_line = 0.0, False
         while (wait_s := self._room(call, what, waited_s, in_line)) > 0:
             await asyncio.sleep(wait_s)
@@ -165,6 +171,8 @@ class RestClient:
         if self._closed:
             raise Retry(self._venue, f"{what} not sent: we are stopping")
         wait_ns = self._not_before_ns - self._clock.monotonic_ns()
+        if self._bans is not None:
+            wait_ns = max(wait_ns, self._bans.left_ns(self._clock.wall_ns()))
         if wait_ns > 0:
             raise RateLimited(self._venue, f"{what} not sent: asked too often before", wait_ns / NS_PER_S)
 
@@ -180,7 +188,7 @@ class RestClient:
         except _NO_ADDRESS as error:
             reason = answers.cause(error)
             raise Misconfigured(
-                self._venue, f"{what}: {answers.bare(call.url)} is no address: {reason}", answers.ADDRESS
+                self._venue, f"{what}: {bare(call.url)} is no address: {reason}", answers.ADDRESS
             ) from None
         except _TooLong as error:
             text = f"{what}: the answer is longer than {error} bytes"
@@ -222,15 +230,19 @@ class RestClient:
             self._strikes = 0
             return
         if refusal.pause_s is not None:
-            self._ban(now_ns, refusal)
+            self._ban(now_ns, refusal, answer.status)
         raise refusal.error
 
-    def _ban(self, now_ns: int, refusal: answers.Refusal) -> None:
+    def _ban(self, now_ns: int, refusal: answers.Refusal, status: int) -> None:
         assert refusal.pause_s is not None
-        until_ns = now_ns + int(refusal.pause_s * NS_PER_S)
+        pause_ns = int(refusal.pause_s * NS_PER_S)
+        until_ns = now_ns + pause_ns
         self._limits.block(until_ns, refusal.limit)
         if refusal.limit:
             return
+        if self._bans is not None and status in (418, 429):  # of the address; what stands in the text is of the key
+            wall_ns = self._clock.wall_ns()
+            self._bans.add(wall_ns + pause_ns, wall_ns)
         with self._lock:
             if now_ns >= self._not_before_ns:  # several answers to calls of the same moment are one ban
                 self._strikes = min(self._strikes + 1, 16)
@@ -241,9 +253,9 @@ class RestClient:
     def _link(self) -> "_Link":
         link: _Link | None = getattr(self._own, "link", None)
         if link is None:
-            link = self._own.link = _Link(self._clock, self._total_s)
+            link = self._own.link = _Link(self._clock, self._total_s, self._ca_file or True)
             with self._lock:
-                self._links.append(link)
+                self._links.add(link)
         return link
 
     def _start(self) -> None:
@@ -266,16 +278,9 @@ class RestClient:
         for thread in self._threads:
             thread.join(wait_s)
         with self._lock:
-            links, self._links = self._links, []
+            links = list(self._links)
         for link in links:
             link.close()
-
-
-def public_get(url: str, query: Mapping[str, str] | None = None, **costs: float) -> Call:
-    """A GET without secrets: its whole address stands in messages."""
-    tail = "&".join(f"{name}={value}" for name, value in (query or {}).items())
-    what = f"GET {answers.bare(url)}" + (f"?{tail}" if tail else "")
-    return Call("GET", url, urlencode(query or {}), costs=costs, what=what)
 
 
 # --- one thread's connections ----------------------------------------------------------------------
@@ -284,8 +289,9 @@ def public_get(url: str, query: Mapping[str, str] | None = None, **costs: float)
 class _Link:
     """A Session, and when the first byte of its last request left (0: none did)."""
 
-    def __init__(self, clock: Clock, total_s: float) -> None:
+    def __init__(self, clock: Clock, total_s: float, verify: str | bool) -> None:
         self.sent_ns = 0
+        self._verify = verify
         self.session = requests.Session()
         self.session.trust_env = False  # no proxies or netrc from the environment
         self.session.headers.update({"User-Agent": AGENT, "Accept": "application/json"})
@@ -300,7 +306,7 @@ class _Link:
             respect_retry_after_header=False,  # waiting is ours to do, and to tell
         )
         adapter = HTTPAdapter(max_retries=retries, pool_connections=4, pool_maxsize=1)
-        adapter.poolmanager.pool_classes_by_scheme = _pools(self, clock, total_s)
+        adapter.poolmanager.pool_classes_by_scheme = _pools(weakref.proxy(self), clock, total_s)
         self.session.mount("http://", adapter)
         self.session.mount("https://", adapter)
 
@@ -311,7 +317,7 @@ class _Link:
         if call.query:
             prepared.url = f"{prepared.url}?{call.query}"  # after preparing, which would encode it anew
         return self.session.send(
-            prepared, timeout=timeout_s, stream=True, allow_redirects=False, verify=True, proxies={}, cert=None
+            prepared, timeout=timeout_s, stream=True, allow_redirects=False, verify=self._verify, proxies={}, cert=None
         )
 
     def close(self) -> None:

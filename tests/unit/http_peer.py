@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 
@@ -16,7 +17,7 @@ class Server:
     An answer may be a list of pieces, sent `drip_s` apart. b"" closes the connection in place of an answer.
     """
 
-    def __init__(self, *answers, hold: bool = False, drip_s: float = 0.05, routes=None) -> None:
+    def __init__(self, *answers, hold: bool = False, drip_s: float = 0.05, routes=None, tls=None) -> None:
         self.answers = list(answers)
         self.routes: dict[str, list] = routes or {}  # by path: answers that go before; the last one stays
         self.hold = hold  # read, answer nothing, keep the connection
@@ -25,7 +26,12 @@ class Server:
         self.bodies: list[bytes] = []
         self.connections = 0
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.base = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.ended = 0  # connections that the client closed
+        self._tls = None
+        if tls is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(*tls)
+        self.base = f"http{'s' if tls else ''}://127.0.0.1:{self._socket.getsockname()[1]}"
         self.url = self.base + "/x"
         self._open: list[socket.socket] = []
         self._closing = threading.Event()
@@ -42,6 +48,9 @@ class Server:
 
     def _talk(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                self._open.append(connection)
             buffer = b""
             while True:
                 while b"\r\n\r\n" not in buffer:
@@ -76,6 +85,7 @@ class Server:
     def _more(self, connection: socket.socket) -> bytes:
         data = connection.recv(65536)
         if not data:
+            self.ended += 1
             raise OSError("over")
         return data
 

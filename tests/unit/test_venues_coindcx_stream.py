@@ -14,7 +14,9 @@ from tests.unit.test_venues_wire_coindcx_private import BALANCE, ORDER, RULES, U
 from venues.account import FILLED, OrderNews
 from venues.choose import account as choose_account
 from venues.choose import market_data
+from venues.coindcx.adapter import CoinDcxStream
 from venues.errors import Misconfigured, RateLimited, Rejected, Retry
+from venues.stream import open_socket
 from venues.venue import Notice, Trade
 
 HELLO = json.dumps({"sid": "x", "upgrades": [], "pingInterval": 25000, "pingTimeout": 20000})
@@ -208,6 +210,24 @@ def test_an_outage_is_no_question_of_the_version(status, error):
                 await venue.open_stream([RULES])
             venue.close()
             assert type(caught.value) is error and peer.asked == [4]
+
+    asyncio.run(main())
+
+
+def test_a_mistake_of_ours_reaches_the_reader_and_is_no_silence():
+    class Broken(CoinDcxStream):
+        def _event(self, name, body):
+            raise ZeroDivisionError("a mistake")
+
+    async def main():
+        async with Peer() as peer:
+            socket = await open_socket("coindcx", peer.url + "/socket.io/?EIO=4&transport=websocket")
+            stream = Broken("coindcx", socket, LiveClock(), 4, [RULES])
+            await stream.connected()
+            await peer.event("new-trade", {})
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.wait_for(stream.read(), 10)
+            await stream.close()
 
     asyncio.run(main())
 

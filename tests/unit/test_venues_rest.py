@@ -1,6 +1,9 @@
 """REST against a real local server that misbehaves in every way we have seen or feared."""
 
 import asyncio
+import gc
+import shutil
+import subprocess
 import threading
 import traceback
 
@@ -8,7 +11,9 @@ import msgspec
 import pytest
 
 from core.clock import LiveClock, ManualClock
+from core.settings_load import from_texts
 from tests.unit.http_peer import Cut, Server, drip, http, until
+from venues.bans import Bans, bans_of
 from venues.call import Call, Failure
 from venues.coindcx.wire_public import judge as coindcx_judge
 from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry, Skewed
@@ -16,7 +21,6 @@ from venues.limits import Limit, Limits
 from venues.rest import RestClient, public_get
 
 PAGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head></html>"
-HOUR_NS = 3_600_000_000_000
 
 
 @pytest.fixture
@@ -439,6 +443,93 @@ def test_what_the_venue_says_is_left_counts(rest, serve):
         client.send_blocking(change(server, costs={"weight": 20}))
 
 
+# --- bans that are shared --------------------------------------------------------------------------
+
+
+def test_a_ban_of_the_address_holds_for_every_process_and_after_a_restart(rest, serve, tmp_path):
+    server = serve(http(418, b"{}", Retry_After="300"), http(200, b"[]"))
+    clock, path = ManualClock(), tmp_path / "ban-v"
+    with pytest.raises(RateLimited):
+        rest(plain_judge, clock=clock, bans=Bans(path)).send_blocking(read(server))
+    later = ManualClock(wall_ns=clock.wall_ns() + 299 * 10**9)
+    other = rest(plain_judge, clock=later, bans=Bans(path))
+    with pytest.raises(RateLimited, match="not sent") as caught:
+        other.send_blocking(change(server, urgent=True))
+    assert caught.value.retry_after_s == pytest.approx(1.0)
+    later.advance(10**9)
+    other.send_blocking(read(server))
+    assert len(server.requests) == 2
+
+
+def test_a_ban_of_the_key_is_not_one_of_the_address(rest, serve, tmp_path):
+    path = tmp_path / "ban-v"
+    client = rest(lambda *_: Failure("rate_limited", "EAPI", "Rate limit exceeded", 900.0), bans=Bans(path))
+    with pytest.raises(RateLimited):
+        client.send_blocking(read(serve(http(200, b"{}"))))
+    assert not path.exists()
+
+
+def test_a_ban_is_not_shortened_and_a_file_of_nonsense_bans_nobody(tmp_path):
+    path, now = tmp_path / "ban-v", 10**18
+    bans = Bans(path)
+    assert bans.left_ns(now) == 0
+    bans.add(now + 600, now)
+    bans.add(now + 5, now)
+    assert bans.left_ns(now) == 600 and [file.name for file in tmp_path.iterdir()] == ["ban-v"]
+    for content in (b"", b"soon", b"\xff\xfe", str(now + 10**18).encode(), b"9" * 5000):
+        path.write_bytes(content)
+        assert bans.left_ns(now) == 0
+    Bans(tmp_path / "no" / "folder").add(now + 5, now)
+
+
+def test_bans_are_shared_by_venue_but_not_on_loopback(tmp_path):
+    settings = from_texts({"VENUE": "coindcx", "VAR_DIR": str(tmp_path)})
+    assert bans_of(settings, "http://127.0.0.1:3080") is None and bans_of(settings, "http://[::1]:1") is None
+    bans = bans_of(settings, "https://api.coindcx.com")
+    assert bans is not None
+    bans.add(2 * 10**18, 2 * 10**18 - 5)
+    assert (tmp_path / "run" / "ban-coindcx").exists()
+
+
+# --- TLS -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate of our own for 127.0.0.1, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
+    command += " -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem"
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_over_tls_it_is_all_the_same(rest, serve, certificate):
+    server = serve(http(200, b"{}"), http(200, b"[1]"), tls=certificate)
+    client = rest(ca_file=str(certificate[0]))
+    reply = client.send_blocking(change(server))
+    assert reply.body == b"{}" and 0 < reply.sent_ns <= reply.received_ns
+    assert client.send_blocking(read(server)).body == b"[1]"
+    with pytest.raises(OutcomeUnknown, match="without an answer"):
+        client.send_blocking(change(server))
+    assert server.connections == 1 and server.bodies[0] == b'{"secret":"hush-body"}'
+
+
+def test_a_certificate_that_is_not_trusted_was_sent_nothing(rest, serve, certificate):
+    server = serve(http(200, b"{}"), tls=certificate)
+    with pytest.raises(Retry, match=r"no trusted connection .*certificate is not trusted.*VENUE_REST_URL"):
+        rest().send_blocking(change(server))
+    assert server.requests == []
+
+
+def test_a_slow_drip_over_tls_has_an_end(rest, serve, certificate):
+    server = serve(SLOW["the body"], tls=certificate, drip_s=0.05)
+    with pytest.raises(OutcomeUnknown):
+        rest(total_s=0.4, ca_file=str(certificate[0])).send_blocking(change(server))
+
+
 # --- threads ---------------------------------------------------------------------------------------
 
 
@@ -461,6 +552,18 @@ def test_each_thread_has_one_session_and_keeps_its_connection(rest, serve):
         thread.join(10)
     assert not failed
     assert len(server.requests) == 10 and server.connections == 2
+
+
+def test_a_session_ends_with_its_thread(rest, serve):
+    server = serve(*[http(200, b"[]")] * 3)
+    client = rest()
+    for _ in range(3):
+        thread = threading.Thread(target=client.send_blocking, args=(read(server),))
+        thread.start()
+        thread.join(10)
+    del thread
+    gc.collect()
+    until(lambda: server.ended == 3)
 
 
 def test_a_connection_that_the_server_closed_between_two_calls_is_opened_anew(rest, serve):

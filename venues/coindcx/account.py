@@ -23,6 +23,7 @@ from venues.account import (
     OrderNews,
 )
 from venues.answers import LOOK_UP
+from venues.bans import bans_of
 from venues.call import Call, Reply
 from venues.coindcx import wire_private as wire
 from venues.coindcx.hosts import hosts
@@ -73,7 +74,8 @@ class CoinDcxAccount:
         self._hosts = hosts(settings)
         self._versions = Versions()
         self._rates: dict[str, tuple[Decimal, Decimal]] = {}  # (taker, maker) in bps by market
-        self._rest = RestClient(self.name, clock, judge, Limits(LIMITS), rate_pause_s=RATE_PAUSE_S)
+        bans = bans_of(settings, self._hosts.api)
+        self._rest = RestClient(self.name, clock, judge, Limits(LIMITS), bans=bans, rate_pause_s=RATE_PAUSE_S)
         self._signed = Signed(self._rest, clock, Offset(), self._stamp, by_date=True)
 
     def server_time_ms(self) -> int:
@@ -227,7 +229,7 @@ class CoinDcxAccountStream(EventStream[OrderNews | BalanceNews]):
         error = await self.lost_within(REFUSED_S)
         if error is None:
             return
-        if error.code == DISCONNECTED:
+        if isinstance(error, Retry) and error.code == DISCONNECTED:
             raise Rejected(
                 self._venue, "the account stream was refused", "check the venue's API key and secret", DISCONNECTED
             )

@@ -10,6 +10,7 @@ from decimal import Decimal
 from core.clock import NS_PER_MS, Clock
 from core.settings import Settings
 from venues import names
+from venues.bans import bans_of
 from venues.coindcx import wire_public as wire
 from venues.coindcx.hosts import hosts
 from venues.coindcx.stream import EventStream, Opener, Versions, connect, unknown_event
@@ -54,7 +55,13 @@ class CoinDcx:
         self._hosts = hosts(settings)
         limits = Limits({"requests": Limit(REQUESTS_PER_S, BURST)})
         self._rest = RestClient(
-            self.name, clock, wire.judge, limits, rate_pause_s=wire.RATE_PAUSE_S, max_wait_s=MAX_WAIT_S
+            self.name,
+            clock,
+            wire.judge,
+            limits,
+            bans=bans_of(settings, self._hosts.api),
+            rate_pause_s=wire.RATE_PAUSE_S,
+            max_wait_s=MAX_WAIT_S,
         )
 
     async def markets(self) -> list[Rules]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from core.clock import Clock
 from venues import engineio
 from venues.engineio import shorten
-from venues.errors import RateLimited, Retry, VenueError
+from venues.errors import RateLimited, Retry
 from venues.venue import Notice
 
 if TYPE_CHECKING:  # at run time only who opens a stream loads the library
@@ -40,9 +40,11 @@ class EventStream(ABC, Generic[Item]):
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
         self._lost = asyncio.Event()
-        self._failure: VenueError | None = None
+        self._failure: BaseException | None = None
         self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._tick())]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
 
     @abstractmethod
     def _event(self, name: str, body: bytes) -> Sequence[Item | Notice]:
@@ -60,7 +62,7 @@ class EventStream(ABC, Generic[Item]):
     async def send(self, frame: str) -> None:
         await self._socket.send(frame)
 
-    async def lost_within(self, seconds: float) -> VenueError | None:
+    async def lost_within(self, seconds: float) -> BaseException | None:
         """Why the connection was lost, if it was lost before so much time was over."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._lost.wait(), seconds)
@@ -89,35 +91,29 @@ class EventStream(ABC, Generic[Item]):
         await self._socket.close()
 
     async def _receive(self) -> None:
-        try:
-            while True:
-                frames = await self._socket.receive_many()
-                now_ns = self._clock.monotonic_ns()
-                for frame in frames:
-                    if frame is None:
-                        self._items.append(Notice("unknown frame", "a binary frame"))
-                        continue
-                    for action in self._session.receive(frame, now_ns):
-                        if type(action) is engineio.Arrived:
-                            self._items.extend(self._event(action.name, action.body))
-                        else:
-                            await self._do(action)
-                if self._items:
-                    self._arrived.set()
-                if len(self._items) >= MAX_BATCH:
-                    self._taken.clear()
-                    await self._taken.wait()  # the reader is slow: unread frames wait at the venue's side
-        except Retry as error:
-            self._fail(error)
+        while True:
+            frames = await self._socket.receive_many()
+            now_ns = self._clock.monotonic_ns()
+            for frame in frames:
+                if frame is None:
+                    self._items.append(Notice("unknown frame", "a binary frame"))
+                    continue
+                for action in self._session.receive(frame, now_ns):
+                    if type(action) is engineio.Arrived:
+                        self._items.extend(self._event(action.name, action.body))
+                    else:
+                        await self._do(action)
+            if self._items:
+                self._arrived.set()
+            if len(self._items) >= MAX_BATCH:
+                self._taken.clear()
+                await self._taken.wait()  # the reader is slow: unread frames wait at the venue's side
 
     async def _tick(self) -> None:
-        try:
-            while True:
-                await asyncio.sleep(TICK_S)
-                for action in self._session.tick(self._clock.monotonic_ns()):
-                    await self._do(action)
-        except Retry as error:
-            self._fail(error)
+        while True:
+            await asyncio.sleep(TICK_S)
+            for action in self._session.tick(self._clock.monotonic_ns()):
+                await self._do(action)
 
     async def _do(self, action: engineio.Action) -> None:
         match action:
@@ -133,7 +129,11 @@ class EventStream(ABC, Generic[Item]):
             case engineio.Closed(reason, code):
                 raise Retry(self._venue, f"the stream ended: {reason}", code=code)
 
-    def _fail(self, error: VenueError) -> None:
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """A task ends with its error, a lost connection or a mistake of ours: either reaches the reader."""
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
         if self._failure is None:
             self._failure = error
         self._arrived.set()
