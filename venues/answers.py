@@ -57,33 +57,38 @@ class Answer(NamedTuple):
 class Refusal(NamedTuple):
     """The error to raise and what it means for the calls after it.
 
-    `pause_s`: nothing is sent for so long (None: no pause); `told`: the venue said how long; `limit`: the pause is only
-    for calls that cost of it.
+    `pause_s`: nothing is sent for so long (None: no pause); `limit`: the pause is only for calls that cost of it.
     """
 
     error: VenueError
     pause_s: float | None = None
-    told: bool = False
     limit: str = ""
 
 
+class Pauses(NamedTuple):
+    """How long nothing is sent where the venue names no time: after 429 and 418, after a web page with 403 (0: not)."""
+
+    rate_s: float
+    edge_s: float = 0.0
+
+
 def read(
-    venue: str, call: Call, what: str, answer: Answer, judge: Judge, now_ns: int, rate_pause_s: float
+    venue: str, call: Call, what: str, answer: Answer, judge: Judge, now_ns: int, pauses: Pauses
 ) -> Refusal | None:
-    """None where it is an answer; `now_ns` is our wall time, `rate_pause_s` the pause where the venue names none."""
+    """None where it is an answer; `now_ns` is our wall time."""
     status, headers, body = answer
     told_s = _retry_after_s(headers, now_ns) if status in (418, 429, 503) else None
     if not _JSON.match(headers.get("content-type", "")):
-        return _no_json(venue, call, what, answer, told_s, rate_pause_s)
+        return _no_json(venue, call, what, answer, told_s, pauses)
     try:
         failure = judge(status, headers, body, call.changes)
     except _MISJUDGED as error:
         return Refusal(lost(venue, call, f"{what}: an answer that cannot be judged (HTTP {status}, {error!r:.120})"))
     if failure is not None:
-        return _judged(venue, call, what, status, failure, told_s, rate_pause_s)
+        return _judged(venue, call, what, status, failure, told_s, pauses.rate_s)
     if status < 300 and not body.strip():
         return Refusal(lost(venue, call, f"{what}: an empty answer (HTTP {status})", code=str(status)))
-    return _by_status(venue, call, what, answer, told_s, rate_pause_s)
+    return _by_status(venue, call, what, answer, told_s, pauses.rate_s)
 
 
 def lost(venue: str, call: Call, text: str, next_step: str = "", code: str = "") -> VenueError:
@@ -99,16 +104,15 @@ def _judged(
     kind, code, message, pause_s, limit = failure
     code = code or str(status)
     shown = f"{code} {message!r:.300}" if message else code
-    told = told_s is not None or pause_s is not None
     if kind == "rate_limited":
         wait_s = _longer(told_s, pause_s)
         pause = _bounded(rate_pause_s if wait_s is None else wait_s)
         error = RateLimited(venue, f"{what}: asked too often ({shown})", pause, code)
-        return Refusal(error, pause, told, limit)
+        return Refusal(error, pause, limit)
     pause_all = _longer(told_s, pause_s)
     pause_all = None if pause_all is None else _bounded(pause_all)
     if kind == "unknown":
-        return Refusal(lost(venue, call, f"{what}: no clear answer ({shown})", code=code), pause_all, told, limit)
+        return Refusal(lost(venue, call, f"{what}: no clear answer ({shown})", code=code), pause_all, limit)
     error_of = {"retry": Retry, "rejected": Rejected, "skewed": Skewed, "misconfigured": Misconfigured}[kind]
     text = {
         "retry": f"{what}: the venue has a problem ({shown})",
@@ -117,7 +121,7 @@ def _judged(
         "misconfigured": f"{what}: refused ({shown})",
     }[kind]
     step = "check the venue's keys and what they may do" if kind == "misconfigured" else ""
-    return Refusal(error_of(venue, text, step, code), pause_all, told, limit)
+    return Refusal(error_of(venue, text, step, code), pause_all, limit)
 
 
 def _by_status(
@@ -134,28 +138,30 @@ def _by_status(
         return Refusal(lost(venue, call, f"{what}: moved to {where:.120} (HTTP {status})", ADDRESS, str(status)))
     if status >= 500 or status == 408:
         error = lost(venue, call, f"{what}: the venue has a problem (HTTP {status})", code=str(status))
-        return Refusal(error, None if told_s is None else _bounded(told_s), told_s is not None)
+        return Refusal(error, None if told_s is None else _bounded(told_s))
     return Refusal(Rejected(venue, f"{what}: refused (HTTP {status})", code=str(status)))
 
 
-def _no_json(venue: str, call: Call, what: str, answer: Answer, told_s: float | None, rate_pause_s: float) -> Refusal:
+def _no_json(venue: str, call: Call, what: str, answer: Answer, told_s: float | None, pauses: Pauses) -> Refusal:
     status = answer.status
     text = f"{what}: {_described(answer)}"
     if status in (418, 429):
-        return _too_often(venue, call, text, status, told_s, rate_pause_s)
+        return _too_often(venue, call, text, status, told_s, pauses.rate_s)
+    if status == 403 and pauses.edge_s > 0:
+        return _too_often(venue, call, text, status, None, pauses.edge_s)
     if status in (403, 451):
         hint = "the venue's edge may refuse this region or host; try from elsewhere or set VENUE_REST_URL"
     else:
         hint = "" if status >= 500 else f"{ADDRESS} if this stays"
     pause_s = None if told_s is None else _bounded(told_s)
-    return Refusal(lost(venue, call, text, hint, str(status)), pause_s, told_s is not None)
+    return Refusal(lost(venue, call, text, hint, str(status)), pause_s)
 
 
 def _too_often(venue: str, call: Call, text: str, status: int, told_s: float | None, rate_pause_s: float) -> Refusal:
     pause = _bounded(rate_pause_s if told_s is None else told_s)
     if call.changes:
-        return Refusal(lost(venue, call, text, code=str(status)), pause, told_s is not None)
-    return Refusal(RateLimited(venue, text, pause, str(status)), pause, told_s is not None)
+        return Refusal(lost(venue, call, text, code=str(status)), pause)
+    return Refusal(RateLimited(venue, text, pause, str(status)), pause)
 
 
 def _described(answer: Answer) -> str:

@@ -69,8 +69,9 @@ class RestClient:
     """Asks one venue. Safe to use from several threads; each gets its own Session.
 
     `judge` reads what the venue's answers say. `left` reads from an answer's headers what is left of `limits`.
-    `rate_pause_s` is how long nothing is sent after "asked too often" where the venue names no time. `bans` are those
-    shared with other processes. `ca_file` holds the certificates to trust in place of the usual ones.
+    `rate_pause_s` is how long nothing is sent after "asked too often" where the venue names no time, `edge_pause_s` the
+    same after a web page with 403 (0: not at all). `bans` are those shared with other processes. `ca_file` holds the
+    certificates to trust in place of the usual ones.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class RestClient:
         timeout_s: tuple[float, float] = TIMEOUT_S,
         total_s: float = TOTAL_S,
         rate_pause_s: float = RATE_PAUSE_S,
+        edge_pause_s: float = 0.0,
         max_wait_s: float = MAX_WAIT_S,
         max_bytes: int = MAX_BYTES,
     ) -> None:
@@ -99,6 +101,7 @@ class RestClient:
         self._timeout_s = timeout_s
         self._total_s = total_s
         self._rate_pause_s = rate_pause_s
+        self._edge_pause_s = edge_pause_s
         self._max_wait_s = max_wait_s
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
@@ -225,7 +228,8 @@ class RestClient:
         if self._left is not None:
             self._limits.told(self._left(answer.headers), now_ns)
         pause_s = min(self._rate_pause_s * 2**self._strikes, max(RATE_PAUSE_MAX_S, self._rate_pause_s))
-        refusal = answers.read(self._venue, call, what, answer, self._judge, self._clock.wall_ns(), pause_s)
+        pauses = answers.Pauses(pause_s, self._edge_pause_s)
+        refusal = answers.read(self._venue, call, what, answer, self._judge, self._clock.wall_ns(), pauses)
         if refusal is None:
             self._strikes = 0
             return

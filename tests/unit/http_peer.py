@@ -26,6 +26,7 @@ class Server:
         self.bodies: list[bytes] = []
         self.connections = 0
         self._socket = socket.create_server(("127.0.0.1", 0))
+        self.cut = 0  # connections that this side closed
         self.ended = 0  # connections that the client closed
         self._tls = None
         if tls is not None:
@@ -72,6 +73,7 @@ class Server:
                 if not answer or isinstance(answer, Cut):
                     connection.shutdown(socket.SHUT_RDWR)
                     connection.close()
+                    self.cut += 1
                     return
 
     def _next(self, head: bytes):

@@ -319,6 +319,20 @@ def test_a_longer_ban_is_not_shortened_by_a_later_answer(rest, serve):
     assert later.value.retry_after_s > 590
 
 
+@pytest.mark.parametrize(("call", "error"), [(read, RateLimited), (change, OutcomeUnknown)], ids=["read", "change"])
+def test_a_firewalls_page_calls_for_rest_where_the_venue_is_known_for_it(rest, serve, call, error):
+    server, clock = serve(http(403, PAGE, "text/html"), http(200, b"[]")), ManualClock()
+    client = rest(clock=clock, edge_pause_s=180.0)
+    with pytest.raises(error, match="HTTP 403"):
+        client.send_blocking(call(server))
+    clock.advance(179 * 10**9)
+    with pytest.raises(RateLimited, match="not sent"):
+        client.send_blocking(read(server))
+    clock.advance(10**9)
+    client.send_blocking(read(server))
+    assert len(server.requests) == 2
+
+
 def test_the_judges_pause_is_kept_even_where_the_outcome_is_unknown(rest, serve):
     """CoinDCX: 429 on create is indeterminate, and its window is a minute."""
     server, clock = serve(http(429, b'{"message":"Too Many Requests"}')), ManualClock()
@@ -574,6 +588,15 @@ def test_a_connection_that_the_server_closed_between_two_calls_is_opened_anew(re
         client.send_blocking(change(server))
     client.send_blocking(change(server))
     assert len(server.requests) == 3 and server.connections == 2
+
+
+def test_a_connection_that_was_closed_while_idle_costs_a_change_nothing(rest, serve):
+    server = serve(Cut(http(200, b"{}")), http(200, b"{}"))
+    client = rest()
+    client.send_blocking(change(server))
+    until(lambda: server.cut == 1)
+    client.send_blocking(change(server))
+    assert len(server.requests) == 2 and server.connections == 2
 
 
 def test_the_loop_asks_over_threads_of_the_client(rest, serve):
