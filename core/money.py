@@ -9,6 +9,7 @@ Python and compiled. Compiled they have 64 bits: `notional_*` and `parts_*` neve
 the scale and the amounts passed `scale_of` and `to_units`, which refuse what does not fit, with its numbers.
 """
 
+import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import NamedTuple
 
@@ -186,6 +187,50 @@ def steps_down(value: str | float | Decimal, step: Decimal) -> int:
 def steps_up(value: str | float | Decimal, step: Decimal) -> int:
     """The fewest steps that reach `value`: minimum quantities."""
     return int((Decimal(str(value)) / step).to_integral_value(ROUND_CEILING))
+
+
+def common_step(*steps: Decimal) -> Decimal:
+    """The smallest step whose multiples are multiples of all the given ones; those of 0 set none; 0 where all do."""
+    found = Decimal(0)
+    for step in steps:
+        if step > 0 and found > 0:
+            exponent = min(0, *(int(value.as_tuple().exponent) for value in (step, found)))
+            unit = Decimal(1).scaleb(exponent)
+            found = math.lcm(int(step / unit), int(found / unit)) * unit
+        elif step > 0:
+            found = step
+    return found
+
+
+def price_on_tick(price: Decimal, tick: Decimal, *, up: bool) -> Decimal:
+    """The price rounded to a multiple of the tick, up or down, and never to 0."""
+    ticks = steps_up(price, tick) if up else steps_down(price, tick)
+    return max(1, ticks) * tick
+
+
+def order_quantity(
+    wanted: Decimal,
+    price: Decimal,
+    step: Decimal,
+    *,
+    min_quantity: Decimal = Decimal(0),
+    min_notional: Decimal = Decimal(0),
+    max_quantity: Decimal | None = None,
+) -> Decimal:
+    """The most that may be ordered of `wanted` at `price`, on the step; 0 where that is below a minimum."""
+    if max_quantity is not None:
+        wanted = min(wanted, max_quantity)
+    quantity = steps_down(wanted, step) * step
+    enough = quantity > 0 and quantity >= min_quantity and quantity * price >= min_notional
+    return quantity if enough else Decimal(0)
+
+
+def least_quantity(price: Decimal, step: Decimal, *, min_quantity: Decimal, min_notional: Decimal) -> Decimal:
+    """The least on the step that both minimums let pass at `price` > 0."""
+    lots = max(1, steps_up(min_quantity, step), steps_up(min_notional / price, step))
+    if lots * step * price < min_notional:  # the division was rounded down in its last digit
+        lots += 1
+    return lots * step
 
 
 def plain(value: Decimal) -> str:

@@ -102,3 +102,47 @@ def test_steps_round_down_and_up(value: Decimal, step: str) -> None:
     exact = value / Decimal(step)
     assert money.steps_down(value, Decimal(step)) == int(exact.to_integral_value(ROUND_FLOOR))
     assert money.steps_up(value, Decimal(step)) == int(exact.to_integral_value(ROUND_CEILING))
+
+
+STEPS = st.sampled_from(["0", "0.1", "0.25", "0.4", "0.6", "1", "7", "1E+2", "0.00000001"]).map(Decimal)
+
+
+@given(st.lists(STEPS, max_size=3))
+def test_a_common_step_is_a_multiple_of_every_step_and_the_smallest(steps: list[Decimal]) -> None:
+    common = money.common_step(*steps)
+    given_steps = [step for step in steps if step]
+    assert all(common % step == 0 for step in given_steps) and (common > 0) == bool(given_steps)
+    for divisor in (2, 3, 5, 7):
+        smaller = common / divisor
+        assert not given_steps or any(smaller % step for step in given_steps)
+
+
+@pytest.mark.parametrize(
+    ("price", "up", "text"), [("81000.129", False, "81000.1"), ("81000.11", True, "81000.2"), ("0.01", False, "0.1")]
+)
+def test_a_price_is_rounded_to_the_tick_and_never_to_nothing(price: str, up: bool, text: str) -> None:
+    assert money.plain(money.price_on_tick(Decimal(price), Decimal("0.1"), up=up)) == text
+
+
+QUANTITIES = {
+    "rounded down": ("1.2399", {}, "1.23"),
+    "at most": ("5", {"max_quantity": Decimal("2.345")}, "2.34"),
+    "below the least": ("0.09", {"min_quantity": Decimal("0.1")}, "0"),
+    "below the least notional": ("0.99", {"min_notional": Decimal("10")}, "0"),
+    "just the least notional": ("1.009", {"min_notional": Decimal("10")}, "1"),
+    "less than a step": ("0.009", {}, "0"),
+}
+
+
+@pytest.mark.parametrize(("wanted", "rules", "text"), QUANTITIES.values(), ids=QUANTITIES)
+def test_an_order_is_the_most_that_the_rules_let_pass(wanted: str, rules: dict[str, Decimal], text: str) -> None:
+    assert money.plain(money.order_quantity(Decimal(wanted), Decimal(10), Decimal("0.01"), **rules)) == text
+
+
+@given(st.decimals("0.0001", 10**6, places=4), st.decimals(0, 10**4, places=3), st.sampled_from(["0.001", "0.3", "7"]))
+def test_the_least_order_passes_and_one_step_less_does_not(price: Decimal, notional: Decimal, step: str) -> None:
+    lot = Decimal(step)
+    least = money.least_quantity(price, lot, min_quantity=Decimal("0.01"), min_notional=notional)
+    assert least % lot == 0 and least >= Decimal("0.01") and least * price >= notional
+    less = least - lot
+    assert less <= 0 or less < Decimal("0.01") or less * price < notional
