@@ -74,6 +74,11 @@ PURE = (
     "sandbox/exchange/checks.py",
     "sandbox/exchange/matching.py",
     "venues/engineio.py",
+    "venues/binance/wire_public.py",
+    "venues/binance/wire_stream.py",
+    "venues/binance/wire_private.py",
+    "venues/binance/wire_news.py",
+    "venues/binance/judge.py",
 )
 
 
