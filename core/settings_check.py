@@ -4,9 +4,6 @@ from core import pairs
 from core.settings import Settings
 from core.settings_parse import is_loopback
 
-AVAILABLE_VENUES = ("sandbox", "coindcx")
-AVAILABLE_PROTOCOLS = ("coindcx", "binance", "kraken")
-
 Problem = tuple[tuple[str, ...], str]  # the settings it is about, and what a person should know
 
 
@@ -23,13 +20,6 @@ def _mode(settings: Settings) -> list[Problem]:
             found.append((names, "SIMULATION_MODE=false sends real orders and needs LIVE_CONFIRM=yes as well"))
         text = "SIMULATION_MODE=false: real orders are not available in this release, set SIMULATION_MODE=true"
         found.append((("SIMULATION_MODE",), text))
-    if settings.venue not in AVAILABLE_VENUES:
-        text = f"VENUE={settings.venue} is not available in this release: set {' or '.join(AVAILABLE_VENUES)}"
-        found.append((("VENUE",), text))
-    if settings.sandbox_protocol not in AVAILABLE_PROTOCOLS:
-        known = " or ".join(AVAILABLE_PROTOCOLS)
-        text = f"SANDBOX_PROTOCOL={settings.sandbox_protocol} is not available in this release: set {known}"
-        found.append((("SANDBOX_PROTOCOL",), text))
     return found
 
 

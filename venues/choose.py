@@ -3,28 +3,38 @@
 from core.clock import Clock
 from core.settings import Settings
 from venues.account import Account
-from venues.errors import Misconfigured
 from venues.venue import MarketData
 
 
 def market_data(settings: Settings, clock: Clock) -> MarketData:
-    """The venue's public side. Raises Misconfigured for one that this release cannot do."""
-    if settings.protocol == "coindcx":
-        from venues.coindcx.adapter import CoinDcx
+    """The venue's public side."""
+    match settings.protocol:
+        case "binance":
+            from venues.binance.adapter import Binance
 
-        return CoinDcx(settings, clock)
-    raise _unknown(settings)
+            return Binance(settings, clock)
+        case "kraken":
+            from venues.kraken.adapter import Kraken
+
+            return Kraken(settings, clock)
+        case _:
+            from venues.coindcx.adapter import CoinDcx
+
+            return CoinDcx(settings, clock)
 
 
 def account(settings: Settings, clock: Clock) -> Account:
-    """The venue's private side. Raises Misconfigured for one that this release cannot do, and without keys."""
-    if settings.protocol == "coindcx":
-        from venues.coindcx.account import CoinDcxAccount
+    """The venue's private side. Raises Misconfigured where its keys are missing or none."""
+    match settings.protocol:
+        case "binance":
+            from venues.binance.account import BinanceAccount
 
-        return CoinDcxAccount(settings, clock)
-    raise _unknown(settings)
+            return BinanceAccount(settings, clock)
+        case "kraken":
+            from venues.kraken.account import KrakenAccount
 
+            return KrakenAccount(settings, clock)
+        case _:
+            from venues.coindcx.account import CoinDcxAccount
 
-def _unknown(settings: Settings) -> Misconfigured:
-    name = "SANDBOX_PROTOCOL" if settings.venue == "sandbox" else "VENUE"
-    return Misconfigured(settings.venue, f"{name}={settings.protocol} is not in this release", "use sandbox or coindcx")
+            return CoinDcxAccount(settings, clock)
