@@ -115,7 +115,8 @@ def test_a_rounded_order_passes_every_filter_of_every_market(
             continue
         assert 0 <= most - quantity < rules.step
         order = NewOrder(rules, "sb-1", "buy" if up else "sell", kind, quantity, None if kind == MARKET else price)
-        assert refusals(row, wire_private.order_parameters(order), average) == []
+        coarse = average < 20 * rules.tick  # one tick may then be more than the band round the average allows
+        assert refusals(row, wire_private.order_parameters(order), judged if coarse else average) == []
         passed += 1
     assert capital < 0.5 or passed, "no order was judged"
 
