@@ -169,6 +169,9 @@ def test_an_order_is_asked_for_by_its_client_id():
         peer.answers["GET /api/v3/order"] = [json_answer(QUERY)]
         assert (await call(side.order, RULES, "myOrder1", "1")).venue_order_id == "1"
         assert peer.signed[0]["origClientOrderId"] == "myOrder1" and "orderId" not in peer.signed[0]
+        peer.answers["GET /api/v3/order"] = [json_answer({**QUERY, "clientOrderId": "of-the-cancel"})]
+        assert (await call(side.order, RULES, "myOrder1")).client_order_id == "myOrder1"
+        peer.signed.pop()
         await call(side.order, RULES, "", "1")
         assert peer.signed[1]["orderId"] == "1"
 

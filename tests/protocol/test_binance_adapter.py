@@ -135,6 +135,21 @@ def test_older_trades_that_lag_behind_are_answered_as_far_as_they_go():
     play(scenario)
 
 
+def test_a_page_that_fails_leaves_what_came_before_it():
+    async def scenario(peer, venue):
+        many(peer, 5000)
+        rules = await btc(venue)
+        page = fake.json_answer(peer._rows(peer.trades[99:1099]))
+        peer.faults["/api/v3/historicalTrades"] = [page, fake.BROKEN]
+        answer = await venue.recent_trades(rules, known(100))
+        assert [trade.trade_id for trade in answer.trades] == list(range(100, 1100))
+        peer.faults["/api/v3/historicalTrades"] = [fake.BROKEN]
+        with pytest.raises(Retry, match="502"):
+            await venue.recent_trades(rules, known(100))
+
+    play(scenario)
+
+
 @pytest.mark.parametrize("refusal", [fake.refusal(-2014, "API-key format invalid.", 401), fake.refusal(0, "", 404)])
 def test_a_host_without_older_trades_is_asked_for_them_once(refusal):
     async def scenario(peer, venue):

@@ -457,7 +457,7 @@ def test_answers_on_the_socket():
     assert not isinstance(wire_news.parse_message('{"id":"x","status":200}')[0], Notice)
 
 
-# --- refusals: the table of the documents' section 6 -------------------------------------------------
+# --- refusals: code, text and the reaction -----------------------------------------------------------
 
 REFUSALS = {
     # code, HTTP status, text, kind of what only asks, kind of a new order
@@ -552,7 +552,7 @@ def test_too_many_orders_hold_up_orders_alone():
 
 def test_an_overloaded_venue_gets_a_pause_of_new_orders():
     failure = judge(503, {}, b'{"code":-1008,"msg":"overloaded"}', True)
-    assert (failure.kind, failure.limit, failure.pause_s) == ("unknown", "orders", 60.0)
+    assert (failure.kind, failure.limit, failure.pause_s) == ("unknown", "orders", 10.0)
 
 
 def test_the_end_of_a_ban_is_read_from_the_text_where_no_header_tells():

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from core import sandbox_keys
 from core.clock import NS_PER_MS, Clock
 from core.settings import Settings
@@ -124,7 +126,9 @@ class BinanceAccount:
             if error.code == ARCHIVED:
                 return wire.archived_order(symbol, client_order_id, venue_order_id, error.text)
             raise
-        return wire.parse_order(reply.body)
+        found = wire.parse_order(reply.body)
+        # Asked for by our id it is the order of that id, also where the answer names the cancel that ended it.
+        return msgspec.structs.replace(found, client_order_id=client_order_id or found.client_order_id)
 
     def cancel(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> None:
         """Asks to cancel. Rejected (-2011) where nothing is to cancel: `order` tells whether it was filled."""

@@ -102,8 +102,13 @@ class Binance:
         bad = newest.bad_rows
         join_id = newest.trades[0].trade_id
         for _ in range(OLDER_PAGES_MAX):
-            reply = await self._get(wire.older_trades_call(self._api, rules.symbol, from_id))
-            page = wire.parse_trades(reply.body, rules.pair, reply.received_ns)
+            try:
+                reply = await self._get(wire.older_trades_call(self._api, rules.symbol, from_id))
+                page = wire.parse_trades(reply.body, rules.pair, reply.received_ns)
+            except Retry:
+                if not trades:
+                    raise
+                break  # what came so far counts; whoever asks for the rest hears of it
             bad += page.bad
             rows = [trade for trade in page.rows if from_id <= trade.trade_id < join_id]
             trades += rows

@@ -1,4 +1,4 @@
-"""What Binance's refusals call for: by code, for orders also by text. Pure. The table is section 6 of its documents.
+"""What Binance's refusals call for: by code, for orders also by text (its errors.md). Pure.
 
 * -1003, 418 and 429: nothing more until Retry-After (or the time named in the text) is over; -1015 holds orders alone.
 * -1000, -1001, -1006, -1007, -1008 and any 5xx leave open whether an order was taken: it is looked up. What only asks
@@ -21,7 +21,7 @@ from venues.call import Failure, Kind
 from venues.engineio import UNREADABLE
 
 DUPLICATE = "Duplicate order sent."
-OVERLOADED_PAUSE_S = 60.0  # -1008 asks for "a few minutes"; exits cannot wait so long
+OVERLOADED_PAUSE_S = 10.0  # -1008 asks for "a few minutes", which an exit cannot wait
 
 NO_ORDER, ARCHIVED = "-2013", "-2026"
 

@@ -75,6 +75,7 @@ class Reader:
     def __init__(self, pairs: Mapping[str, str]) -> None:
         self._pairs = pairs
         self._told: set[str] = set()
+        self._passed: set[str] = set()  # names of streams that nobody asked for
         self.acks: list[Ack] = []  # answers that arrived; the owner takes them away
 
     def read(self, frames: Sequence[str | None], received_ns: int) -> list[Trade | Notice]:
@@ -98,7 +99,7 @@ class Reader:
                     add(Trade(pair, data.T * NS_PER_MS, data.p, data.q, side, data.t, received_ns))
                 else:
                     add(Notice("unreadable trade", shorten(text)))
-            else:
+            elif frame.stream not in self._passed:
                 notice = self._other(frame, text)
                 if notice is not None:
                     add(notice)
@@ -118,6 +119,8 @@ class Reader:
             self.acks.append(Ack(number))
             return None
         # Streams that nobody asked for: of each kind once.
+        if frame.stream and len(self._passed) < STREAMS_MAX:
+            self._passed.add(frame.stream)
         kind = kind or frame.stream.partition("@")[2] or "frame"
         if kind in self._told or len(self._told) >= KINDS_TOLD:
             return None
