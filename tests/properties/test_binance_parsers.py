@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit import test_venues_binance_private as private
@@ -27,6 +27,8 @@ PARSERS: dict[str, tuple[Callable[[bytes], Any], Any]] = {
     "balances": (wire_private.parse_balances, {"balances": [{"asset": "A", "free": "1", "locked": "0"}]}),
     "fees": (wire_private.parse_fees_bps, {"standardCommission": {"maker": "0.1", "taker": "0.1"}}),
 }
+FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
+
 LEAVES = (
     st.none()
     | st.booleans()
@@ -62,18 +64,21 @@ def told(parse: Callable[[bytes], Any], body: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", PARSERS)
+@FUZZ
 @given(body=st.binary(max_size=200))
 def test_arbitrary_bytes(name: str, body: bytes) -> None:
     told(PARSERS[name][0], body)
 
 
 @pytest.mark.parametrize("name", PARSERS)
+@FUZZ
 @given(value=JSON)
 def test_arbitrary_json(name: str, value: Any) -> None:
     told(PARSERS[name][0], json.dumps(value).encode())
 
 
 @pytest.mark.parametrize("name", PARSERS)
+@FUZZ
 @given(data=st.data())
 def test_damaged_answers(name: str, data: st.DataObject) -> None:
     parse, sample = PARSERS[name]
@@ -95,12 +100,14 @@ EVENTS = [
 TEXT = st.text() | st.binary().map(lambda raw: raw.decode(errors="replace")) | JSON.map(json.dumps)
 
 
+@FUZZ
 @given(text=TEXT)
 def test_arbitrary_frames_never_raise(text: str) -> None:
     assert Reader({"BTCUSDT": "BTCUSDT"}).read([text, None], 1)
     assert wire_news.parse_message(text)
 
 
+@FUZZ
 @given(data=st.data())
 def test_damaged_frames_never_raise(data: st.DataObject) -> None:
     reader = Reader({"BTCUSDT": "BTCUSDT"})
@@ -110,6 +117,7 @@ def test_damaged_frames_never_raise(data: st.DataObject) -> None:
         assert wire_news.parse_message(json.dumps(damaged(event, data.draw)))
 
 
+@FUZZ
 @given(
     status=st.integers(100, 599),
     headers=st.dictionaries(st.sampled_from(["retry-after", "date", "x"]), st.text(max_size=20)),
@@ -122,6 +130,7 @@ def test_arbitrary_refusals_are_judged(status: int, headers: dict[str, str], bod
     assert failure is None or (isinstance(failure, Failure) and failure.code)
 
 
+@FUZZ
 @given(date=st.text(max_size=30), until=st.integers(0, 10**13 - 1))
 def test_arbitrary_ends_of_bans_are_judged(date: str, until: int) -> None:
     body = json.dumps({"code": -1003, "msg": f"banned until {until:013d}."}).encode()

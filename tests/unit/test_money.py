@@ -5,7 +5,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import money
@@ -107,6 +107,7 @@ def test_steps_round_down_and_up(value: Decimal, step: str) -> None:
 STEPS = st.sampled_from(["0", "0.1", "0.25", "0.4", "0.6", "1", "7", "1E+2", "0.00000001"]).map(Decimal)
 
 
+@settings(deadline=None)
 @given(st.lists(STEPS, max_size=3))
 def test_a_common_step_is_a_multiple_of_every_step_and_the_smallest(steps: list[Decimal]) -> None:
     common = money.common_step(*steps)
@@ -139,6 +140,7 @@ def test_an_order_is_the_most_that_the_rules_let_pass(wanted: str, rules: dict[s
     assert money.plain(money.order_quantity(Decimal(wanted), Decimal(10), Decimal("0.01"), **rules)) == text
 
 
+@settings(deadline=None)
 @given(st.decimals("0.0001", 10**6, places=4), st.decimals(0, 10**4, places=3), st.sampled_from(["0.001", "0.3", "7"]))
 def test_the_least_order_passes_and_one_step_less_does_not(price: Decimal, notional: Decimal, step: str) -> None:
     lot = Decimal(step)
