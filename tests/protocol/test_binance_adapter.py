@@ -310,6 +310,10 @@ def test_an_announced_end_is_handed_on_and_the_stream_goes_on():
         await peer.trade(NOW_MS, 81_000.0)
         notice, trade = await collect(stream, 2)
         assert (notice.kind, trade.trade_id) == (SHUTDOWN, 1)
+        await peer.cut()
+        with pytest.raises(Retry, match="the stream was cut") as raised:
+            await stream.read()
+        assert raised.value.code == SHUTDOWN
         await stream.close()
 
     play(scenario)

@@ -23,7 +23,7 @@ from venues.limits import Limit, Limits
 from venues.offset import Offset, Stamp
 from venues.rest import RestClient
 from venues.stream import Socket, open_socket
-from venues.venue import Bar, Capabilities, Notice, Rules, Stream, Trade, TradesAnswer
+from venues.venue import SHUTDOWN, Bar, Capabilities, Notice, Rules, Stream, Trade, TradesAnswer
 
 DATA = "https://data-api.binance.vision"
 API = "https://api.binance.com"
@@ -215,28 +215,34 @@ class BinanceStream:
             early, self._early = self._early, []
             return early
         while True:
-            if len(self._sockets) == 1:
-                reader = self._readers[0]
-                frames = await self._sockets[0].receive_many()
-            else:
-                reader, frames = await self._next()
-            items = reader.read(frames, self._clock.wall_ns())
-            if reader.acks:
-                items += [Notice("unexpected answer", f"{ack.id}: {ack.refusal or 'granted'}") for ack in reader.acks]
-                reader.acks = []
+            try:
+                arrived = await self._arrived()
+            except Retry as error:
+                if any(reader.ending for reader in self._readers):
+                    raise Retry(self._venue, error.text, error.next_step, SHUTDOWN) from error
+                raise
+            received_ns = self._clock.wall_ns()
+            items: list[Trade | Notice] = []
+            for reader, frames in arrived:
+                items += reader.read(frames, received_ns)
+                acks, reader.acks = reader.acks, []
+                items += [Notice("unexpected answer", f"{ack.id}: {ack.refusal or 'granted'}") for ack in acks]
             if items:
                 return items
 
-    async def _next(self) -> tuple[wire_stream.Reader, list[str | None]]:
-        """Frames of whichever connection has some."""
+    async def _arrived(self) -> list[tuple[wire_stream.Reader, list[str | None]]]:
+        """Frames of every connection that has some. Raises Retry where a connection is lost and none has any."""
+        if len(self._sockets) == 1:
+            return [(self._readers[0], await self._sockets[0].receive_many())]
         waiting = set(self._reading.values())
         for place, socket in enumerate(self._sockets):
             if place not in waiting:
                 self._reading[asyncio.create_task(socket.receive_many())] = place
         done, _ = await asyncio.wait(self._reading, return_when=asyncio.FIRST_COMPLETED)
-        task = min(done, key=lambda item: self._reading[item])
-        place = self._reading.pop(task)
-        return self._readers[place], task.result()
+        whole = [task for task in done if task.exception() is None]
+        if not whole:
+            done.pop().result()
+        return [(self._readers[self._reading.pop(task)], task.result()) for task in whole]
 
     async def close(self) -> None:
         for task in self._reading:

@@ -77,6 +77,7 @@ class Reader:
         self._told: set[str] = set()
         self._passed: set[str] = set()  # names of streams that nobody asked for
         self.acks: list[Ack] = []  # answers that arrived; the owner takes them away
+        self.ending = False  # the venue announced that it ends this connection
 
     def read(self, frames: Sequence[str | None], received_ns: int) -> list[Trade | Notice]:
         """What arrived, in order. Never raises: what cannot be read is a Notice with its text."""
@@ -108,6 +109,7 @@ class Reader:
     def _other(self, frame: Frame, text: str) -> Notice | None:
         kind = frame.e or (frame.data.e if frame.data is not None else "")
         if kind == "serverShutdown":
+            self.ending = True
             return Notice(SHUTDOWN, "the venue announced that it ends this connection soon")
         number = frame.id if isinstance(frame.id, int) else 0
         refusal = frame.msg or bytes(frame.error).decode(errors="replace")
