@@ -393,6 +393,20 @@ REPORT = {
 }
 
 
+@pytest.mark.parametrize(
+    ("stream_url", "host"),
+    [
+        ("wss://stream.testnet.binance.vision", "wss://ws-api.testnet.binance.vision"),
+        ("wss://stream.binance.com:9443", "wss://ws-api.binance.com:443"),
+        ("wss://demo-stream.binance.com", "wss://demo-ws-api.binance.com"),
+        ("ws://127.0.0.1:3080", "ws://127.0.0.1:3080"),
+        ("wss://[", "wss://["),
+    ],
+)
+def test_the_accounts_stream_is_beside_the_markets(stream_url, host):
+    assert wire_news.host_beside(stream_url) == host
+
+
 def news(event, **more):
     return wire_news.parse_message(json.dumps({"subscriptionId": 0, "event": event, **more}))
 

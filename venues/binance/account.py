@@ -39,7 +39,6 @@ if TYPE_CHECKING:  # the trader calls over REST and never loads the websockets c
     from venues.stream import Socket
 
 API = "https://api.binance.com"
-WS_API = "wss://ws-api.binance.com:443"
 
 # The account's share of the address's weight (see `adapter`), and 50 orders in 10 seconds.
 PRIVATE_LIMITS = {
@@ -86,7 +85,9 @@ class BinanceAccount:
         sandbox = settings.venue == "sandbox"
         local = f"127.0.0.1:{settings.sandbox_port}"
         self._api = settings.venue_rest_url.rstrip("/") or (f"http://{local}" if sandbox else API)
-        self._socket_api = settings.venue_stream_url.rstrip("/") or (f"ws://{local}" if sandbox else WS_API)
+        given = settings.venue_stream_url.rstrip("/")
+        local_or_real = f"ws://{local}" if sandbox else wire_news.HOST
+        self._socket_api = wire_news.host_beside(given) if given else local_or_real
         self._rest = RestClient(self.name, clock, judge, Limits(PRIVATE_LIMITS), left=wire_public.left_of)
         self._offset = Offset()
         self._signed = Signed(self._rest, clock, self._offset, self._measure)

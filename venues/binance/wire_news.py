@@ -7,6 +7,7 @@ without numbers and without a snapshot: after every connection, REST is asked wh
 
 from decimal import Decimal
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,6 +20,14 @@ from venues.venue import SHUTDOWN, Notice
 
 PATH = "/ws-api/v3"
 SUBSCRIBE = "userDataStream.subscribe.signature"
+HOST = "wss://ws-api.binance.com:443"
+# Of the venue's own hosts for streams those that serve no account, with the one beside them that does.
+BESIDE = {
+    "stream.binance.com": HOST,
+    "data-stream.binance.vision": HOST,
+    "stream.testnet.binance.vision": "wss://ws-api.testnet.binance.vision",
+    "demo-stream.binance.com": "wss://demo-ws-api.binance.com",
+}
 
 
 class Report(msgspec.Struct):
@@ -96,6 +105,14 @@ _message = msgspec.json.Decoder(Message)
 _kind = msgspec.json.Decoder(Kind)
 _report = msgspec.json.Decoder(Report)
 _position = msgspec.json.Decoder(Position)
+
+
+def host_beside(stream_url: str) -> str:
+    """The host of the account's stream where VENUE_STREAM_URL is given: that itself, unless it is one of BESIDE."""
+    try:
+        return BESIDE.get(urlsplit(stream_url).hostname or "", stream_url)
+    except ValueError:
+        return stream_url  # no address: whoever connects says so
 
 
 def subscribe_request(keys: Keys, request_id: str, time_ms: int) -> str:
