@@ -1,17 +1,29 @@
 """Names of markets: BASE/QUOTE, as people write them, and each venue's own.
 
 CoinDCX says `B-BTC_USDT` (the letter names the book: `I` its own INR book, `B` Binance's, `KC`, `G` ...), Binance
-`BTCUSDT`, Kraken `BTC/USDT`. What a venue lists is its own word: its adapter checks these names against its markets.
+`BTCUSDT`, Kraken `BTC/USDT` (and `XBTUSDT`, `XXBTZUSD`). What a venue lists is its own word: its adapter checks these
+names against its markets.
 """
 
 import re
 
 # Longest first: `BTCUSDT` must not be read as quoted in `T`.
-QUOTES = ("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "INR", "EUR", "GBP", "BTC", "ETH", "BNB", "JPY", "TRY", "BRL")
+QUOTES = (
+    *("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "INR", "EUR", "GBP", "BTC", "ETH", "BNB", "JPY", "TRY", "BRL"),
+    *("XBT", "AUD", "CAD", "CHF"),
+)
+
+# Kraken's first assets have four letters in the names of markets such as XXBTZUSD; two have other names today.
+_COINS = ("DAO", "ETC", "ETH", "ICN", "LTC", "MLN", "NMC", "REP", "XBT", "XDG", "XLM", "XMR", "XRP", "XVN", "ZEC")
+_MONEY = ("AUD", "CAD", "EUR", "GBP", "JPY", "KRW", "USD")
+KRAKEN_LEGACY = frozenset([f"X{name}" for name in _COINS] + [f"Z{name}" for name in _MONEY])
+KRAKEN_RENAMED = {"XBT": "BTC", "XDG": "DOGE"}
 
 _COINDCX = re.compile(r"(?:B|I|KC|G|HB|H|BM)-([A-Z0-9]+)_([A-Z0-9]+)")
 _SLASH = re.compile(r"([A-Z0-9]+)/([A-Z0-9]+)")
 _PLAIN = re.compile(rf"([A-Z0-9]+?)({'|'.join(QUOTES)})")
+# Kraken quotes in none of these: its BNBUSD is BNB in dollars.
+_KRAKEN_PLAIN = re.compile(rf"([A-Z0-9]+?)({'|'.join(q for q in QUOTES if q not in ('BUSD', 'TUSD'))})")
 
 DEFAULT_PAIR = "B-BTC_USDT"
 
@@ -22,6 +34,8 @@ def split(name: str) -> tuple[str, str]:
     Raises ValueError where the name is none of them.
     """
     text = name.strip().upper()
+    if len(text) == 8 and text[4:] in KRAKEN_LEGACY and (text[:4] in KRAKEN_LEGACY or text[:4] == "USDT"):
+        return text[:4] if text[:4] == "USDT" else text[1:4], text[5:]
     for pattern in (_COINDCX, _SLASH, _PLAIN):
         match = pattern.fullmatch(text)
         if match:
@@ -45,4 +59,7 @@ def own_name(name: str, protocol: str) -> str:
         return f"{'I' if quote == 'INR' else 'B'}-{base}_{quote}"
     if protocol == "binance":
         return base + quote
-    return f"{base}/{quote}"
+    plain = _KRAKEN_PLAIN.fullmatch(name.strip().upper())
+    if plain and f"{base}{quote}" == plain.group():
+        base, quote = plain.groups()
+    return f"{KRAKEN_RENAMED.get(base, base)}/{KRAKEN_RENAMED.get(quote, quote)}"

@@ -38,6 +38,12 @@ def test_a_manual_clock_stands_until_it_is_moved() -> None:
         ("BTC/INR", "BTC/INR", "I-BTC_INR", "BTCINR", "BTC/INR"),
         ("KC-XYZ_USDT", "XYZ/USDT", "KC-XYZ_USDT", "XYZUSDT", "XYZ/USDT"),
         ("ETHFDUSD", "ETH/FDUSD", "B-ETH_FDUSD", "ETHFDUSD", "ETH/FDUSD"),
+        ("XBTUSDT", "XBT/USDT", "B-XBT_USDT", "XBTUSDT", "BTC/USDT"),
+        ("XXBTZUSD", "XBT/USD", "B-XBT_USD", "XBTUSD", "BTC/USD"),
+        ("USDTZUSD", "USDT/USD", "B-USDT_USD", "USDTUSD", "USDT/USD"),
+        ("XDG/XBT", "XDG/XBT", "B-XDG_XBT", "XDGXBT", "DOGE/BTC"),
+        ("BNBUSD", "BN/BUSD", "B-BN_BUSD", "BNBUSD", "BNB/USD"),
+        ("ETHXBT", "ETH/XBT", "B-ETH_XBT", "ETHXBT", "ETH/BTC"),
     ],
 )
 def test_names_of_one_market(name: str, canonical: str, coindcx: str, binance: str, kraken: str) -> None:
