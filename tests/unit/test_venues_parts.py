@@ -2,7 +2,6 @@
 
 from decimal import Decimal
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -214,14 +213,14 @@ def test_no_stretch_of_time_sees_more_than_burst_and_rate(calls, kept):
             assert total <= burst + rate * (at - gone[first][0]) / S + 1e-6
 
 
-@pytest.mark.parametrize("name", ["kraken"])
-def test_venues_of_later_releases_are_named(name):
-    settings = msgspec.structs.replace(from_texts({}), venue=name)
-    with pytest.raises(Misconfigured, match=f"VENUE={name} is not in this release"):
-        market_data(settings, LiveClock())
-    settings = msgspec.structs.replace(from_texts({}), sandbox_protocol=name)
-    with pytest.raises(Misconfigured, match=f"SANDBOX_PROTOCOL={name} is not in this release"):
-        market_data(settings, LiveClock())
+@pytest.mark.parametrize("protocol", ["coindcx", "binance", "kraken"])
+def test_the_adapter_is_that_of_the_protocol(protocol):
+    for texts in ({"VENUE": protocol}, {"SANDBOX_PROTOCOL": protocol}):
+        settings = from_texts(texts)
+        venue = market_data(settings, LiveClock())
+        venue.close()
+        assert type(venue).__module__ == f"venues.{protocol}.adapter"
+        assert venue.name == settings.venue
 
 
 def fees(**texts):

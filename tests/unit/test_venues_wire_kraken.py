@@ -1,5 +1,6 @@
 """Kraken's public wire: what is asked, and what documented, recorded and broken answers mean."""
 
+import contextlib
 import csv
 import gzip
 import json
@@ -368,3 +369,68 @@ def test_numbers_become_the_nearest_float_on_both_ways(price, quantity):
     streamed = read(text)[0][0]
     asked = trades([f"{price:f}", f"{quantity:f}", *TRADE[2:]]).rows[0]
     assert (streamed.price, streamed.quantity) == (float(price), float(quantity)) == (asked.price, asked.quantity)
+
+
+# --- anything ---
+
+PARSERS = {
+    "time": wire.parse_time_s,
+    "markets": wire.parse_markets,
+    "trades": lambda body: wire.parse_trades(body, "BTC/USD", 0),
+    "candles": lambda body: wire.parse_candles(body, "BTC/USD"),
+}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["nan", "1e999"]),
+    lambda inner: (
+        st.lists(inner, max_size=9) | st.dictionaries(st.sampled_from(["last", "A", *ROW]), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
+@given(value=JSON)
+def test_any_json_is_read_or_refused(parse, value):
+    with contextlib.suppress(WireError):
+        parse(kraken_data.answer(value))
+
+
+@pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
+@given(body=st.binary(max_size=80))
+def test_any_bytes_are_refused_with_the_raw_text(parse, body):
+    with pytest.raises(WireError) as told:
+        parse(body)
+    assert told.value.raw == body.decode(errors="replace")
+
+
+VALUES = (
+    st.none()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
+    | st.sampled_from(["nan", "1e999", "-1", "1"])
+)
+
+
+@given(st.lists(VALUES, max_size=9), st.lists(VALUES, max_size=9))
+def test_rows_of_anything_are_read_or_refused(one, other):
+    body = kraken_data.answer({"A": [one, other, TRADE], "last": "5"})
+    assert wire.parse_trades(body, "BTC/USD", 0).rows[-1].trade_id >= 1
+    wire.parse_candles(kraken_data.answer({"A": [one, other, CANDLE]}), "BTC/USD")
+
+
+@given(st.dictionaries(st.sampled_from([*ROW]), VALUES, max_size=4))
+def test_a_market_with_any_fields_changed_is_read_or_refused(changes):
+    parsed = wire.parse_markets(kraken_data.answer({"A": ROW, "B": ROW | changes}))
+    assert 1 <= len(parsed.rows) + parsed.bad <= 2
+    for market in parsed.rows:
+        assert market.tick > 0 and market.step > 0 and market.min_quantity >= market.step
+
+
+@given(st.dictionaries(st.sampled_from([*STREAMED]), VALUES, max_size=3), st.text(max_size=20))
+def test_a_frame_of_anything_is_read_or_refused(changes, tail):
+    with contextlib.suppress(WireError):
+        found, _ = read(frame(STREAMED | changes))
+        assert all(0 < trade.time_ns < 2**63 and 0 < trade.trade_id < 2**63 for trade in found)
+    with contextlib.suppress(WireError):
+        read(wire.TRADE_FRAME + tail)

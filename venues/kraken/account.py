@@ -1,0 +1,256 @@
+"""Kraken's account behind the contract of `venues.account`; also the sandbox's when it speaks this protocol.
+
+Calls of one key go out one after the other, in the order of their nonces. Room in the limits is waited for before a
+call gets its nonce, so that an order never queues behind a query that waits.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from core import sandbox_keys
+from core.clock import NS_PER_MS, NS_PER_S, Clock, sleep
+from core.settings import Settings
+from venues.account import (
+    UNIQUE_WHILE_OPEN,
+    AccountCapabilities,
+    AccountStream,
+    Balance,
+    Fill,
+    NewOrder,
+    News,
+    Order,
+)
+from venues.call import Call
+from venues.errors import OutcomeUnknown, RateLimited, Rejected, Retry
+from venues.kraken import frames, naming, wire_news
+from venues.kraken import wire_answers as answers
+from venues.kraken import wire_private as wire
+from venues.kraken.connection import PATH, Connection
+from venues.kraken.frames import WireError
+from venues.kraken.judge import COUNTER, ORDERS, judge
+from venues.kraken.wire_public import parse_time_s, time_path
+from venues.limits import Limit, Limits
+from venues.offset import Offset, Stamp
+from venues.rest import RestClient, public_get
+from venues.signed import Signed
+from venues.venue import Rules
+
+if TYPE_CHECKING:
+    from venues.stream import Socket
+
+REST = "https://api.kraken.com"
+STREAM = "wss://ws-auth.kraken.com"
+
+# The Starter tier: the REST counter of the key, and the engine's own of one pair, here for all of them together.
+LIMITS = {COUNTER: Limit(0.33, 15.0), ORDERS: Limit(1.0, 60.0, kept_for_exits=0.2)}
+PATIENCE_S = 20.0
+PAGES_MAX = 100  # of own fills
+
+T = TypeVar("T")
+Opener = Callable[[str, str], Awaitable["Socket"]]
+
+
+class Nonce:
+    """Numbers that rise with every call of a key, from a clock in nanoseconds; safe to use from several threads.
+
+    Nothing is kept on disk: after a restart the clock has gone on. Who uses a key elsewhere too has to give this
+    program one of its own.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def next(self, now_ns: int) -> int:
+        with self._lock:
+            self._last = max(self._last + 1, now_ns)
+            return self._last
+
+
+class KrakenAccount:
+    """The account. `opener` opens a socket; tests hand in their own."""
+
+    capabilities = AccountCapabilities(
+        native_stop=True,
+        native_trailing=False,
+        ioc=True,
+        post_only=True,
+        client_id_unique=UNIQUE_WHILE_OPEN,
+        client_id_max=wire.CLIENT_ID_MAX,
+        client_id_lookup=True,
+        fills_reach_ms=None,
+        stream=True,
+    )
+
+    def __init__(self, settings: Settings, clock: Clock, opener: Opener | None = None) -> None:
+        self.name = settings.venue
+        self._clock = clock
+        self._opener = opener
+        sandbox = settings.venue == "sandbox"
+        api_key, secret = settings.kraken_api_key.reveal(), settings.kraken_secret_key.reveal()
+        if sandbox:
+            api_key, secret = sandbox_keys.API_KEY, sandbox_keys.SECRET_KEY
+        self._key = wire.key_of(self.name, api_key, secret)
+        local = f"127.0.0.1:{settings.sandbox_port}"
+        self._host = settings.venue_rest_url.rstrip("/") or (f"http://{local}" if sandbox else REST)
+        self._stream = settings.venue_stream_url.rstrip("/") or (f"ws://{local}" if sandbox else STREAM)
+        self._nonce = Nonce()
+        self._limits = Limits(LIMITS)
+        self._rest = RestClient(self.name, clock, judge, self._limits)
+        self._signed = Signed(self._rest, clock, Offset(), self._measure, in_order=True)
+
+    def server_time_ms(self) -> int:
+        """In whole seconds, which is all the venue tells."""
+        return self._measure().venue_ns // NS_PER_MS
+
+    def balances(self) -> list[Balance]:
+        return self._ask(wire.build_balances(), answers.parse_balances)
+
+    def create(self, order: NewOrder) -> Order:
+        """Sends an order with a deadline, once. A client id that is open already is OutcomeUnknown: look it up."""
+        ask = wire.build_order(self.name, order, self._signed.time_ms())
+        try:
+            return self._ask(ask, answers.parse_added, order, again=lambda ms: wire.build_order(self.name, order, ms))
+        except Rejected as error:
+            if answers.already_there(error, order.client_order_id):
+                raise OutcomeUnknown(self.name, error.text, "look up what became of it", error.code) from error
+            raise
+
+    def order(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> Order | None:
+        """By the venue's id where it is known, which costs least; else among those open, then among those over."""
+        found: Order | None = None
+        if venue_order_id:
+            found = self._by_id(venue_order_id)
+        if found is None and client_order_id:
+            asks = (
+                (wire.build_open_orders(client_order_id), answers.parse_open_orders),
+                (wire.build_closed_orders(client_order_id), answers.parse_closed_orders),
+            )
+            for ask, parse in asks:
+                orders = [item for item in self._ask(ask, parse) if item.client_order_id == client_order_id]
+                if orders:
+                    found = answers.newest(orders)
+                    break
+        return found and _renamed(found, rules)
+
+    def cancel(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> None:
+        ask = wire.build_cancel(client_order_id, venue_order_id)
+        if not self._ask(ask, answers.parse_cancelled):
+            raise Rejected(self.name, f"{ask.about}: no order to cancel", "look up what became of it")
+
+    def open_orders(self, rules: Rules) -> list[Order]:
+        orders = self._ask(wire.build_open_orders(), answers.parse_open_orders)
+        return [_renamed(order, rules) for order in orders if naming.is_of(rules, order.symbol)]
+
+    def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
+        """Fifty of all markets a request, the newest first; raises Retry beyond PAGES_MAX of them."""
+        found: dict[str, Fill] = {}
+        for number in range(PAGES_MAX):
+            ask = wire.build_fills(since_ms, number * answers.FILLS_A_PAGE)
+            page = self._ask(ask, answers.parse_fills, rules)
+            # A fill that happens meanwhile moves the others on: some come twice, none is missed.
+            found.update({fill.venue_fill_id: fill for fill in page.fills})
+            if page.size < answers.FILLS_A_PAGE:
+                fills = [fill for fill in found.values() if fill.time_ms >= since_ms]
+                return sorted(fills, key=lambda fill: (fill.time_ms, fill.venue_fill_id))
+        many = PAGES_MAX * answers.FILLS_A_PAGE
+        raise Retry(self.name, f"more than {many} own fills since {since_ms}", "ask for a later time")
+
+    def fees_bps(self, rules: Rules) -> tuple[Decimal, Decimal] | None:
+        return self._ask(wire.build_fees(rules), answers.parse_fees_bps, rules)
+
+    async def open_stream(self, rules: Sequence[Rules]) -> AccountStream:
+        """With a new token each time; returns once both channels are acknowledged."""
+        opener = self._opener
+        if opener is None:
+            from venues.stream import open_socket  # who only simulates never needs websockets
+
+            opener = open_socket
+        token = await asyncio.to_thread(self._ask, wire.build_token(), answers.parse_token)
+        reports = wire_news.Reports({market.pair: market.symbol for market in rules})
+
+        def reader(text: str, received_ns: int) -> Sequence[News] | None:
+            try:
+                return reports.read(frames.read(text), text)
+            except wire_news.Lost as error:
+                raise Retry(self.name, f"the account stream has a gap ({error})", "reconcile over REST") from error
+
+        stream = Connection(self.name, await opener(self.name, self._stream + PATH), self._clock, reader)
+        try:
+            await stream.join(wire_news.subscriptions(token))
+        except BaseException:
+            await stream.close()
+            raise
+        return stream
+
+    def close(self) -> None:
+        self._rest.close()
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    def _ask(
+        self,
+        ask: wire.Ask,
+        parse: Callable[..., T],
+        *arguments: object,
+        again: Callable[[int], wire.Ask] | None = None,
+    ) -> T:
+        """Sends and parses. `again` makes the request anew for the venue's time in ms, where that stands in it."""
+        self._wait_for_room(ask)
+
+        def build(venue_time_ms: int) -> Call:
+            nonce = self._nonce.next(max(self._clock.wall_ns(), venue_time_ms * NS_PER_MS))
+            return wire.build_call(self._host, self._key, again(venue_time_ms) if again else ask, nonce)
+
+        reply = self._signed.send(build)
+        try:
+            return parse(reply.body, *arguments)
+        except WireError as error:
+            if ask.changes:
+                raise OutcomeUnknown(self.name, str(error), "look up what became of it") from error
+            raise Retry(self.name, str(error)) from error
+
+    def _wait_for_room(self, ask: wire.Ask) -> None:
+        """Blocks until the limits have room. Raises RateLimited where that would take longer than PATIENCE_S."""
+        waited_s = 0.0
+        while True:
+            wait_s, limit = self._limits.take(
+                ask.costs,
+                self._clock.monotonic_ns(),
+                urgent=ask.urgent,
+                in_line=waited_s > 0,
+                patience_s=PATIENCE_S - waited_s,
+            )
+            if wait_s <= 0:
+                return
+            if waited_s + wait_s > PATIENCE_S:
+                raise RateLimited(self.name, f"{ask.method} {ask.about} not sent: no room in {limit!r}", wait_s)
+            sleep(wait_s)
+            waited_s += wait_s
+
+    def _measure(self) -> Stamp:
+        reply = self._rest.send_blocking(public_get(self._host + time_path()))
+        try:
+            seconds = parse_time_s(reply.body)
+        except WireError as error:
+            raise Retry(self.name, str(error)) from error
+        return Stamp(reply.sent_ns, reply.received_ns, seconds * NS_PER_S, NS_PER_S)
+
+    def _by_id(self, venue_order_id: str) -> Order | None:
+        try:
+            orders = self._ask(wire.build_orders_by_id(venue_order_id), answers.parse_orders_by_id)
+        except Rejected:  # it knows no such order: the client id decides
+            return None
+        return next((item for item in orders if item.venue_order_id == venue_order_id), None)
+
+
+def _renamed(order: Order, rules: Rules) -> Order:
+    """The order under the name of its market that `Rules` has."""
+    if order.symbol == rules.symbol or not naming.is_of(rules, order.symbol):
+        return order
+    return msgspec.structs.replace(order, symbol=rules.symbol)

@@ -1,0 +1,140 @@
+"""One connection of Kraken's WebSocket v2: subscriptions acknowledged in time, silence noticed, all read in order.
+
+* Joined means that every subscription was acknowledged within ACK_S. One that the venue refuses is told with its words
+  and the others go on; where it refuses all, or stays silent about one, the connection is of no use.
+* A connection with a subscription brings a frame a second, at least a heartbeat: none for SILENT_S while we wait for
+  one, and it is lost.
+* A ping now and then keeps the venue's edge from closing a connection on which we never send anything.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from core.clock import NS_PER_S, Clock
+from venues.errors import Retry
+from venues.kraken import frames
+from venues.kraken.frames import Ack, Joining, Status, WireError
+from venues.venue import Notice
+
+if TYPE_CHECKING:
+    from venues.stream import Socket
+
+ACK_S = 6.0
+SILENT_S = 5.0
+PING_S = 20.0
+TICK_S = 1.0
+PATH = "/v2"
+
+# Reads a frame with news into items; None: it is none of its channels. Raises WireError.
+Reader = Callable[[str, int], Sequence[Any] | None]
+
+
+class Connection:
+    """An open socket and what is read from it. `reader` knows the channels that are asked for."""
+
+    def __init__(self, venue: str, socket: "Socket", clock: Clock, reader: Reader) -> None:
+        self._venue = venue
+        self._socket = socket
+        self._clock = clock
+        self._reader = reader
+        self._items: list[Any] = []
+        self._system = "online"
+        self._failure: Retry | None = None
+        self._quiet_ns: int | None = None  # since when we wait in vain; None: nobody waits
+        self._joining: Joining | None = None
+        self._ticker: asyncio.Task[None] | None = None
+
+    async def join(self, requests: Mapping[int, tuple[str, Sequence[str]]]) -> None:
+        """Sends the requests (by number: the frame, and the symbols it asks for) and waits for every acknowledgement.
+
+        What arrives meanwhile waits for `read`. Raises Retry.
+        """
+        joining = self._joining = Joining({req_id: symbols for req_id, (_, symbols) in requests.items()})
+        try:
+            async with asyncio.timeout(ACK_S):
+                for text, _ in requests.values():
+                    await self._socket.send(text)
+                while not joining.done:
+                    self._items += await self._receive()
+        except TimeoutError as error:
+            waiting = joining.waiting
+            what = f"{len(waiting)} of {joining.asked} subscriptions not acknowledged within {ACK_S:.0f} s"
+            raise Retry(self._venue, f"{what}: {', '.join(waiting[:5])}") from error
+        if not joining.accepted:
+            symbol, words = next(iter(joining.refused.items()), ("", "nothing was asked for"))
+            raise Retry(self._venue, f"every subscription was refused: {symbol} {words}".rstrip())
+        for symbol, words in joining.refused.items():
+            self._items.append(Notice("subscription refused", f"{symbol}: {words}"))
+        self._ticker = asyncio.create_task(self._tick())
+
+    async def read(self) -> Sequence[Any]:
+        """All that arrived, at least one item; Retry once the connection is lost."""
+        while not self._items:
+            self._items = await self._receive()
+        items, self._items = self._items, []
+        return items
+
+    async def close(self) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        await self._socket.close()
+
+    async def _receive(self) -> list[Any]:
+        """The items of the frames that arrived, perhaps none."""
+        self._quiet_ns = self._clock.monotonic_ns()
+        try:
+            texts = await self._socket.receive_many()
+        except Retry as error:
+            raise self._failure or error from None
+        finally:
+            self._quiet_ns = None
+        now_ns = self._clock.wall_ns()
+        items: list[Any] = []
+        for text in texts:
+            if text is None:
+                items.append(Notice("unreadable frame", "a binary frame"))
+                continue
+            try:
+                found = self._reader(text, now_ns)
+                items += self._control(text) if found is None else found
+            except WireError as error:
+                items.append(Notice("unreadable frame", str(error)))
+        return items
+
+    def _control(self, text: str) -> Sequence[Notice]:
+        if text == frames.HEARTBEAT:
+            return ()
+        match frames.control(frames.read(text), text):
+            case Ack() as ack if self._joining is not None:
+                self._joining.take(ack)
+            case Status(system) if system != self._system:
+                before, self._system = self._system, system
+                return (Notice("venue status", f"the venue says {system or 'nothing'} (before: {before})"),)
+        return ()
+
+    async def _tick(self) -> None:
+        before_ns = pinged_ns = self._clock.monotonic_ns()
+        pings = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            now_ns = self._clock.monotonic_ns()
+            late = now_ns - before_ns > 3 * TICK_S * NS_PER_S
+            before_ns = now_ns
+            if self._quiet_ns is None:
+                continue
+            if late:  # it was us who slept: what came meanwhile is still to be read
+                self._quiet_ns = now_ns
+            silent_s = (now_ns - self._quiet_ns) / NS_PER_S
+            if silent_s > SILENT_S:
+                text = f"the stream is silent: no frame for {silent_s:.0f} s, not even a heartbeat"
+                self._failure = Retry(self._venue, text)
+                await self._socket.close()
+                return
+            if now_ns - pinged_ns > PING_S * NS_PER_S:
+                pinged_ns = now_ns
+                pings += 1
+                with contextlib.suppress(Retry):  # the one who reads hears of it
+                    await self._socket.send(frames.ping(1_000_000 + pings))
