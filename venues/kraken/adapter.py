@@ -16,7 +16,7 @@ from venues import names
 from venues.errors import RateLimited, Retry
 from venues.kraken import frames, naming
 from venues.kraken import wire_public as wire
-from venues.kraken.connection import PATH, Connection
+from venues.kraken.connection import PACE, PATH, Connection, Pace
 from venues.kraken.frames import WireError
 from venues.kraken.judge import judge
 from venues.limits import Limit, Limits
@@ -41,7 +41,7 @@ Opener = Callable[[str, str], Awaitable[Socket]]
 
 
 class Kraken:
-    """The venue. `opener` opens a socket; tests hand in their own."""
+    """The venue. `opener` opens a socket, `a_market` is how often Trades and OHLC of one market are asked for."""
 
     capabilities = Capabilities(
         recent_trades_max=wire.TRADES_MAX,
@@ -50,10 +50,22 @@ class Kraken:
         trade_ids=True,
     )
 
-    def __init__(self, settings: Settings, clock: Clock, opener: Opener = open_socket) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        *,
+        opener: Opener = open_socket,
+        pace: Pace = PACE,
+        a_market: Limit = A_MARKET,
+        pages_max: int = PAGES_MAX,
+    ) -> None:
         self.name = settings.venue
         self._clock = clock
         self._opener = opener
+        self._pace = pace
+        self._a_market = a_market
+        self._pages_max = pages_max
         self._offset = Offset()
         self._unread: tuple[str, ...] = ()  # pair keys of markets whose row could not be read the last time, and why
         self._problem = ""
@@ -75,14 +87,14 @@ class Kraken:
         return parsed.rows
 
     async def recent_trades(self, rules: Rules, since: Trade | None = None) -> TradesAnswer:
-        """The newest thousand, or those from `since` on (itself included), as far as PAGES_MAX answers reach."""
+        """The newest thousand, or those from `since` on (itself included), as far as 20 answers reach."""
         if since is None:
             page = await self._page(rules, None)
             return TradesAnswer(page.rows, page.size < wire.TRADES_MAX, page.bad)
         trades: dict[int, Trade] = {}
         bad = 0
         cursor_ns = since.time_ns - BEFORE_NS
-        for _ in range(PAGES_MAX):
+        for _ in range(self._pages_max):
             page = await self._page(rules, cursor_ns)
             bad += page.bad
             known = len(trades)
@@ -109,7 +121,7 @@ class Kraken:
         def reader(text: str, received_ns: int) -> Sequence[Trade | Notice] | None:
             return read_trades(text, received_ns, pairs_by_symbol)
 
-        stream = Connection(self.name, socket, self._clock, reader)
+        stream = Connection(self.name, socket, self._clock, reader, self._pace)
         try:
             await stream.join(wire.subscriptions([market.pair for market in rules]))
         except BaseException:
@@ -142,7 +154,7 @@ class Kraken:
 
     async def _turn_of(self, rules: Rules) -> None:
         """Waits for this market's room. Raises RateLimited where that would take too long."""
-        limits = self._markets.setdefault(rules.pair, Limits({rules.pair: A_MARKET}))
+        limits = self._markets.setdefault(rules.pair, Limits({rules.pair: self._a_market}))
         waited_s = 0.0
         while True:
             wait_s, _ = limits.take(

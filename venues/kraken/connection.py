@@ -1,6 +1,6 @@
 """One connection of Kraken's WebSocket v2: subscriptions acknowledged in time, silence noticed, all read in order.
 
-* Joined means that every subscription was acknowledged within ACK_S. One that the venue refuses is told with its words
+* Joined means that every subscription was acknowledged within 6 s. One that the venue refuses is told with its words
   and the others go on; where it refuses all, or stays silent about one, the connection is of no use.
 * A connection with a subscription brings a frame a second, at least a heartbeat: none for SILENT_S while we wait for
   one, and it is lost.
@@ -10,7 +10,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.clock import NS_PER_S, Clock
 from venues.errors import Retry
@@ -21,11 +21,19 @@ from venues.venue import Notice
 if TYPE_CHECKING:
     from venues.stream import Socket
 
-ACK_S = 6.0
-SILENT_S = 5.0
-PING_S = 20.0
-TICK_S = 1.0
 PATH = "/v2"
+
+
+class Pace(NamedTuple):
+    """How long is waited for what, in seconds."""
+
+    ack_s: float = 6.0
+    silent_s: float = 5.0
+    ping_s: float = 20.0
+    tick_s: float = 1.0
+
+
+PACE = Pace()
 
 # Reads a frame with news into items; None: it is none of its channels. Raises WireError.
 Reader = Callable[[str, int], Sequence[Any] | None]
@@ -34,11 +42,12 @@ Reader = Callable[[str, int], Sequence[Any] | None]
 class Connection:
     """An open socket and what is read from it. `reader` knows the channels that are asked for."""
 
-    def __init__(self, venue: str, socket: "Socket", clock: Clock, reader: Reader) -> None:
+    def __init__(self, venue: str, socket: "Socket", clock: Clock, reader: Reader, pace: Pace = PACE) -> None:
         self._venue = venue
         self._socket = socket
         self._clock = clock
         self._reader = reader
+        self._pace = pace
         self._items: list[Any] = []
         self._system = "online"
         self._failure: Retry | None = None
@@ -53,14 +62,14 @@ class Connection:
         """
         joining = self._joining = Joining({req_id: symbols for req_id, (_, symbols) in requests.items()})
         try:
-            async with asyncio.timeout(ACK_S):
+            async with asyncio.timeout(self._pace.ack_s):
                 for text, _ in requests.values():
                     await self._socket.send(text)
                 while not joining.done:
                     self._items += await self._receive()
         except TimeoutError as error:
             waiting = joining.waiting
-            what = f"{len(waiting)} of {joining.asked} subscriptions not acknowledged within {ACK_S:.0f} s"
+            what = f"{len(waiting)} of {joining.asked} subscriptions not acknowledged within {self._pace.ack_s:g} s"
             raise Retry(self._venue, f"{what}: {', '.join(waiting[:5])}") from error
         if not joining.accepted:
             symbol, words = next(iter(joining.refused.items()), ("", "nothing was asked for"))
@@ -119,21 +128,21 @@ class Connection:
         before_ns = pinged_ns = self._clock.monotonic_ns()
         pings = 0
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self._pace.tick_s)
             now_ns = self._clock.monotonic_ns()
-            late = now_ns - before_ns > 3 * TICK_S * NS_PER_S
+            late = now_ns - before_ns > 3 * self._pace.tick_s * NS_PER_S
             before_ns = now_ns
             if self._quiet_ns is None:
                 continue
             if late:  # it was us who slept: what came meanwhile is still to be read
                 self._quiet_ns = now_ns
             silent_s = (now_ns - self._quiet_ns) / NS_PER_S
-            if silent_s > SILENT_S:
+            if silent_s > self._pace.silent_s:
                 text = f"the stream is silent: no frame for {silent_s:.0f} s, not even a heartbeat"
                 self._failure = Retry(self._venue, text)
                 await self._socket.close()
                 return
-            if now_ns - pinged_ns > PING_S * NS_PER_S:
+            if now_ns - pinged_ns > self._pace.ping_s * NS_PER_S:
                 pinged_ns = now_ns
                 pings += 1
                 with contextlib.suppress(Retry):  # the one who reads hears of it
