@@ -331,7 +331,9 @@ def test_a_snapshot_has_nothing_new():
     ("change", "words"),
     [
         pytest.param({"symbol": "XRP/USD"}, "not joined", id="another market"),
-        pytest.param({"timestamp": "yesterday"}, "no time", id="no time"),
+        pytest.param({"timestamp": "yesterday"}, "RFC3339", id="no time"),
+        pytest.param({"timestamp": "2023-10-06T17:35:55"}, "timezone", id="no zone"),
+        pytest.param({"timestamp": "9023-10-06T17:35:55Z"}, "no time", id="beyond 64 bits"),
         pytest.param({"price": None}, "float", id="no price"),
         pytest.param({"price": "1"}, "float", id="price as text"),
         pytest.param({"trade_id": 0}, ">= 1", id="no id"),

@@ -12,21 +12,23 @@ Each symbol is acknowledged by itself; a heartbeat comes once a second where not
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from core.clock import NS_PER_S
 from venues.engineio import UNREADABLE, shorten
 
 HEARTBEAT = '{"channel":"heartbeat"}'
 SYMBOLS_A_REQUEST = 100
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND = timedelta(seconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST_NS = 2**63 - 1  # what a record can hold
+
+_MICROSECOND = timedelta(microseconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
-_LAST_NS = 2**63 - 1 - 100 * NS_PER_S  # what a record can hold
+
+# `2023-10-06T17:35:55.440295Z`; what is finer than a microsecond is rounded to it.
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class WireError(ValueError):
@@ -157,29 +159,12 @@ class Joining:
 # --- times -------------------------------------------------------------------------------------------
 
 
-def time_ns(text: str) -> int:
-    """Nanoseconds of `2023-10-06T17:35:55.440295Z` with up to nine decimals, exact; 0 where it is no such time."""
-    if text[16:17] != ":" or text[-1:] != "Z" or (text[19:20] != "." and len(text) != 20):
-        return 0
-    digits = text[17:19] + text[20:-1]
-    size = len(digits)
-    if not (2 <= size <= 11 and digits.isascii() and digits.isdecimal()):
-        return 0
-    minute_ns = _minute_ns(text[:16])
-    return minute_ns + int(digits) * 10 ** (11 - size) if minute_ns else 0
+def ns_of(moment: datetime) -> int:
+    """Nanoseconds since 1970 of a time of the venue; 0 where they are none that 64 bits hold."""
+    ns = (moment - EPOCH) // _MICROSECOND * 1000
+    return ns if 0 < ns < LATEST_NS else 0
 
 
 def rfc3339(ms: int) -> str:
     """Milliseconds since 1970 as `2023-10-06T17:35:55.440Z`."""
-    return f"{(_EPOCH + ms * _MILLISECOND).isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"
-
-
-@lru_cache(maxsize=256)
-def _minute_ns(text: str) -> int:
-    """Start of the minute `2023-10-06T17:35`; 0 where it is none, or beyond what 64 bits hold."""
-    try:
-        moment = datetime.fromisoformat(text + ":00+00:00")
-    except ValueError:
-        return 0
-    start_ns = (moment - _EPOCH) // _SECOND * NS_PER_S
-    return start_ns if 0 < start_ns < _LAST_NS else 0
+    return f"{(EPOCH + ms * _MILLISECOND).isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"

@@ -34,7 +34,7 @@ from venues.account import (
 )
 from venues.engineio import UNREADABLE
 from venues.kraken import naming
-from venues.kraken.frames import Frame, WireError, subscribe, time_ns
+from venues.kraken.frames import Frame, Moment, WireError, ns_of, subscribe
 
 EXECUTIONS, BALANCES = "executions", "balances"
 REMEMBERED = 2000  # orders, and fills
@@ -74,7 +74,7 @@ class _Report(msgspec.Struct):
     last_price: Decimal | None = None
     liquidity_ind: str | None = None
     fees: list[_Charge] | None = None
-    timestamp: str = ""
+    timestamp: Moment | None = None
 
 
 class _Holding(msgspec.Struct):
@@ -180,7 +180,7 @@ def _fill(report: _Report, known: _Known, symbol: str, text: str) -> Fill:
         quantity=_amount(report.last_qty, text),
         fee=sum((_amount(charge.qty, text) for charge in charges if charge.asset == charges[0].asset), _ZERO),
         fee_currency=naming.asset(charges[0].asset) if charges else "",
-        time_ms=time_ns(report.timestamp) // NS_PER_MS,
+        time_ms=ns_of(report.timestamp) // NS_PER_MS if report.timestamp else 0,
         maker={"m": True, "t": False}.get(report.liquidity_ind or ""),
     )
 
