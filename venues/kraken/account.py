@@ -46,8 +46,9 @@ if TYPE_CHECKING:
 REST = "https://api.kraken.com"
 STREAM = "wss://ws-auth.kraken.com"
 
-# The Starter tier: the REST counter of the key, and the engine's own of one pair, here for all of them together.
-LIMITS = {COUNTER: Limit(0.33, 15.0), ORDERS: Limit(1.0, 60.0, kept_for_exits=0.2)}
+# The Starter tier: the REST counter of the key (15), and the engine's own of one pair (60), here for all of them
+# together. One less of each: calls may arrive closer to each other than they were sent.
+LIMITS = {COUNTER: Limit(0.33, 14.0), ORDERS: Limit(1.0, 59.0, kept_for_exits=0.2)}
 PATIENCE_S = 20.0
 PAGES_MAX = 100  # of own fills
 
