@@ -62,6 +62,7 @@ class Peer:
         self.asked: list[tuple[str, dict[str, str]]] = []  # method and fields of every request
         self.nonces: list[int] = []
         self.page = 1000
+        self.ahead_s = 0.0  # its clock before ours
         self.results: dict[str, Callable[[dict[str, str]], object]] = {}  # private methods
         self.lose: set[str] = set()  # private methods that are done, and the answer lost
         self.beats = True
@@ -94,10 +95,28 @@ class Peer:
 
     # --- what a test does ---
 
+    def now_s(self) -> float:
+        return time.time() + self.ahead_s
+
     def happened(self, *numbers: int, at_s: float = 1_700_000_000.0, apart_s: float = 1.0) -> None:
         """Trades of these ids, without telling anybody."""
         for number in numbers:
             self.trades.append((at_s + number * apart_s, f"{30_000 + number % 100}.1", "0.01000000", "b", number))
+
+    def stamped(self, count: int, price: float = 30_000.0) -> list[tuple[float, str, str, str, int]]:
+        """So many trades happen now, as REST has them; half of them alike in everything but their ids."""
+        first = self.trades[-1][4] + 1 if self.trades else 1_000
+        now_s = round(self.now_s(), 7)
+        new = [
+            (now_s, f"{price + number // 2 % 3 * 0.5:.5f}", "0.01000000", "bs"[number % 2], first + number)
+            for number in range(count)
+        ]
+        self.trades += new
+        return new
+
+    async def trade(self, count: int, price: float = 30_000.0) -> None:
+        """So many trades happen now, in one frame, with their time cut off at the microsecond."""
+        await self.send(streamed(self.stamped(count, price)))
 
     async def send(self, value: object, to: str = "BTC/USD") -> None:
         """A frame to every connection that joined a symbol or a channel."""
@@ -128,7 +147,7 @@ class Peer:
                 if status == 0:
                     break
                 head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(answer)}\r\n"
-                writer.write((head + f"Date: {formatdate(usegmt=True)}\r\n\r\n").encode() + answer)
+                writer.write((head + f"Date: {formatdate(self.now_s(), usegmt=True)}\r\n\r\n").encode() + answer)
                 await writer.drain()
         except (ConnectionError, asyncio.CancelledError, asyncio.IncompleteReadError):
             pass
@@ -168,7 +187,7 @@ class Peer:
         return None
 
     def _public_time(self, fields: dict[str, str]) -> Answer:
-        return good({"unixtime": int(time.time()), "rfc1123": "Thu, 06 Jul 23 18:50:48 +0000"})
+        return good({"unixtime": int(self.now_s()), "rfc1123": "Thu, 06 Jul 23 18:50:48 +0000"})
 
     def _public_assetpairs(self, fields: dict[str, str]) -> Answer:
         return good(self.rows)
@@ -187,9 +206,23 @@ class Peer:
         return good({KEY: told, "last": str(last)})
 
     def _public_ohlc(self, fields: dict[str, str]) -> Answer:
-        first = 1_700_000_040 + 60 * max(0, (int(fields["since"]) - 1_700_000_040) // 60)
-        rows = [[start, "5.0", "6.0", "4.0", "5.5", "5.1", "1.0", 3] for start in range(first, first + 300, 60)]
-        return good({KEY: rows, "last": first})
+        rows = [row for row in self.candles() if row[0] > int(fields["since"])][-720:]
+        return good({KEY: rows, "last": rows[-2][0] if len(rows) > 1 else 0})
+
+    def candles(self) -> list[list[Any]]:
+        """One-minute rows of all trades, the forming one last; a quiet minute is a flat row."""
+        rows: list[list[Any]] = []
+        for at_s, price, volume, _, _ in sorted(self.trades, key=lambda trade: trade[4]):
+            start = int(at_s) // 60 * 60
+            while rows and rows[-1][0] < start - 60:
+                close = rows[-1][4]
+                rows.append([rows[-1][0] + 60, close, close, close, close, "0.0", "0.00000000", 0])
+            if not rows or rows[-1][0] < start:
+                rows.append([start, price, price, price, price, price, "0.0", 0])
+            row = rows[-1]
+            row[2], row[3] = max(row[2], price, key=float), min(row[3], price, key=float)
+            row[4], row[6], row[7] = price, f"{float(row[6]) + float(volume):.8f}", row[7] + 1
+        return rows
 
     # --- stream ---
 
@@ -252,3 +285,17 @@ def trade_frame(*numbers: int, kind: str = "update", symbol: str = "BTC/USD", **
         for number in numbers
     ]
     return {"channel": "trade", "type": kind, "data": rows}
+
+
+def streamed(trades: list[tuple[float, str, str, str, int]], kind: str = "update") -> str:
+    """A frame with these trades, numbers as JSON numbers."""
+    rows = []
+    for at_s, price, volume, side, number in trades:
+        second, fraction = f"{at_s:.7f}".split(".")
+        stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(int(second)))}.{fraction[:6]}Z"
+        word = "buy" if side == "b" else "sell"
+        rows.append(
+            f'{{"symbol":"BTC/USD","side":"{word}","price":{price},"qty":{volume},"ord_type":"limit",'
+            f'"trade_id":{number},"timestamp":"{stamp}"}}'
+        )
+    return f'{{"channel":"trade","type":"{kind}","data":[{",".join(rows)}]}}'

@@ -159,11 +159,14 @@ def test_candles_of_a_stretch_of_time() -> None:
     async def run() -> None:
         async with world() as (peer, venue):
             rules = await market(venue)
-            start_ms = 1_700_000_040_000
-            bars = await venue.candles(rules, 60_000, start_ms + 60_000, start_ms + 180_000)
-            assert [bar.open_ns // 10**6 for bar in bars] == [start_ms + 60_000, start_ms + 120_000]
-            assert bars[0][1:] == (5.0, 6.0, 4.0, 5.5, 1.0, 3)
-            assert peer.asked[-1][1] == {"pair": "XBTUSD", "interval": "1", "since": str(start_ms // 1000 + 59)}
+            start_s = 1_700_000_040
+            peer.happened(40, 41, 100, 230, 290)  # 220 s begin a minute; the one from 160 on is quiet
+            bars = await venue.candles(rules, 60_000, (start_s + 60) * 1000, (start_s + 240) * 1000)
+            assert [bar.open_ns // 10**9 for bar in bars] == [start_s + 60, start_s + 120, start_s + 180]
+            assert bars[0][1:] == (30_000.1, 30_000.1, 30_000.1, 30_000.1, 0.01, 1)
+            assert bars[1][1:] == (30_000.1, 30_000.1, 30_000.1, 30_000.1, 0.0, 0)
+            assert peer.asked[-1][1] == {"pair": "XBTUSD", "interval": "1", "since": str(start_s + 59)}
+            assert len(await venue.candles(rules, 60_000, start_s * 1000, 2 * start_s * 1000)) == 5
 
     asyncio.run(run())
 
