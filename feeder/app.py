@@ -20,6 +20,7 @@ from feeder import tail
 from feeder.backfill import BACKOFF_MAX_S, TELL_AT_MOST, backoff_s
 from feeder.desk import Desk, known_rules, pair_table, plain
 from feeder.guard import Counts
+from feeder.numbered import NumberedPair
 from feeder.packing import hole
 from feeder.pair import PairFeed
 from feeder.source import Source
@@ -118,6 +119,8 @@ class Feeder:
             "dropped": counts.dropped,
             "held": counts.held,
             "off_grid": counts.off_grid,
+            "repeats": counts.repeats,
+            "gaps": counts.gaps,
             "unknown_frames": source.unknown_frames if source is not None else 0,
             "reconnects": max(0, source.reconnects - 1) if source is not None else 0,
             "lost": counts.lost,
@@ -225,9 +228,9 @@ class Feeder:
         numbers = {item.pair: place for place, item in enumerate(self.desk.body.markets)}
         stale_ns = int(settings.stale_seconds * NS_PER_S)
         timeframe_ns = settings.timeframe_ms * NS_PER_MS
+        kind = NumberedPair if self.venue.capabilities.trade_ids else PairFeed
         pairs = [
-            PairFeed(numbers[item.pair], item, timeframe_ns, stale_ns, self.venue.tape_clock, self.counts)
-            for item in rules
+            kind(numbers[item.pair], item, timeframe_ns, stale_ns, self.venue.tape_clock, self.counts) for item in rules
         ]
         if self.tape.new_epoch_because:
             if self.tape.new_epoch_because != NO_TAPE:

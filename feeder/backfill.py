@@ -1,8 +1,9 @@
 """What REST adds to the tape: at start, after a cut, while there is no stream; asked until the pair is settled.
 
 The order of work with a stream: joined first (its trades are buffered), then the answer, then both are put together.
-Joins are never acknowledged, so an answer counts as reaching the stream only where the stream's beginning stands in
-it, or where it was asked for a while after the join. Times are monotonic nanoseconds unless they say otherwise.
+Where trades have no ids joins are not acknowledged either, so an answer counts as reaching the stream only where the
+stream's beginning stands in it, or where it was asked for a while after the join. With ids it is seen what is missing:
+it is asked for until it is there, or time is up. Times are monotonic nanoseconds unless they say otherwise.
 """
 
 import asyncio
@@ -10,9 +11,10 @@ from collections.abc import Callable, Sequence
 
 from bus.records import BACKFILL
 from core.clock import NS_PER_S, Clock
-from feeder import history, merge
+from feeder import history
 from feeder.packing import Record
 from feeder.pair import Answer, PairFeed
+from feeder.sequence import Seam, Sequel
 from venues.errors import RateLimited, Rejected, Retry, VenueError
 from venues.venue import Bar, MarketData
 
@@ -84,6 +86,7 @@ class Backfill:
         self._slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self._refused: dict[int, Rejected] = {}  # why a pair has no candles
         self._partly: set[str] = set()  # pairs whose last answer had rows that are no trades
+        self._jumps: dict[str, int] = {}  # how often a pair's ids went on after a break that was none
         self.proof_ns = 0  # last time that REST proved the market
 
     async def poll(self, pair: PairFeed) -> None:
@@ -92,20 +95,28 @@ class Backfill:
             if not pair.streaming:
                 await self._settle(pair, None, 0)
 
-    async def sew(self, pair: PairFeed, joined_ns: int | None) -> None:
-        """Asks until the pair is settled; holds trades back no longer than `give_up_s`."""
+    async def sew(self, pair: PairFeed, joined_ns: int | None, gap: bool = False) -> None:
+        """Asks until the pair is settled; holds trades back no longer than `give_up_s`.
+
+        `gap`: it is about one, and over when there is none any more.
+        """
         attempt = 0
         begun_ns = self._clock.monotonic_ns()
         while True:
             delay_s = 0.3
+            last_id = pair.last_id
             try:
                 async with self._slots:
                     if await self._settle(pair, joined_ns, attempt):
                         return
+                if pair.last_id != last_id:  # a long way, and we are getting on
+                    begun_ns, delay_s = self._clock.monotonic_ns(), 0.0
             except VenueError as error:
                 delay_s = self._pause_s(error, attempt)
                 again = "" if isinstance(error, RateLimited) else f"asked again in {delay_s:.1f} s"
                 self._complaints.tell(pair.rules.pair, error, again)
+            if gap and not pair.gap:
+                return
             waited_ns = self._clock.monotonic_ns() - begun_ns + int(delay_s * NS_PER_S)
             if not pair.live and pair.streaming and waited_ns > self._give_up_ns:
                 self._complaints.say(
@@ -130,6 +141,8 @@ class Backfill:
         asked_ns, asked_wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
         answer = await self.ask(pair)
         plan = pair.plan(answer)
+        if isinstance(plan, Sequel) and streaming and not pair.live and not self._may_settle(pair, plan):
+            return False
         bars = None
         if pair.wants_history(answer, plan):
             bars = await self._bars(pair, answer)
@@ -139,18 +152,28 @@ class Backfill:
             return True  # connected or cut while we asked: another answer decides
         if pair.live and bars is None:
             return True
-        if joined_ns is not None and not pair.live and not plan.sealed and not pair.tape_clock:
+        if isinstance(plan, Sequel):
+            if streaming and not pair.live and not self._may_settle(pair, plan):
+                return False
+        elif joined_ns is not None and not pair.live and not plan.sealed and not pair.tape_clock:
             if asked_ns - joined_ns < SETTLE_NS:
                 return False
             lagging = pair.buffer and pair.buffer[0].received_ns < asked_wall_ns
             if lagging and attempt < LAGGING_TRIES:
                 return False
         self._commit(pair, answer, plan, bars, asked_ns)
-        return True
+        return pair.live or not streaming
 
-    def _commit(
-        self, pair: PairFeed, answer: Answer, plan: merge.Plan, bars: Sequence[Bar] | None, asked_ns: int
-    ) -> None:
+    def _may_settle(self, pair: PairFeed, plan: Sequel) -> bool:
+        """May this answer be put in? It brings us on, or nothing is missing."""
+        if pair.anew and plan.kind == "behind":
+            return False  # older than what made us ask
+        if plan.kind in ("joined", "behind"):
+            return plan.sealed or bool(plan.places) or plan.ready > 0
+        pair.from_newest = not plan.sealed  # what lies before is lost anyhow
+        return plan.sealed
+
+    def _commit(self, pair: PairFeed, answer: Answer, plan: Seam, bars: Sequence[Bar] | None, asked_ns: int) -> None:
         # Polling without a break is a feed like any other; what an interruption left to REST decides nothing.
         unbroken = (
             not pair.streaming and pair.proven_ns and asked_ns - pair.proven_ns < (2 * self._poll_s + 3) * NS_PER_S
@@ -162,6 +185,13 @@ class Backfill:
                 "the venue's recent trades do not reach back to the tape's end: a hole, history anew",
                 pair.rules.pair,
             )
+        if plan.kind == "restarted":
+            self._tell_anew(pair, answer)
+        elif pair.anew:
+            text = "the stream brought younger trades with lower ids, which REST does not know: dropped"
+            self._complaints.say("warn", text, pair.rules.pair)
+        if isinstance(plan, Sequel) and plan.jumps:
+            self._tell_jump(pair, plan)
         if bars is not None and not bars and not pair.tape_clock:  # a recording has no past
             self._tell_no_bars(pair)
         offset_ns = self._venue.clock_offset_ns()
@@ -172,8 +202,27 @@ class Backfill:
         if records:
             self._write(records, 0)
 
+    def _tell_anew(self, pair: PairFeed, answer: Answer) -> None:
+        newest, before = (answer.rows[-1][4] if answer.rows else 0), pair.last_id
+        text = f"the venue counts its trades anew ({newest} after {before}): a hole, history anew"
+        self._complaints.say("warn", text, pair.rules.pair)
+
+    def _tell_jump(self, pair: PairFeed, plan: Sequel) -> None:
+        """Tells the first of a pair, then ever more rarely."""
+        count = self._jumps[pair.rules.pair] = self._jumps.get(pair.rules.pair, 0) + 1
+        if str(count).rstrip("0") == "1":
+            last, following = plan.jumps[0]
+            text = f"trade ids go on at {following} after {last}, and the venue has nothing between them"
+            self._complaints.say("warn", f"{text} ({count} such so far)", pair.rules.pair)
+
     async def ask(self, pair: PairFeed) -> Answer:
-        found = await self._venue.recent_trades(pair.rules)
+        """The recent trades; back to the tape's last one where the venue can, unless a history is due anyhow."""
+        since = pair.last_trade()
+        if pair.needs_history or pair.from_newest or pair.anew or pair.too_long(self._venue_ns(pair)):
+            since = None
+        found = await self._venue.recent_trades(pair.rules, since)
+        if since is not None and not found.trades:  # a venue that counts anew does not know it
+            found = await self._venue.recent_trades(pair.rules)
         answer = pair.read(found)
         self._note_bad_rows(pair.rules.pair, found.bad_rows + len(found.trades) - len(answer.prints))
         if not answer.rows and pair.tail:

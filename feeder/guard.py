@@ -41,11 +41,13 @@ class Counts:
     __slots__ = (
         "ancient",
         "future",
+        "gaps",
         "held",
         "held_dropped",
         "late",
         "lost",
         "off_grid",
+        "repeats",
         "stale",
         "trades",
         "unreadable",
@@ -54,6 +56,7 @@ class Counts:
     def __init__(self) -> None:
         self.unreadable = self.future = self.ancient = self.held = self.held_dropped = 0
         self.late = self.stale = self.off_grid = self.trades = self.lost = 0
+        self.repeats = self.gaps = 0  # by id: trades that came again, and how often some were missing
 
     @property
     def dropped(self) -> int:
@@ -98,16 +101,22 @@ class Guard:
 
     def convert(self, trade: Trade) -> Print | None:
         """The trade in ticks and lots, or None (counted) where it is none."""
-        price, quantity = trade.price, trade.quantity
-        ticks = _whole(price, self._tick)
-        lots = _whole(quantity, self._step)
-        if ticks <= 0 or lots < 0 or trade.time_ns <= 0:
+        _, time_ns, price, quantity, side, trade_id, received_ns = trade
+        tick, step = self._tick, self._step
+        # False for nan as well; without a function call each, as this is done for every trade.
+        if not (0.0 < price < tick * LARGEST and 0.0 < quantity < step * LARGEST and time_ns > 0):
             self.counts.unreadable += 1
             return None
-        if _off_grid(price / self._tick, ticks) or _off_grid(quantity / self._step, lots):
+        exact_ticks, exact_lots = price / tick, quantity / step
+        ticks, lots = round(exact_ticks), round(exact_lots)
+        if not ticks:
+            self.counts.unreadable += 1
+            return None
+        if abs(exact_ticks - ticks) > 1e-6 + 1e-9 * ticks or abs(exact_lots - lots) > 1e-6 + 1e-9 * lots:
             self.counts.off_grid += 1
-        side = trade.side if trade.side in (SIDE_BUY, SIDE_SELL) else SIDE_UNKNOWN
-        return Print((trade.time_ns, ticks, lots, side, trade.trade_id), price, quantity, trade.received_ns)
+        if side != SIDE_BUY and side != SIDE_SELL:
+            side = SIDE_UNKNOWN
+        return Print((time_ns, ticks, lots, side, trade_id), price, quantity, received_ns)
 
     def judge(self, item: Print, flags: int, offset_ns: int, stream: bool) -> list[TradeRecord] | None:
         """Records for the tape: none (held back), one, or several where held ones are let through; None where its
@@ -129,7 +138,8 @@ class Guard:
                 flags |= STALE
         if self.level and not self.level / 2 <= item.price <= self.level * 2:
             return self._hold(item, flags)
-        self._forget_held()
+        if self._held:
+            self._forget_held()
         return [self._accept(item, flags)]
 
     def _hold(self, item: Print, flags: int) -> list[TradeRecord]:
@@ -213,17 +223,6 @@ class Guard:
         self._forget_held()
         self.level = close
         self.bucket_ns = open_ns if forming else open_ns + self._timeframe_ns
-
-
-def _whole(value: float, unit: float) -> int:
-    """Nearest whole number of `unit`; -1 for what is no positive number or too large to be one."""
-    if not 0.0 < value < unit * LARGEST:  # false for nan as well
-        return -1
-    return round(value / unit)
-
-
-def _off_grid(exact: float, whole: int) -> bool:
-    return abs(exact - whole) > 1e-6 + 1e-9 * whole
 
 
 def _close(a: float, b: float) -> bool:

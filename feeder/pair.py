@@ -4,6 +4,8 @@ itself.
 Life of a pair: `join` (the stream was asked for it; its trades are buffered) → `settle` with a REST answer (and
 candles where a history is due) → live: `stream` hands out records at once. `part` when the stream is gone; `settle`
 then serves polling too.
+
+Here seams are found by the order of contents; `feeder.numbered` has the pair whose trades carry ids.
 """
 
 from collections import deque
@@ -15,6 +17,7 @@ from bus.records import BACKFILL, FORMING, HOLE_NO_OVERLAP, HOLE_TOO_LONG
 from feeder import history, merge
 from feeder.guard import Counts, Guard, Print
 from feeder.packing import Record, candle, hole
+from feeder.sequence import Seam
 from venues.venue import Bar, Rules, Trade, TradesAnswer
 
 TAIL = 600  # trades remembered for finding the overlap: an answer of 500 and some
@@ -36,6 +39,8 @@ class Answer:
 class PairFeed:
     """State of one pair. Times are nanoseconds of the venue's clock unless they say monotonic."""
 
+    by_id = False  # seams are found by ids
+
     def __init__(
         self, number: int, rules: Rules, timeframe_ns: int, stale_ns: int, tape_clock: bool, counts: Counts
     ) -> None:
@@ -55,6 +60,11 @@ class PairFeed:
         self.live = False  # settled: trades go out as they come
         self.buffer: list[Print] = []
         self._repeats: merge.Repeats | None = None
+        self.last_id = 0  # by id: the highest one that was dealt with, taped or dropped; 0: none yet
+        self.gap = False  # by id: it was live, and buffers what lies behind a gap
+        self.anew = False  # by id: the stream brought younger trades with lower ids: does the venue count anew?
+        self.from_newest = False  # by id: answers back to the tape's end do not reach the stream
+        self.settled_ns = 0  # time of the last answer that was put in
         self.heard_ns = 0  # monotonic: last trade, or REST saying that there is none newer
         self.proven_ns = 0  # monotonic: last time that nothing was missing between tape and venue
         self.deaf = 0  # how often the stream brought nothing although there were trades
@@ -85,17 +95,23 @@ class PairFeed:
         self.tail = deque(rows, maxlen=TAIL)
         self.guard = self.guard.with_rules(rules)
 
+    def last_trade(self) -> Trade | None:
+        """The last trade on the tape, to ask back to; None where it has no id."""
+        return None
+
     # --- from the stream -----------------------------------------------------------------------------
 
     def join(self) -> None:
         """The stream was asked for this pair: buffer what it brings until the seam is settled."""
-        self.streaming, self.live = True, False
-        self.buffer = []
-        self._repeats = None
+        self._unbuffer()
+        self.streaming = True
 
     def part(self) -> None:
         """The stream is gone; what was buffered comes again over REST."""
-        self.streaming = self.live = False
+        self._unbuffer()
+
+    def _unbuffer(self) -> None:
+        self.streaming = self.live = self.gap = self.anew = False
         self.buffer = []
         self._repeats = None
 
@@ -116,16 +132,26 @@ class PairFeed:
             self._repeats = None
         return records
 
+    def open_gap(self) -> None:
+        """By id: something is missing, and what the stream brings is buffered until it is filled."""
+        raise NotImplementedError
+
     def abandon(self, offset_ns: int) -> list[Record]:
         """REST does not answer: what happened before the buffer stays unknown; a history follows when it can be had."""
         records: list[Record] = []
-        if self.on_tape:
-            to_ns = self.buffer[0].row[0] if self.buffer else self.guard.bucket_ns
-            records.append(hole(self.number, HOLE_NO_OVERLAP, self._end_ns(), to_ns))
-            self.guard.forget()
         self.needs_history = True
-        records += self._go_live(self.buffer, offset_ns)
+        for run in self._runs():
+            if self.on_tape:
+                from_ns = self._end_ns()
+                to_ns = run[0].row[0] if run else self.guard.bucket_ns
+                records.append(hole(self.number, HOLE_NO_OVERLAP, from_ns, to_ns))
+                self.guard.forget()
+            records += self._go_live(run, offset_ns)
         return records
+
+    def _runs(self) -> list[list[Print]]:
+        """The buffer, cut where trades are known to be missing; at least one run."""
+        return [self.buffer]
 
     def _take(self, item: Print, flags: int, offset_ns: int, stream: bool) -> list[Record]:
         before_ns, end_ns = self.guard.bucket_ns, self._end_ns()
@@ -144,6 +170,7 @@ class PairFeed:
     def _go_live(self, items: Sequence[Print], offset_ns: int) -> list[Record]:
         records: list[Record] = []
         self.live = self.streaming
+        self.gap = self.anew = False
         self.buffer = []
         for item in items:
             records += self._take(item, 0, offset_ns, True)
@@ -156,10 +183,9 @@ class PairFeed:
         prints = [item for item in map(self.guard.convert, answer.trades) if item is not None]
         return Answer(prints, answer.complete)
 
-    def plan(self, answer: Answer) -> merge.Plan:
+    def plan(self, answer: Answer) -> Seam:
         """What the answer brings between tape and stream."""
-        stream = [item.row for item in self.buffer]
-        plan = merge.plan(self.tail, answer.rows, stream)
+        plan = self._seam(answer.rows, [item.row for item in self.buffer])
         if plan.kind != "fresh" or not (self.on_tape or self._begun):
             return plan
         # No trade on the tape, perhaps candles: what is new began with the running bucket.
@@ -170,14 +196,21 @@ class PairFeed:
         reaches = history.whole_bucket(answer.prints, answer.complete, self.timeframe_ns) <= since_ns
         return plan._replace(kind="joined" if reaches and not self._forming_row else "hole", first=first)
 
+    def _seam(self, answer: Sequence[merge.Row], stream: Sequence[merge.Row]) -> Seam:
+        return merge.plan(self.tail, answer, stream)
+
     def brings(self, answer: Answer) -> bool:
         """Has the answer trades that are not on the tape?"""
         plan = self.plan(answer)
-        return plan.kind == "hole" or bool(plan.places)
+        return plan.kind in ("hole", "restarted") or bool(plan.places)
 
-    def wants_history(self, answer: Answer, plan: merge.Plan) -> bool:
+    def missed_at_seam(self, answer: Answer) -> bool:
+        """By id: is what it brings no younger than the last answer that was put in? REST was behind then."""
+        return False
+
+    def wants_history(self, answer: Answer, plan: Seam) -> bool:
         """Must candles be had before this answer can be settled?"""
-        if self.needs_history or plan.kind in ("fresh", "hole"):
+        if self.needs_history or plan.kind in ("fresh", "hole", "restarted"):
             return True
         if plan.places:
             first_ns = history.bucket(answer.rows[plan.places[0]][0], self.timeframe_ns)
@@ -187,7 +220,7 @@ class PairFeed:
     def settle(
         self,
         answer: Answer,
-        plan: merge.Plan,
+        plan: Seam,
         bars: Sequence[Bar] | None,
         flags: int,
         venue_ns: int | None,
@@ -200,6 +233,8 @@ class PairFeed:
         """
         records: list[Record] = []
         self._begun = True
+        self.from_newest = False
+        self.settled_ns = venue_ns or 0
         if bars is None:
             for place in plan.places:
                 records += self._take(answer.prints[place], flags, offset_ns, False)
@@ -207,25 +242,29 @@ class PairFeed:
             records += self._history(answer, plan, bars, venue_ns, offset_ns)
         if self.live:  # a history put in beside the stream, which goes on by itself
             return records
+        return records + self._go_on(plan, offset_ns)
+
+    def _go_on(self, plan: Seam, offset_ns: int) -> list[Record]:
+        """What was buffered; live from now on."""
         stream = self.buffer[plan.skip :]
         if self.streaming and not self.buffer:
             self._repeats = merge.Repeats(list(self.tail)[-REPEATED:])
-        return records + self._go_live(stream, offset_ns)
+        return self._go_live(stream, offset_ns)
 
     def _history(
-        self, answer: Answer, plan: merge.Plan, bars: Sequence[Bar], venue_ns: int | None, offset_ns: int
+        self, answer: Answer, plan: Seam, bars: Sequence[Bar], venue_ns: int | None, offset_ns: int
     ) -> list[Record]:
         records: list[Record] = []
         stream_ns = self.buffer[plan.skip].row[0] if len(self.buffer) > plan.skip else None
-        places = [] if self.live else [place for place in range(plan.last) if place not in plan.without]
-        trades = [answer.prints[place] for place in places]
+        goes_on = self.by_id and plan.kind in ("joined", "behind")  # what is taped is not taped again
+        places: Sequence[int] = plan.places if goes_on else range(plan.last)
+        trades = [answer.prints[place] for place in places if place not in plan.without] if not self.live else []
+        complete = answer.complete and not self.live and not goes_on
         running_ns = history.running_bucket(self.timeframe_ns, stream_ns, trades, bars, venue_ns)
         if self.live:
             running_ns = max(running_ns, self.guard.bucket_ns)
         level = self.guard.level
-        made = history.compose(
-            self.timeframe_ns, running_ns, bars, trades, answer.complete and not self.live, self.buffer
-        )
+        made = history.compose(self.timeframe_ns, running_ns, bars, trades, complete, self.buffer)
         if self.on_tape:
             reason = HOLE_TOO_LONG if self.needs_history or plan.kind == "joined" else HOLE_NO_OVERLAP
             to_ns = stream_ns or (trades[made.first].row[0] if made.first < len(trades) else running_ns)
@@ -244,11 +283,16 @@ class PairFeed:
         self.on_tape = self.on_tape or bool(records)
         self.needs_history = False
         if not self.live:
-            self.tail.clear()
+            if not goes_on:
+                self.tail.clear()
             self.tail.extend(item.row for item in trades[: made.first])
         for item in trades[made.first :]:
             records += self._take(item, BACKFILL, offset_ns, False)
         return records
+
+    def too_long(self, venue_ns: int | None) -> bool:
+        """Lies the tape's end so far back that a history is due?"""
+        return venue_ns is not None and self._too_long(self.guard.bucket_ns, venue_ns)
 
     def _too_long(self, from_ns: int, to_ns: int) -> bool:
         if self.tape_clock or not from_ns:

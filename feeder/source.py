@@ -1,7 +1,8 @@
 """Where trades come from: the stream, joined first and then sewn to the tape over REST; polling while there is none.
 
 The connection is judged by data, not by pings: when a pair was silent for a while, REST says whether the market was
-(then nothing happens, and that is a proof of the market) or the stream was deaf (then it is opened anew). Decisions
+(then nothing happens, and that is a proof of the market) or the stream was deaf (then it is opened anew). Where trades
+have ids, a gap on the stream is filled over REST, that pair's trades waiting meanwhile. Decisions
 that are a matter of state are `feeder.pair`'s; here is only the order of work. Times are monotonic nanoseconds unless
 they say otherwise.
 """
@@ -15,15 +16,18 @@ from feeder.backfill import BACKOFF_MAX_S, GIVE_UP_S, REQUESTS_AT_ONCE, Backfill
 from feeder.guard import Counts
 from feeder.packing import Record
 from feeder.pair import PairFeed
+from feeder.relay import Relay
 from venues.errors import RateLimited, Retry, VenueError
-from venues.venue import MarketData, Notice, Stream, Trade
+from venues.venue import SHUTDOWN, MarketData, Notice, Trade
 
-STEADY_NS = 30 * NS_PER_S  # a connection that held this long begins the back-off anew
+STEADY_S = 5.0  # a connection that held this long begins the back-off anew
 STREAM_LAG_S = 3.0  # the stream may bring a trade this much later than REST
 DEAF_BEFORE_POLLING = 3
 DEAF_RETRY_S = 600.0  # after which a stream that was given up gets another chance
 HELD_NS = 5 * NS_PER_S  # a connection that held this long is one
 WATCH_S = 1.0
+GAP_S = 0.05  # what is missing may come on the stream after all, from the other connection where there are two
+GAP_OF_TWO_S = 1.0
 SPELL_NS = 300 * NS_PER_S  # bad frames this long after the last one are news again
 IMPOSSIBLE = "impossible trade"
 RECLOCK_NS = 5 * NS_PER_S  # the venue's time is not asked for more often
@@ -45,6 +49,7 @@ class Source:
         silence_s: float,
         give_up_s: float = GIVE_UP_S,
         deaf_retry_s: float = DEAF_RETRY_S,
+        steady_s: float = STEADY_S,
         random: Callable[[], float],
         write: Write,
         say: Say,
@@ -65,10 +70,13 @@ class Source:
         self._deaf_reason = ""
         self._deaf_ns: dict[int, int] = {}  # pairs whose stream was given up, and when
         self._deaf_retry_ns = int(deaf_retry_s * NS_PER_S)
+        self._steady_ns = int(steady_s * NS_PER_S)
         self._polled_ns = 0
         self._side: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # by a task beside
         self._busy: set[int] = set()  # pairs with a task of their own
+        self._filling: set[int] = set()  # pairs whose gap is being filled
+        self._relay: Relay | None = None
         self._complaints = Complaints(say)
         self._rest = Backfill(
             venue, clock, self._complaints, poll_s=poll_s, give_up_s=give_up_s, random=random, write=write
@@ -122,9 +130,10 @@ class Source:
                 await self._connection()
             except Retry as error:
                 wait_s = error.retry_after_s if isinstance(error, RateLimited) else 0.0
-                if self._clock.monotonic_ns() - begun_ns > STEADY_NS:
+                if self._clock.monotonic_ns() - begun_ns > self._steady_ns:
                     attempt = 0
-                delay_s = max(wait_s, backoff_s(attempt, self._random()))
+                announced = error.code == SHUTDOWN and attempt == 0
+                delay_s = max(wait_s, 0.0 if announced else backoff_s(attempt, self._random()))
                 self._complaints.tell("stream", error, f"polling meanwhile; next try in {delay_s:.1f} s")
                 attempt += 1
                 await asyncio.sleep(delay_s)
@@ -135,28 +144,29 @@ class Source:
         if not pairs:
             await asyncio.sleep(BACKOFF_MAX_S)
             raise Retry(self._venue.name, "every pair's stream is deaf")
-        stream: Stream | None = None
+        relay = Relay(
+            self._venue, [pair.rules for pair in pairs], self._clock, self._random, self._take, self._complaints.say
+        )
         seams: list[asyncio.Task[None]] = []
         try:
-            stream = await self._venue.open_stream([pair.rules for pair in pairs])
+            await relay.open()
             joined_ns = self._clock.monotonic_ns()
             for pair in pairs:
                 pair.join()  # what arrived already waits in the stream
             self._deaf_reason = ""
             seams = [asyncio.create_task(self._rest.sew(pair, joined_ns)) for pair in pairs]
-            self._reader = asyncio.create_task(self._read(stream))
+            self._reader, self._relay = asyncio.create_task(relay.run()), relay
             self.reconnects += 1
             seams.append(asyncio.create_task(self._tell_connected(len(pairs), joined_ns)))
             await self._until_broken(self._reader, seams)
         finally:
-            self._reader = None
+            self._reader = self._relay = None
             for task in seams:
                 task.cancel()
             await asyncio.gather(*seams, return_exceptions=True)
             for pair in pairs:
                 pair.part()
-            if stream is not None:
-                await stream.close()
+            await relay.close()
 
     async def _until_broken(self, reader: "asyncio.Task[None]", seams: "list[asyncio.Task[None]]") -> None:
         try:
@@ -190,37 +200,43 @@ class Source:
         again = "" if self.reconnects == 1 else f" (connection {self.reconnects})"
         self._say("info", f"connected to {self._venue.name}: stream of {count} pair{'s' * (count > 1)}{again}", "")
 
-    async def _read(self, stream: Stream) -> None:
-        while True:
-            self._take(await stream.read())
-
-    def _take(self, items: Sequence[Trade | Notice]) -> None:
+    def _take(self, items: Sequence[Trade | Notice]) -> bool:
+        """Takes what came; does it announce the connection's end?"""
+        ends = False
         now_ns = self._clock.monotonic_ns()
         offset_ns = self._venue.clock_offset_ns()
         records: list[Record] = []
         received_ns = 0
         pair: PairFeed | None = None
-        doubtful = self._counts.future + self._counts.stale
+        doubtful, impossible = self._counts.future + self._counts.stale, self._counts.impossible
         for item in items:
             if isinstance(item, Notice):
+                ends = ends or item.kind == SHUTDOWN
                 self._notice(item)
                 continue
             known = self._by_name.get(item.pair)
             if known is None:
                 continue
             pair = known
-            impossible, level = self._counts.impossible, pair.guard.level
-            records += pair.stream(item, offset_ns)
-            if level and not level / 2 <= (pair.guard.level or level) <= level * 2:
-                text = f"the price went from {level:g} to {pair.guard.level:g}: three prints in a row agree on it"
-                self._say("warn", text, pair.rules.pair)
-            if self._counts.impossible > impossible:  # nothing was heard of the market then
-                self._notice(Notice(IMPOSSIBLE, f"{_shown(item, offset_ns)}; dropped"))
-                continue
+            level = pair.guard.level
+            fresh = pair.stream(item, offset_ns)
+            if len(fresh) == 1:
+                records.append(fresh[0])
+            else:
+                records += fresh
+                if pair.gap and pair.number not in self._filling:
+                    self._spawn(self._filling, pair, self._fill(pair))
+                if level and not level / 2 <= (pair.guard.level or level) <= level * 2:
+                    text = f"the price went from {level:g} to {pair.guard.level:g}: three prints in a row agree on it"
+                    self._say("warn", text, pair.rules.pair)
+                if self._counts.impossible > impossible:  # nothing was heard of the market then
+                    impossible = self._counts.impossible
+                    self._notice(Notice(IMPOSSIBLE, f"{_shown(item, offset_ns)}; dropped"))
+                    continue
             received_ns = received_ns or item.received_ns
             pair.heard_ns = now_ns
             pair.deaf = 0
-            if self._deaf_ns.pop(pair.number, 0):
+            if self._deaf_ns and self._deaf_ns.pop(pair.number, 0):
                 self._say("info", "the stream brings trades again", pair.rules.pair)
         if received_ns:
             self._heard_ns = now_ns
@@ -228,6 +244,14 @@ class Source:
             self._write(records, received_ns)
         if pair is not None and self._counts.future + self._counts.stale > doubtful:
             self._doubt_clock(pair, now_ns)
+        return ends
+
+    async def _fill(self, pair: PairFeed) -> None:
+        """Trades are missing on the stream: REST has them, unless they come after all."""
+        overlapping = self._relay is not None and self._relay.overlapping
+        await asyncio.sleep(GAP_OF_TWO_S if overlapping and not pair.anew else GAP_S)
+        if pair.gap:
+            await self._rest.sew(pair, None, gap=True)
 
     def _doubt_clock(self, pair: PairFeed, now_ns: int) -> None:
         """Trades from the future, or very old ones: was our clock set, did this machine sleep?"""
@@ -249,6 +273,9 @@ class Source:
 
     def _notice(self, notice: Notice) -> None:
         """Counts; tells the first of each spell, then ever more rarely."""
+        if notice.kind == SHUTDOWN:
+            self._say("info", f"the venue will end this connection: {notice.text}", "")
+            return
         now_ns = self._clock.monotonic_ns()
         count = self.notices.get(notice.kind, 0) + 1
         self.notices[notice.kind] = count
@@ -300,7 +327,10 @@ class Source:
 
     def _aside(self, pair: PairFeed, work: Coroutine[Any, Any, None]) -> None:
         """Runs something for one pair beside everything else, one thing at a time."""
-        self._busy.add(pair.number)
+        self._spawn(self._busy, pair, work)
+
+    def _spawn(self, busy: set[int], pair: PairFeed, work: Coroutine[Any, Any, None]) -> None:
+        busy.add(pair.number)
 
         async def run() -> None:
             try:
@@ -309,7 +339,7 @@ class Source:
                 self._failed(pair, error)
                 await asyncio.sleep(self._poll_s)
             finally:
-                self._busy.discard(pair.number)
+                busy.discard(pair.number)
 
         task = asyncio.create_task(run())
         self._side.add(task)
@@ -334,6 +364,10 @@ class Source:
             self._heard_ns = now_ns
             pair.deaf = 0
             self._complaints.well(pair.rules.pair, "REST answers again")
+            return
+        if pair.missed_at_seam(answer):
+            pair.open_gap()
+            self._spawn(self._filling, pair, self._fill(pair))
             return
         pair.deaf += 1
         if pair.deaf >= DEAF_BEFORE_POLLING:

@@ -41,6 +41,7 @@ PURE = (
     "bus/layouts.py",
     "bus/vigil.py",
     "feeder/merge.py",
+    "feeder/sequence.py",
     "feeder/guard.py",
     "indicators/rules.py",
     "indicators/candles.py",
