@@ -96,17 +96,17 @@ class Backfill:
                 await self._settle(pair, None, 0)
 
     async def sew(self, pair: PairFeed, joined_ns: int | None, gap: bool = False) -> None:
-        """Asks until the pair is settled; holds trades back no longer than `give_up_s`.
+        """Asks until the pair is settled; holds trades back no longer than `give_up_s` from its first turn on.
 
         `gap`: it is about one, and over when there is none any more.
         """
-        attempt = 0
-        begun_ns = self._clock.monotonic_ns()
+        attempt = begun_ns = 0
         while True:
             delay_s = 0.3
             last_id = pair.last_id
             try:
                 async with self._slots:
+                    begun_ns = begun_ns or self._clock.monotonic_ns()
                     if await self._settle(pair, joined_ns, attempt):
                         return
                 if pair.last_id != last_id:  # a long way, and we are getting on
@@ -124,7 +124,7 @@ class Backfill:
                     "REST does not answer: going on with the stream, what came before is a hole",
                     pair.rules.pair,
                 )
-                self._write(pair.abandon(self._venue.clock_offset_ns()), 0)
+                self._write(pair.abandon(self._venue.clock_offset_ns(), self._venue_ns(pair)), 0)
                 return  # the watch sees to the history
             attempt += 1
             await asyncio.sleep(delay_s)

@@ -181,10 +181,10 @@ class NumberedPair(PairFeed):
         self.anew = False
         return plan._replace(skip=0)
 
-    def _go_on(self, plan: Seam, offset_ns: int) -> list[Record]:
+    def _go_on(self, plan: Seam, offset_ns: int, venue_ns: int | None) -> list[Record]:
         ready = plan.ready if isinstance(plan, Sequel) else len(self.buffer)
         waiting = self.buffer[ready:]
-        records = self._go_live(self.buffer[plan.skip : ready], offset_ns)
+        records = self._go_live(self.buffer[plan.skip : ready], offset_ns, venue_ns)
         if waiting:
             self.live, self.gap = False, True
             self.buffer = waiting

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from bus.records import BACKFILL, FORMING, HOLE_NO_OVERLAP, HOLE_TOO_LONG
+from bus.records import BACKFILL, FORMING, HOLE_NO_OVERLAP, HOLE_TOO_LONG, STALE
 from feeder import history, merge
 from feeder.guard import Counts, Guard, Print
 from feeder.packing import Record, candle, hole
@@ -136,8 +136,11 @@ class PairFeed:
         """By id: something is missing, and what the stream brings is buffered until it is filled."""
         raise NotImplementedError
 
-    def abandon(self, offset_ns: int) -> list[Record]:
-        """REST does not answer: what happened before the buffer stays unknown; a history follows when it can be had."""
+    def abandon(self, offset_ns: int, venue_ns: int | None = None) -> list[Record]:
+        """REST does not answer: what happened before the buffer stays unknown; a history follows when it can be had.
+
+        `venue_ns`: the venue's clock now, None where it is not known or a player's.
+        """
         records: list[Record] = []
         self.needs_history = True
         for run in self._runs():
@@ -146,7 +149,7 @@ class PairFeed:
                 to_ns = run[0].row[0] if run else self.guard.bucket_ns
                 records.append(hole(self.number, HOLE_NO_OVERLAP, from_ns, to_ns))
                 self.guard.forget()
-            records += self._go_live(run, offset_ns)
+            records += self._go_live(run, offset_ns, venue_ns)
         return records
 
     def _runs(self) -> list[list[Print]]:
@@ -167,13 +170,15 @@ class PairFeed:
                 records.insert(0, hole(self.number, HOLE_TOO_LONG, end_ns, item.row[0]))
         return records
 
-    def _go_live(self, items: Sequence[Print], offset_ns: int) -> list[Record]:
+    def _go_live(self, items: Sequence[Print], offset_ns: int, venue_ns: int | None) -> list[Record]:
+        """Lets out what was buffered; what waited for long is as old as if it came now."""
+        old_ns = 0 if venue_ns is None else venue_ns - self._stale_ns
         records: list[Record] = []
         self.live = self.streaming
         self.gap = self.anew = False
         self.buffer = []
         for item in items:
-            records += self._take(item, 0, offset_ns, True)
+            records += self._take(item, STALE if item.row[0] < old_ns else 0, offset_ns, True)
         return records
 
     # --- from REST -----------------------------------------------------------------------------------
@@ -242,14 +247,14 @@ class PairFeed:
             records += self._history(answer, plan, bars, venue_ns, offset_ns)
         if self.live:  # a history put in beside the stream, which goes on by itself
             return records
-        return records + self._go_on(plan, offset_ns)
+        return records + self._go_on(plan, offset_ns, venue_ns)
 
-    def _go_on(self, plan: Seam, offset_ns: int) -> list[Record]:
+    def _go_on(self, plan: Seam, offset_ns: int, venue_ns: int | None) -> list[Record]:
         """What was buffered; live from now on."""
         stream = self.buffer[plan.skip :]
         if self.streaming and not self.buffer:
             self._repeats = merge.Repeats(list(self.tail)[-REPEATED:])
-        return self._go_live(stream, offset_ns)
+        return self._go_live(stream, offset_ns, venue_ns)
 
     def _history(
         self, answer: Answer, plan: Seam, bars: Sequence[Bar], venue_ns: int | None, offset_ns: int

@@ -4,10 +4,13 @@ import asyncio
 
 import pytest
 
-from bus.records import BACKFILL, HOLE_NO_OVERLAP
-from tests.numbered_venue import NumberedVenue, Scene
+from bus.records import BACKFILL, HOLE_NO_OVERLAP, STALE
+from core.clock import NS_PER_S
+from feeder.guard import Counts
+from feeder.numbered import NumberedPair
+from tests.numbered_venue import MINUTE_NS, NumberedVenue, Scene, rules_of
 from venues.errors import Rejected, Retry
-from venues.venue import SHUTDOWN
+from venues.venue import SHUTDOWN, Trade, TradesAnswer
 
 
 @pytest.fixture
@@ -237,6 +240,19 @@ def test_younger_trades_with_lower_ids_that_rest_does_not_know_are_dropped_and_t
         assert scene.told("REST does not know") == 1 and not scene.holes()
 
     scene(play)
+
+
+def test_a_trade_that_waited_behind_a_gap_for_long_is_stale():
+    pair = NumberedPair(0, rules_of("BTCUSD"), MINUTE_NS, 30 * NS_PER_S, False, Counts())
+    now_ns = 1_700_000_000 * NS_PER_S
+    pair.join()
+    trades = [Trade("BTCUSD", now_ns + n * NS_PER_S, 100.0, 1.0, 1, n, now_ns + n * NS_PER_S) for n in (1, 2, 3, 40)]
+    answer = pair.read(TradesAnswer(trades[:1], True, 0))
+    pair.settle(answer, pair.plan(answer), [], BACKFILL, now_ns + NS_PER_S, 0)
+    assert pair.stream(trades[2], 0) == [] and pair.stream(trades[3]._replace(trade_id=4), 0) == []
+    answer = pair.read(TradesAnswer(trades[:3], False, 0))
+    records = pair.settle(answer, pair.plan(answer), None, BACKFILL, now_ns + 45 * NS_PER_S, 0)
+    assert [(record[10], record[2]) for record in records] == [(2, BACKFILL), (3, STALE), (4, 0)]
 
 
 def test_a_market_without_a_trade_yet_begins_with_its_first(scene):
