@@ -23,6 +23,8 @@ LEAST_FIGURES = {
     "soak": 12,
     "rows": 14,
     "writes": 10,
+    "feeder_load": 2,
+    "feeder_cuts": 5,
 }
 
 

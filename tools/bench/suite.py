@@ -33,9 +33,11 @@ BENCHES = {
     "cpu": "CPU of a whole bot at 1 and 50 trades/s",
     "memory": "PSS of each stage over its bare imports",
     "writes": "what a bot writes to its disk, a day",
+    "feeder_load": "the feeder at 20,000 trades/s of 300 pairs, and recorded frames, beside a bare loop",
+    "feeder_cuts": "the feeder whose venue cuts it off every ten seconds, five minutes of each",
     "soak": "PSS and files over time at 20x market speed",
 }
-ONLY_BY_NAME = ("soak",)  # an hour
+ONLY_BY_NAME = ("soak", "feeder_cuts")  # an hour, and twenty minutes
 OK, MISSED = "ok", "missed"
 INTERRUPTED = 130
 QUIET_LOAD = 0.5
@@ -182,7 +184,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.bench",
         description="Measures the bot beside the bare parts it is made of.",
-        epilog="\n".join(f"  {name:<9} {what}" for name, what in BENCHES.items()),
+        epilog="\n".join(f"  {name:<11} {what}" for name, what in BENCHES.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all but {', '.join(ONLY_BY_NAME)}")

@@ -1,0 +1,375 @@
+"""The feeder under load: the real stage fed over loopback by a venue made for it, one venue of each protocol.
+
+Every trade that happens must come out of the feeder once and in order: what it publishes is compared with what the
+venue says happened, by id, or where a venue has none by contents. Beside it, in the same run and at the same rate, a
+bare loop of `websockets` and `msgspec` reads the same frames and does nothing with them.
+
+Then frames that were recorded of Binance (where they are on this machine; else made ones in the same mixture) are
+played as fast as they are taken: of five one is a trade, the others are streams that nobody asked for.
+"""
+
+import gzip
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import zmq
+
+from bus.frames import HEAD_SIZE
+from bus.frames import TRADE as TRADE_TOPIC
+from bus.records import HOLE, RECORD, TRADE
+from core import paths
+from core.books import open_book
+from core.errors import BotError
+from core.paths import ROOT
+from core.settings_check import AVAILABLE_VENUES
+from core.settings_load import KNOWN, SUPERVISED, apply, from_texts, full_environment
+from tools.bench.feeder_protocols import PROTOCOLS
+from tools.bench.figure import Figure, Options, figure
+from tools.bench.line import scratch
+from tools.bench.processes import cpu_ns
+
+PAIRS, RATE, SECONDS = 300, 20_000, 10.0
+QUICK_PAIRS, QUICK_RATE = 20, 2_000
+MOST_CORE = 0.35
+MOST_RATIO = 1.5
+BEGIN_SECONDS = 120.0
+DRAIN_SECONDS = 5.0
+IDLE_SECONDS = 0.3
+RECORDED = ROOT.parent / "shared/data/raw/binance_spot_btcusdt_20240808T2354Z.ws.jsonl.gz"
+RECORDED_FRAMES = 99_574
+RECORDED_PAIR = "BTCUSDT"
+
+
+def figures(options: Options) -> list[Figure]:
+    """Core share and what is missing, by protocol; then the recorded frames."""
+    seconds = options.seconds_or(SECONDS, 1.0)
+    pairs, rate = (QUICK_PAIRS, QUICK_RATE) if options.quick else (PAIRS, RATE)
+    found = []
+    for protocol in PROTOCOLS:
+        if protocol not in AVAILABLE_VENUES:
+            continue
+        looks = [load(protocol, pairs, rate, seconds) for _ in range(options.rounds_or(1))]
+        found += told(protocol, pairs, rate, looks)
+    frames = options.records_or(RECORDED_FRAMES, 3_000)
+    if "binance" not in AVAILABLE_VENUES:
+        return found
+    return found + replayed([replay(frames) for _ in range(options.rounds_or(3))])
+
+
+class Look(NamedTuple):
+    """Core shares of the feeder and the bare loop, trades that happened, and what was wrong with the published ones."""
+
+    ours: float
+    bare: float
+    trades: int
+    wrong: int
+    frames: int  # of the bus
+
+
+def load(protocol: str, pairs: int, rate: float, seconds: float) -> Look:
+    """One round: the bare loop first, then the feeder, of venues of their own."""
+    command = f"trade {rate} {seconds}"
+    with venue(protocol, pairs) as made, reading(made) as bare:
+        made.say("wait")
+        share, _ = made.costs(bare, command)
+    with venue(protocol, pairs) as made, feeding(made) as fed:
+        made.say("wait")
+        ours, counts = made.costs(fed.pid, command)
+        records, frames = fed.published(sum(counts.values()))
+    return Look(ours, share, sum(counts.values()), wrong(protocol, made.pairs, counts, records), frames)
+
+
+def told(protocol: str, pairs: int, rate: float, looks: Sequence[Look]) -> list[Figure]:
+    """The figures of one protocol."""
+    happened = f"{looks[-1].trades:,} trades of {pairs} pairs in {looks[-1].frames:,} frames of the bus"
+    return [
+        figure(
+            "feeder_load",
+            f"{protocol}: feeder at {rate:,} trades/s",
+            "core",
+            [look.ours for look in looks],
+            floor=[look.bare for look in looks],
+            floor_of="bare websockets and msgspec",
+            most=MOST_CORE,
+            note=happened,
+        ),
+        figure(
+            "feeder_load",
+            f"{protocol}: trades lost, doubled or out of order",
+            "trades",
+            [look.wrong for look in looks],
+            most=0,
+        ),
+    ]
+
+
+# --- the recorded frames ----------------------------------------------------------------------------------
+
+
+class Replay(NamedTuple):
+    """Seconds and CPU seconds of ours and the bare loop for so many frames; trades that came out wrong."""
+
+    frames: int
+    ours_s: float
+    ours_cpu_s: float
+    bare_s: float
+    bare_cpu_s: float
+    wrong: int
+
+
+def replay(count: int) -> Replay:
+    """Plays the frames to the bare loop, then to the feeder."""
+    texts = recorded(count)
+    with scratch() as folder:
+        file = folder / "frames.jsonl"
+        file.write_bytes(b"\n".join(texts))
+        with venue("binance", [RECORDED_PAIR], file) as made, reading(made) as bare:
+            made.say("wait")
+            bare_s, bare_cpu_s = made.timed(bare, "play")
+        with venue("binance", [RECORDED_PAIR], file) as made, feeding(made) as fed:
+            made.say("wait")
+            trades = [trade for text in texts if (trade := trade_of(text)) is not None]
+            began, cpu = time.monotonic(), cpu_ns(fed.pid)
+            made.say("play")
+            records, _ = fed.published(len(trades))
+            ours_s, ours_cpu_s = time.monotonic() - began, (cpu_ns(fed.pid) - cpu) / 1e9
+    taken = records[records["kind"] == TRADE]
+    rows = zip(*(taken[name].tolist() for name in ("trade_id", "price", "quantity", "exchange_ns")), strict=True)
+    bad = (
+        int((records["kind"] == HOLE).sum())
+        + abs(len(taken) - len(trades))
+        + sum(one != other for one, other in zip(rows, trades, strict=False))
+    )
+    return Replay(len(texts), ours_s, ours_cpu_s, bare_s, bare_cpu_s, bad)
+
+
+def recorded(count: int) -> list[bytes]:
+    """Frames as they came, their times moved so that the last one is now."""
+    if RECORDED.exists():
+        with gzip.open(RECORDED) as lines:
+            frames = [json.loads(line)["frame"] for _, line in zip(range(count), lines, strict=False)]
+    else:
+        frames = made_up(count)
+    moved_ms = (
+        time.time_ns() // 1_000_000 - 1_000 - max(frame["data"].get("E", 0) for frame in frames if "data" in frame)
+    )
+    for frame in frames:
+        data = frame.get("data", {})
+        data.update({name: data[name] + moved_ms for name in ("E", "T") if name in data})
+    return [json.dumps(frame, separators=(",", ":")).encode() for frame in frames]
+
+
+def made_up(count: int) -> list[dict[str, Any]]:
+    """Frames in the mixture of the recorded ones: one trade to four of a stream that nobody asked for."""
+    book = {"u": 50093239212, "s": RECORDED_PAIR, "b": "61837.63", "B": "3.78826", "a": "61837.64", "A": "1.54698"}
+    frames: list[dict[str, Any]] = []
+    for n in range(count):
+        trade = {"e": "trade", "E": n, "s": RECORDED_PAIR, "t": n // 5 + 1, "p": "61837.63000000", "q": "0.02000000"}
+        trade |= {"T": n, "m": True, "M": True}
+        kind, data = ("bookTicker", book) if n % 5 else ("trade", trade)
+        frames.append({"stream": f"btcusdt@{kind}", "data": data})
+    return frames
+
+
+def trade_of(text: bytes) -> tuple[int, float, float, int] | None:
+    """Id, price, quantity and time of a frame's trade."""
+    data = json.loads(text).get("data", {})
+    if data.get("e") != "trade":
+        return None
+    return data["t"], float(data["p"]), float(data["q"]), data["T"] * 1_000_000
+
+
+def replayed(rounds: Sequence[Replay]) -> list[Figure]:
+    """Cost and pace of a frame, beside the bare loop."""
+    source = "recorded" if RECORDED.exists() else "made-up"
+    what = f"{rounds[-1].frames:,} {source} frames"
+    return [
+        figure(
+            "feeder_load",
+            f"{what}: CPU of a frame",
+            "µs",
+            [one.ours_cpu_s / one.frames * 1e6 for one in rounds],
+            floor=[one.bare_cpu_s / one.frames * 1e6 for one in rounds],
+            floor_of="bare websockets and msgspec",
+            most_ratio=MOST_RATIO,
+        ),
+        figure(
+            "feeder_load",
+            f"{what}: throughput",
+            "frames/s",
+            [one.frames / one.ours_s for one in rounds],
+            floor=[one.frames / one.bare_s for one in rounds],
+            floor_of="bare websockets and msgspec",
+            more_is_better=True,
+            most_ratio=MOST_RATIO,
+        ),
+        figure(
+            "feeder_load",
+            f"{what}: trades missing or different",
+            "trades",
+            [one.wrong for one in rounds],
+            most=0,
+        ),
+    ]
+
+
+# --- processes --------------------------------------------------------------------------------------------
+
+
+class Venue:
+    """The venue's process."""
+
+    def __init__(self, protocol: str, pairs: list[str], child: "subprocess.Popen[str]") -> None:
+        self.protocol = protocol
+        self.pairs = pairs
+        self._child = child
+        self.port = int(self._answer())
+
+    def say(self, command: str) -> dict[str, int]:
+        """Has it do something; the count of trades by pair when that is done. Raises OSError where it ended."""
+        assert self._child.stdin is not None
+        self._child.stdin.write(command + "\n")
+        self._child.stdin.flush()
+        counts: dict[str, int] = json.loads(self._answer())
+        return counts
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """The same for what is answered otherwise."""
+        answer: dict[str, Any] = self.say(command)
+        return answer
+
+    def costs(self, pid: int, command: str) -> tuple[float, dict[str, int]]:
+        """The core share of a process while the venue does something, and the trades."""
+        began, cpu = time.monotonic(), cpu_ns(pid)
+        counts = self.say(command)
+        return (cpu_ns(pid) - cpu) / 1e9 / (time.monotonic() - began), counts
+
+    def timed(self, pid: int, command: str) -> tuple[float, float]:
+        """Seconds, and CPU seconds of a process, until the command is done and the process has nothing left to do."""
+        began, cpu = time.monotonic(), cpu_ns(pid)
+        self.say(command)
+        ended, last = time.monotonic(), cpu_ns(pid)
+        while time.monotonic() - ended < IDLE_SECONDS:
+            if (now := cpu_ns(pid)) != last:
+                ended, last = time.monotonic(), now
+            time.sleep(0.005)
+        return ended - began, (last - cpu) / 1e9
+
+    def _answer(self) -> str:
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        if not line:
+            raise OSError(f"the bench's venue ended: {self._child.wait()}")
+        return line
+
+
+@contextmanager
+def venue(protocol: str, pairs: int | list[str], frames: Path | None = None) -> Iterator[Venue]:
+    """A venue with so many markets, or with these."""
+    names = pairs if isinstance(pairs, list) else PROTOCOLS[protocol](pairs).pairs
+    command = [sys.executable, "-m", "tools.bench.feeder_venue", protocol, ",".join(names)]
+    command += [str(frames)] if frames is not None else []
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield Venue(protocol, names, child)
+        finally:
+            child.terminate()
+
+
+@contextmanager
+def reading(made: Venue) -> Iterator[int]:
+    """The bare loop; its pid."""
+    url = f"ws://127.0.0.1:{made.port}"
+    command = [sys.executable, "-m", "tools.bench.bare_stream", made.protocol, url, *made.pairs]
+    with subprocess.Popen(command, cwd=ROOT) as child:
+        try:
+            yield child.pid
+        finally:
+            child.kill()
+
+
+class Fed:
+    """The feeder's process, and all that it publishes."""
+
+    def __init__(self, pid: int, subscriber: "zmq.Socket[bytes]") -> None:
+        self.pid = pid
+        self._subscriber = subscriber
+        self._payloads: list[bytes] = []
+        self._count = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while not self._over.is_set():
+            if not self._subscriber.poll(50):
+                continue
+            parts = self._subscriber.recv_multipart()
+            payload = parts[1] if len(parts) > 1 else parts[0][HEAD_SIZE:]
+            self._payloads.append(payload)
+            self._count += len(payload) // RECORD.itemsize
+
+    def published(self, expected: int) -> tuple[np.ndarray, int]:
+        """All records so far, once as many as expected came or nothing more comes; and in how many frames."""
+        changed, last = time.monotonic(), self._count
+        while self._count < expected and time.monotonic() - changed < DRAIN_SECONDS:
+            time.sleep(0.005)
+            if self._count != last:
+                changed, last = time.monotonic(), self._count
+        payloads = list(self._payloads)
+        return np.frombuffer(b"".join(payloads), RECORD), len(payloads)
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        self._subscriber.close(0)
+
+
+@contextmanager
+def feeding(made: Venue) -> Iterator[Fed]:
+    """The real feeder, of that venue."""
+    with scratch() as folder:
+        texts = {"VAR_DIR": str(folder), "VENUE": made.protocol, "PAIRS": ",".join(made.pairs)}
+        texts |= {"VENUE_REST_URL": f"http://127.0.0.1:{made.port}", "VENUE_STREAM_URL": f"ws://127.0.0.1:{made.port}"}
+        settings = from_texts(texts)
+        apply(settings)
+        open_book(settings)
+        environ = {name: text for name, text in full_environment().items() if name not in KNOWN}
+        environ |= {"VAR_DIR": str(folder), SUPERVISED: "1"}
+        subscriber: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
+        subscriber.setsockopt(zmq.RCVHWM, 0)
+        subscriber.setsockopt(zmq.SUBSCRIBE, TRADE_TOPIC.encode())
+        subscriber.connect(f"ipc://{paths.run_dir(folder) / 'feeder.pub'}")
+        with (folder / "feeder.log").open("w+") as log:
+            command = [sys.executable, "-m", "tools.bench.feeder_stage"]
+            child = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=subprocess.STDOUT)
+            fed = Fed(child.pid, subscriber)
+            try:
+                yield fed
+                if child.poll() is not None:
+                    log.seek(0)
+                    raise BotError(f"the feeder ended: {log.read()[-2_000:]}")
+            finally:
+                fed.close()
+                child.terminate()
+                child.wait(10)
+
+
+def wrong(protocol: str, pairs: Sequence[str], counts: dict[str, int], records: np.ndarray) -> int:
+    """How many trades are missing, there twice, or out of order; holes count as well."""
+    trades = records[records["kind"] == TRADE]
+    numbers = trades["lots" if protocol == "coindcx" else "trade_id"]
+    bad = int((records["kind"] == HOLE).sum())
+    for place, pair in enumerate(pairs):
+        mine = numbers[trades["pair"] == place]
+        there = np.unique(mine)
+        bad += counts[pair] - len(there) + len(mine) - len(there) + int((np.diff(mine) < 0).sum())
+    return bad
