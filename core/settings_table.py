@@ -87,7 +87,7 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "VENUE",
                 "sandbox",
                 parse.choice("sandbox", "coindcx", "binance", "kraken"),
-                "sandbox or coindcx (binance and kraken are not in this release)",
+                "sandbox, coindcx, binance or kraken",
                 "the exchange; sandbox is the local one that comes with the bot",
                 WITH_SANDBOX,
             ),

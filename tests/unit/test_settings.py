@@ -151,7 +151,6 @@ ACROSS = {
     "open to the network without a password": ({"HOST": "0.0.0.0"}, "needs DASHBOARD_PASSWORD"),
     "real orders with one key": ({"SIMULATION_MODE": "false", "VENUE": "coindcx"}, "needs LIVE_CONFIRM=yes"),
     "real orders in this release": ({"SIMULATION_MODE": "false"}, "not available in this release"),
-    "a venue of a later release": ({"VENUE": "binance"}, "VENUE=binance is not available in this release"),
     "one market twice": ({"PAIRS": "BTC/USDT,B-BTC_USDT"}, "names a market twice"),
     "two quote currencies": ({"PAIRS": "BTC/USDT,ETH/INR"}, "mixes quote currencies"),
     "one port for two": ({"PORT": "3080"}, "PORT=3080 and SANDBOX_PORT are the same"),

@@ -5,7 +5,6 @@ import traceback
 from decimal import Decimal
 from email.utils import formatdate
 
-import msgspec
 import pytest
 
 from core import sandbox_keys
@@ -310,14 +309,6 @@ def test_the_sandbox_has_its_own_keys_and_real_ones_are_not_used():
     finally:
         ours.close()
         server.close()
-
-
-@pytest.mark.parametrize("name", ["VENUE", "SANDBOX_PROTOCOL"])
-def test_a_protocol_that_nobody_speaks_is_named(name):
-    field = {"VENUE": "venue", "SANDBOX_PROTOCOL": "sandbox_protocol"}[name]
-    settings = msgspec.structs.replace(from_texts({}), **{field: "other"})
-    with pytest.raises(Misconfigured, match=f"{name}=other is not in this release"):
-        choose_account(settings, LiveClock())
 
 
 def test_it_says_what_it_can_do(venue):

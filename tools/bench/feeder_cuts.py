@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bus.records import CANDLE, CANDLE_RECORD, HOLE, TRADE
-from core.settings_check import AVAILABLE_VENUES
 from tools.bench.feeder_load import Venue, feeding, venue, wrong
 from tools.bench.figure import Figure, Options, figure
 
@@ -41,8 +40,6 @@ def figures(options: Options) -> list[Figure]:
     cut_s = QUICK_CUT_SECONDS if options.quick else CUT_SECONDS
     found = []
     for protocol, rate in RATES:
-        if protocol not in AVAILABLE_VENUES:
-            continue
         with venue(protocol, 1) as made, feeding(made) as fed:
             made.say("wait")
             counts = made.say(f"trade {rate} {seconds} {cut_s}")

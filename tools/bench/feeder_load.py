@@ -29,7 +29,6 @@ from core import paths
 from core.books import open_book
 from core.errors import BotError
 from core.paths import ROOT
-from core.settings_check import AVAILABLE_VENUES
 from core.settings_load import KNOWN, SUPERVISED, apply, from_texts, full_environment
 from tools.bench.feeder_protocols import PROTOCOLS
 from tools.bench.figure import Figure, Options, figure
@@ -54,13 +53,9 @@ def figures(options: Options) -> list[Figure]:
     pairs, rate = (QUICK_PAIRS, QUICK_RATE) if options.quick else (PAIRS, RATE)
     found = []
     for protocol in PROTOCOLS:
-        if protocol not in AVAILABLE_VENUES:
-            continue
         looks = [load(protocol, pairs, rate, seconds) for _ in range(options.rounds_or(1))]
         found += told(protocol, pairs, rate, looks)
     frames = options.records_or(RECORDED_FRAMES, 3_000)
-    if "binance" not in AVAILABLE_VENUES:
-        return found
     return found + replayed([replay(frames) for _ in range(options.rounds_or(3))])
 
 
