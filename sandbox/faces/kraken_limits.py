@@ -1,5 +1,6 @@
 """Kraken's counters: each call adds to one, which falls with time; what would lift it over the most is refused."""
 
+from collections import deque
 from typing import NamedTuple
 
 CLIENTS_MOST = 5_000
@@ -58,3 +59,28 @@ class Counters:
     def _level(self, client: str, now_s: float) -> float:
         level, since_s = self._levels.get(client, (0.0, now_s))
         return max(0.0, level - (now_s - since_s) * self.counter.decay)
+
+
+CONNECTS, CONNECTS_S, BAN_S = 150, 600.0, 600.0
+
+
+class Connects:
+    """How often a client may open a socket: so many times in ten minutes; one more, and it may not for ten more."""
+
+    def __init__(self, most: int = CONNECTS) -> None:
+        self._most = most
+        self._times: dict[str, deque[float]] = {}
+        self._banned: dict[str, float] = {}  # client: until when, s
+
+    def take(self, client: str, now_s: float) -> bool:
+        """Counts an attempt; whether it may go on."""
+        if self._banned.get(client, 0.0) > now_s:
+            return False
+        if len(self._times) >= CLIENTS_MOST:
+            self._times.clear()
+        times = self._times.setdefault(client, deque(maxlen=self._most))
+        if len(times) == self._most and now_s - times[0] < CONNECTS_S:
+            self._banned = {client: now_s + BAN_S} | {one: at for one, at in self._banned.items() if at > now_s}
+            return False
+        times.append(now_s)
+        return True

@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
+from core.clock import NS_PER_S
 from sandbox.exchange.checks import sized
 from sandbox.exchange.exchange import Exchange
 from sandbox.exchange.orders import Order, Refusal
@@ -38,7 +39,6 @@ IDS_MOST = 20  # in one query
 HISTORY_MOST = 10_000  # orders and fills that pages are made of, the newest
 TOKEN_S = 900
 TOKENS_MOST = 1000
-NS_PER_S = 1_000_000_000
 
 Handler = Callable[[str, Fields], Json]
 

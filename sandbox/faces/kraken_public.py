@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from core.clock import NS_PER_MS, NS_PER_S
 from sandbox.faces.kraken_channels import INTERVALS
 from sandbox.faces.kraken_limits import Counter, Counters
 from sandbox.faces.kraken_listing import Listing
@@ -21,7 +22,6 @@ from sandbox.faces.kraken_orders import Refused, invalid
 
 TRADES_MOST = 1000
 DEPTH_DEFAULT, DEPTH_MOST = 100, 500  # asked for; there are no more than the sandbox matches with
-NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
 SECONDS_BELOW = 1_000_000_000_000  # a smaller `since` of Trades is in seconds
 
 

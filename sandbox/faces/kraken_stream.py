@@ -12,9 +12,12 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from core.clock import NS_PER_S
 from sandbox.faces.kraken_channels import INTERVALS, PUBLIC, snapshot
+from sandbox.faces.kraken_limits import Connects
 from sandbox.faces.kraken_listing import Listing
 from sandbox.faces.kraken_names import Pair, rfc3339
 from sandbox.faces.kraken_orders import Refused
@@ -34,15 +37,20 @@ def frame(**fields: Any) -> str:
 class Stream:
     """All sockets of the face."""
 
-    def __init__(self, listing: Listing, hub: Hub, user: User) -> None:
+    def __init__(self, listing: Listing, hub: Hub, user: User, connects: Connects) -> None:
         self.listing = listing
         self.hub = hub
         self.user = user
+        self._connects = connects
         self.server_ms = listing.place.server_ms
         self._numbers = itertools.count(1)
 
     async def serve(self, websocket: WebSocket) -> None:
         """One socket, from its handshake to its end."""
+        client = websocket.client.host if websocket.client else ""
+        if not self._connects.take(client, self.listing.place.wall.monotonic_ns() / NS_PER_S):
+            await websocket.send_denial_response(Response(status_code=429))
+            return
         await websocket.accept()
         await Socket(self, websocket, next(self._numbers)).run()
 

@@ -26,6 +26,7 @@ from sandbox.exchange.orders import (
 from sandbox.faces.kraken_account import Json, average, reason_of, state_of
 from sandbox.faces.kraken_door import text_of
 from sandbox.faces.kraken_ids import number_of_text, text_of_number
+from sandbox.faces.kraken_limits import ENGINE
 from sandbox.faces.kraken_names import Pair, rfc3339
 from sandbox.faces.kraken_orders import Refused, invalid, tag_of, type_of
 from sandbox.faces.kraken_private import PrivateFace
@@ -60,32 +61,34 @@ class User:
     def subscribe(self, params: Mapping[str, Any], client: Client) -> tuple[Json, list[str], Callable[[], None]]:
         """(what is acknowledged, snapshot frames, what ends it). Raises Refused."""
         account, token = self._account(params)
-        channel = params["channel"]
         self._private.exchange.advance(self._private.now_ms())
-        names = self._private.listing.names.pairs
-        feed: Executions | Balances
-        if channel == "executions":
-            wants = {name: _flag(params, name, default) for name, default in _EXECUTION_FLAGS.items()}
-            orders = self._private.exchange.open_orders(account) if wants["snap_orders"] else []
-            fills = []
-            if wants["snap_trades"]:
-                for fill in self._private.exchange.fills(account, limit=SNAPSHOT_TRADES, newest=True):
-                    order = self._private.exchange.order(account, number=fill.order)
-                    fills += [(order, fill)] if order else []
-            feed = Executions(client, names, wants["order_status"])
-            frames = feed.snapshot(orders, fills) if wants["snap_orders"] or wants["snap_trades"] else []
-        else:
-            wants = {"snapshot": _flag(params, "snapshot", True)}
-            balances = self._private.exchange.balances(account)
-            feed = Balances(client, balances)
-            frames = feed.snapshot() if wants["snapshot"] else []
+        begin = self._executions if params["channel"] == "executions" else self._balances
+        acknowledged, feed, frames = begin(account, params, client)
         ends = [self._private.exchange.listen(account, feed.heard), self._private.tokens.use(token)]
 
         def leave() -> None:
             for end in ends:
                 end()
 
-        return {"channel": channel} | wants, frames, leave
+        return {"channel": params["channel"]} | acknowledged, frames, leave
+
+    def _executions(
+        self, account: str, params: Mapping[str, Any], client: Client
+    ) -> tuple[Json, "Executions", list[str]]:
+        exchange = self._private.exchange
+        wants = {name: _flag(params, name, name == "snap_orders") for name in ("snap_orders", "snap_trades")}
+        feed = Executions(client, self._private.listing.names.pairs, _flag(params, "order_status", True))
+        orders = exchange.open_orders(account) if wants["snap_orders"] else []
+        fills = exchange.fills(account, limit=SNAPSHOT_TRADES, newest=True) if wants["snap_trades"] else []
+        pairs = [(exchange.order(account, number=fill.order), fill) for fill in fills]
+        told = [(order, fill) for order, fill in pairs if order]
+        frames = feed.snapshot(orders, told) if any(wants.values()) else []
+        return {"maxratecount": int(ENGINE.most)} | wants, feed, frames
+
+    def _balances(self, account: str, params: Mapping[str, Any], client: Client) -> tuple[Json, "Balances", list[str]]:
+        wants = _flag(params, "snapshot", True)
+        feed = Balances(client, self._private.exchange.balances(account))
+        return {"snapshot": wants}, feed, feed.snapshot() if wants else []
 
     def act(self, method: str, params: Mapping[str, Any]) -> Json:
         """The result of an order or a cancel. Raises Refused."""
@@ -140,9 +143,6 @@ class User:
             fields["price2"] = fields.get("price", "")
             fields["price"] = text_of(triggers.get("price"))
         return fields | {"oflags": ",".join(flags)}
-
-
-_EXECUTION_FLAGS = {"snap_orders": True, "snap_trades": False, "order_status": True}
 
 
 class _Feed:
@@ -209,6 +209,8 @@ class Executions(_Feed):
             "order_type": type_of(order),
             "time_in_force": tag.in_force,
             "fee_ccy_pref": "fciq" if order.fee_in is FeeIn.QUOTE else "fcib",
+            "cum_cost": Decimal(0),
+            "stop_price": order.stop_price,
             "fee_usd_equiv": Decimal(0),
             "timestamp": rfc3339(order.created_ms),
         }

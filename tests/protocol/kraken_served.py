@@ -10,7 +10,7 @@ from core.clock import Clock, ManualClock
 from sandbox import app as sandbox_app
 from sandbox.clock import RealClock
 from sandbox.faces.kraken import add_kraken
-from sandbox.faces.kraken_limits import PRIVATE, PUBLIC, Counter
+from sandbox.faces.kraken_limits import CONNECTS, PRIVATE, PUBLIC, Counter
 from sandbox.listings import KRAKEN_LISTINGS
 from sandbox.market import Synthetic
 from tests.protocol import sandbox_served
@@ -24,11 +24,16 @@ class Served(sandbox_served.Served):
     """One face under these limits of REST."""
 
     def __init__(
-        self, world: sandbox_app.World, clock: Clock, public: Counter = PUBLIC, private: Counter = PRIVATE
+        self,
+        world: sandbox_app.World,
+        clock: Clock,
+        public: Counter = PUBLIC,
+        private: Counter = PRIVATE,
+        connects: int = CONNECTS,
     ) -> None:
         self.clock = clock
         self.exchange = sandbox_app.open_exchange(world, "kraken", None)
-        self._face = partial(add_kraken, public=public, private=private)
+        self._face = partial(add_kraken, public=public, private=private, connects=connects)
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(world, clock, "kraken", self.exchange)
 
@@ -65,7 +70,13 @@ class Served(sandbox_served.Served):
             self.clock.set_wall_ns(wall_ns)
 
 
-def synthetic(clock: Clock, born_ms: int = BORN_MS, public: Counter = PUBLIC, private: Counter = PRIVATE) -> Served:
+def synthetic(
+    clock: Clock,
+    born_ms: int = BORN_MS,
+    public: Counter = PUBLIC,
+    private: Counter = PRIVATE,
+    connects: int = CONNECTS,
+) -> Served:
     """The synthetic market of seed 1 as Kraken lists it."""
     world = sandbox_app.World(Synthetic(1, born_ms, KRAKEN_LISTINGS), RealClock(clock), None)
-    return Served(world, clock, public, private)
+    return Served(world, clock, public, private, connects)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from core.clock import LiveClock, ManualClock
@@ -503,6 +503,23 @@ def test_a_socket_that_nobody_uses_is_closed_and_pings_keep_it(live: Served, mon
             heard(idle, 5.0)
         say(kept, "ping")
         assert heard(kept)["method"] == "pong"
+
+
+def test_who_connects_too_often_is_kept_out_for_a_while() -> None:
+    served = synthetic(ManualClock(NOW_MS * 1_000_000), connects=3)
+    try:
+        for _ in range(3):
+            with connected(served):
+                pass
+        for _ in range(2):
+            with pytest.raises(InvalidStatus) as refused:
+                served.socket("/v2")
+            assert refused.value.response.status_code == 429
+        served.let_limits_pass(601)
+        with connected(served):
+            pass
+    finally:
+        served.close()
 
 
 def test_spellings_are_found_by_names_alone() -> None:
