@@ -127,6 +127,7 @@ class Faults:
         self._seed = seed
         self._set: dict[int, _Set] = {}
         self._last = 0
+        self.on_frames = False  # whether a fault of messages is set, active or not: asked for every message
         self.skew_ms = 0  # what the standing ones amount to, as the gate last settled them
         self.maintenance = False
 
@@ -137,6 +138,7 @@ class Faults:
             raise ValueError(f"{FAULTS_MOST} faults are set already: remove some")
         self._last += 1
         self._set[self._last] = _Set(self._last, fault, now_s, self._seed)
+        self._look()
         return self._last
 
     def remove(self, number: int | None = None) -> bool:
@@ -144,8 +146,10 @@ class Faults:
         if number is None:
             found = bool(self._set)
             self._set.clear()
-            return found
-        return self._set.pop(number, None) is not None
+        else:
+            found = self._set.pop(number, None) is not None
+        self._look()
+        return found
 
     def told(self, now_s: float) -> list[Told]:
         return [Told(one.number, one.fault, one.seen, one.struck, one.active(now_s)) for one in self._set.values()]
@@ -158,10 +162,6 @@ class Faults:
         """When, after now, a fault begins or ends by the clock."""
         ends = [at_s for one in self._set.values() for at_s in (one.from_s, one.until_s) if at_s is not None]
         return sorted({at_s for at_s in ends if at_s > now_s})
-
-    def any(self, kinds: tuple[str, ...]) -> bool:
-        """Whether one of these kinds is set, active or not."""
-        return any(one.fault.kind in kinds for one in self._set.values())
 
     def request(self, method: str, path: str, now_s: float) -> list[Fault]:
         """What strikes a request."""
@@ -186,6 +186,9 @@ class Faults:
             if one.strikes():
                 return one.fault.ms
         return None
+
+    def _look(self) -> None:
+        self.on_frames = any(one.fault.kind in FRAMES for one in self._set.values())
 
     def _meeting(self, kinds: tuple[str, ...], path: str, now_s: float, method: str = "") -> list[_Set]:
         return [

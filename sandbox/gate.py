@@ -155,7 +155,7 @@ class _Wire:
         self._held: Message | None = None
 
     def send(self, message: Message) -> Awaitable[None]:
-        if message["type"] != "websocket.send" or (self._held is None and not self._faults.any(kinds.FRAMES)):
+        if message["type"] != "websocket.send" or not (self._faults.on_frames or self._held):
             return self.send_raw(message)
         return self._struck(message)
 

@@ -63,6 +63,7 @@ class Exchange:
         self._floor = Floor(market, found, self._ledger, self._trading, speed)
         self._last_order = found.last_order
         self._now_ms = now_ms
+        self._broken: Exception | None = None
         known = {account for account, _ in found.balances}
         for account in self.keys:
             if account not in known:
@@ -75,7 +76,7 @@ class Exchange:
     @property
     def busy(self) -> bool:
         """Whether `advance` has anything to do."""
-        return bool(self._floor.working)
+        return self._broken is not None or bool(self._floor.working)
 
     def secret(self, api_key: str) -> str | None:
         """The secret of an account's key; None for an unknown key."""
@@ -96,12 +97,11 @@ class Exchange:
 
     def order(self, account: str, *, number: int | None = None, client_id: str | None = None) -> Order | None:
         """By number, or the newest with a client id (the working one where ids are free again after an order ended)."""
-        found = None
         if number is not None:
-            found = self._books.order(account, number)
-        elif client_id:
-            found = self._books.order_of_client(account, client_id)
-        return found
+            return self._books.order(account, number) if 0 < number <= self._last_order else None
+        if client_id and self.profile.client_id.fullmatch(client_id):
+            return self._books.order_of_client(account, client_id)
+        return None
 
     def open_orders(self, account: str, pair: str | None = None) -> list[Order]:
         """The working orders, oldest first."""
@@ -221,6 +221,9 @@ class Exchange:
     # --- the inside ---
 
     def _at(self, now_ms: int) -> int:
+        """The time of a command. Raises what the books raised once they refused one: nothing goes on without them."""
+        if self._broken is not None:
+            raise self._broken
         self._now_ms = max(self._now_ms, now_ms)
         return self._now_ms
 
@@ -304,7 +307,13 @@ class Exchange:
         balances, floor = self._ledger.taken(), self._floor
         if balances or floor.changed:
             moved = {pair: floor.cursors[pair] for pair in floor.moved}
-            self._books.save(Changes(balances, list(floor.changed.values()), floor.fills, moved))
+            try:
+                self._books.save(Changes(balances, list(floor.changed.values()), floor.fills, moved))
+            except Exception as error:
+                self._broken = error  # what is in memory is not on the disk: a restart has the truth
+                if self.on_busy is not None:
+                    self.on_busy()
+                raise
         news = floor.news
         for account in sorted({account for account, _ in balances} & self.keys.keys()):
             mine = {asset: balance for (owner, asset), balance in balances.items() if owner == account}

@@ -96,7 +96,7 @@ class Floor:
         self._prints.forget(pair)
 
     def _end_due(self, pair: str, due_ms: int) -> None:
-        for order in list(self.working[pair].values()):
+        for order in list(self.working.get(pair, {}).values()):
             if order.rejected_from_ms is not None and order.rejected_from_ms <= due_ms:
                 self._end(order, Status.REJECTED, What.REJECTED, "rejected by the venue", due_ms)
             elif order.expires_ms is not None and order.expires_ms <= due_ms:

@@ -32,6 +32,7 @@ FILLS_MOST = 500
 OPEN_MOST = 200
 SKEW_MOST_MS = 60_000  # the venue says nothing of one; whoever is further off is not believed
 BODY_MOST = 100_000
+KINDS = {"limit_order": Kind.LIMIT, "market_order": Kind.MARKET}
 
 Values = dict[str, Any]
 Handler = Callable[[str, Values], Any]
@@ -116,8 +117,8 @@ class PrivateFace:
 
     def _create(self, account: str, values: Values) -> Any:
         rules = self._market(values)
-        kinds = {"limit_order": Kind.LIMIT, "market_order": Kind.MARKET}
-        kind, side = kinds.get(values.get("order_type", "")), _side(values)
+        order_type, side = values.get("order_type"), _side(values)
+        kind = KINDS.get(order_type) if isinstance(order_type, str) else None
         client_id = values.get("client_order_id")
         if kind is None or side is None or not isinstance(client_id, str | None):
             raise invalid_request()
@@ -187,7 +188,7 @@ class PrivateFace:
         if not 1 <= limit <= FILLS_MOST or sort not in ("asc", "desc"):
             raise invalid_request()
         symbol = values.get("symbol")
-        if symbol is not None and symbol not in self._markets:
+        if symbol is not None and not (isinstance(symbol, str) and symbol in self._markets):
             raise Refused(422, "Currency pair is not valid")
         since_ms, from_id = _whole(values, "from_timestamp", 0), _whole(values, "from_id", 0)
         found = self._exchange.fills(

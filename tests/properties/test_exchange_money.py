@@ -33,6 +33,7 @@ class Step:
     fee_in: FeeIn | None = None
     pick: int = 0
     late: bool = field(default=False)
+    lasts_ms: int | None = None
 
 
 STEPS = st.builds(
@@ -51,6 +52,7 @@ STEPS = st.builds(
     fee_in=st.sampled_from([None, FeeIn.QUOTE, FeeIn.BASE]),
     pick=st.integers(0, 5),
     late=st.sampled_from([False, False, False, False, True]),
+    lasts_ms=st.sampled_from([None, None, None, 0, 40, 400]),
 )
 
 
@@ -65,7 +67,7 @@ def prints(draw: st.DrawFn, start: int) -> list[tuple[int, int, int]]:
     return rows
 
 
-def asked(step: Step, desk: Desk, last: int, digits: tuple[int, int]) -> NewOrder:
+def asked(step: Step, desk: Desk, last: int, now_ms: int, digits: tuple[int, int]) -> NewOrder:
     """The order of a step, whole ticks and steps around the last price; whether it is allowed is the exchange's."""
     tick, unit = Decimal(1).scaleb(-digits[0]), Decimal(1).scaleb(-digits[1])
     quantity = step.steps * desk.exchange.trading(PAIR).step_units * unit
@@ -82,6 +84,7 @@ def asked(step: Step, desk: Desk, last: int, digits: tuple[int, int]) -> NewOrde
         trigger=Trigger.STOP if step.stop else None,
         stop_price=max(1, last + step.stop) * tick if step.stop else None,
         fee_in=step.fee_in,
+        expires_ms=None if step.lasts_ms is None else now_ms + step.lasts_ms,
     )
 
 
@@ -128,7 +131,7 @@ def test_money_is_conserved_to_the_atom(data: st.DataObject, digits: tuple[int, 
         if step.act == "order":
             exchange.reject_after_ms = (lambda: 50) if step.late else (lambda: None)
             last = exchange.last_ticks(PAIR, now_ms)
-            exchange.create(step.account, asked(step, desk, last, digits), now_ms)
+            exchange.create(step.account, asked(step, desk, last, now_ms, digits), now_ms)
         elif step.act == "cancel":
             working = exchange.open_orders(step.account)
             if working:
@@ -161,7 +164,7 @@ def test_when_time_is_looked_at_changes_nothing(data: st.DataObject, cuts: list[
         desk = Desk(rows, "binance", books)
         desk.exchange.change_rules(PAIR, max_open_orders=8)
         for step in orders:
-            desk.exchange.create(step.account, asked(step, desk, rows[0][1], (2, 5)), 1_000)
+            desk.exchange.create(step.account, asked(step, desk, rows[0][1], 1_000, (2, 5)), 1_000)
         for now_ms in sorted(looks):
             desk.exchange.advance(now_ms)
             if restarts:

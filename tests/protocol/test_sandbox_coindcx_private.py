@@ -295,6 +295,46 @@ def test_every_reason_has_the_venues_kind_of_answer(reason: Reason) -> None:
     assert answer.status == 422 and answer.body["message"]
 
 
+ODD = [
+    None,
+    True,
+    [],
+    {},
+    "",
+    "x",
+    "NaN",
+    "-1",
+    -1,
+    0,
+    10**40,
+    float("nan"),
+    float("inf"),
+    1e300,
+    1e-300,
+    "1e9999",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("create", ["market", "side", "order_type", "total_quantity", "price_per_unit", "client_order_id"]),
+        ("status", ["id", "client_order_id"]),
+        ("status_multiple", ["ids", "client_order_ids"]),
+        ("active_orders", ["market", "side", "page", "size"]),
+        ("trade_history", ["symbol", "from_timestamp", "to_timestamp", "limit", "sort", "from_id"]),
+    ],
+)
+def test_odd_values_are_refused_and_never_a_fault_of_ours(trader: Trader, path: str, names: list[str]) -> None:
+    order = {"market": "BTCUSDT", "side": "buy", "order_type": "limit_order", "total_quantity": 0.001}
+    whole = order | {"price_per_unit": trader.far()} if path == "create" else {}
+    for name in names:
+        for odd in ODD:
+            status, body = trader.call(f"orders/{path}", **(whole | {name: odd}))
+            assert status in (200, 400, 404, 422), (name, odd, body)
+
+
 def test_unknown_orders(trader: Trader) -> None:
     for path in ("status", "cancel", "edit"):
         assert trader.refused(f"orders/{path}", client_order_id="no-such")[:2] == (404, "Order not found")

@@ -231,10 +231,10 @@ def numbers(frames: list[str]) -> list[tuple[int, float, float]]:
     return [(at, float(price), float(quantity)) for at, price, quantity in map(trade, frames)]
 
 
-def whole(served: Served, seen: list[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
-    """The market's own trades from the first to the last that were seen."""
+def places(served: Served, seen: list[tuple[int, float, float]]) -> tuple[list[tuple[int, float, float]], list[int]]:
+    """The market's own trades, and where in them those are that were seen."""
     rows = printed(served)
-    return rows[rows.index(min(seen)) : len(rows) - rows[::-1].index(max(seen))]
+    return rows, [rows.index(trade) for trade in seen]
 
 
 def test_duplicates(served: Served) -> None:
@@ -249,14 +249,16 @@ def test_reordered_trades(served: Served) -> None:
         served.fault(kinds.REORDER, every=5)
         seen = numbers(Listening(socket).frames(20))
     assert seen != sorted(seen, key=lambda row: row[0])
-    assert sorted(seen) == sorted(whole(served, seen))  # each once
+    rows, found = places(served, seen)
+    assert sorted(seen) == sorted(rows[min(found) : min(found) + len(seen)])  # each once
 
 
 def test_missing_trades(served: Served) -> None:
     with served.socket(TRADES) as socket:
         number = served.fault(kinds.MISSING, every=4)
         seen = numbers(Listening(socket).frames(16))
-    gone = len(whole(served, seen)) - len(seen)
+    _, found = places(served, seen)
+    gone = max(found) - min(found) + 1 - len(seen)
     assert served.struck(number) >= gone >= 3
 
 

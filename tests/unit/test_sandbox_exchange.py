@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import MisconfiguredError
-from sandbox.exchange.books import Books
+from core.errors import BotError, MisconfiguredError
+from sandbox.exchange.books import Books, Changes
 from sandbox.exchange.orders import (
     ATOMS,
     Balance,
@@ -455,6 +455,47 @@ def test_books_that_are_no_use_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"no database " * 100)
     with pytest.raises(MisconfiguredError, match=r"exchange\.db"):
         Books(path)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2, 10**30])
+def test_numbers_of_no_order(number: int) -> None:
+    desk = Desk(BASE)
+    desk.buy(1_000, quantity="0.01")
+    assert desk.exchange.order(ME, number=number) is None
+
+
+@pytest.mark.parametrize("client_id", ["", "no such", "\ud800", "x" * 10_000])
+def test_client_ids_of_no_order(client_id: str) -> None:
+    assert Desk(BASE).exchange.order(ME, client_id=client_id) is None
+
+
+class Full(Books):
+    """Books on a disk that is full from some moment on."""
+
+    full = False
+
+    def save(self, changes: Changes) -> None:
+        if self.full:
+            raise BotError("the disk is full")
+        super().save(changes)
+
+
+def test_books_that_refuse_end_the_exchange_and_nobody_hears_of_what_they_lack() -> None:
+    books = Full(None)
+    desk = Desk([*BASE, (1_100, 990_000, 9_000)], path=books)
+    resting = desk.buy(1_000, price="9950", quantity="0.01")
+    heard, woken = len(desk.news), []
+    desk.exchange.on_busy = lambda: woken.append(1)
+    books.full = True
+    with pytest.raises(BotError):
+        desk.buy(1_000, quantity="0.01")
+    assert len(desk.news) == heard and woken  # so that the timer's next step ends the stage
+    books.full = False
+    with pytest.raises(BotError):
+        desk.exchange.advance(1_100)
+    again = Desk([*BASE, (1_100, 990_000, 9_000)], path=books)
+    assert [order.number for order in again.exchange.orders(ME)] == [resting.number]
+    assert imbalance(again.exchange) == {} and again.at(1_100, resting).status is Status.FILLED
 
 
 def test_a_deposit_and_a_withdrawal_are_told() -> None:
