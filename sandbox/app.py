@@ -38,11 +38,12 @@ from sandbox.faces.coindcx_public import PublicFace
 from sandbox.faces.coindcx_stream import Stream, opener
 from sandbox.faces.kraken import add_kraken
 from sandbox.faults import Faults, scheduled
-from sandbox.gate import Gate, Standing
+from sandbox.gate import Gate
 from sandbox.hub import Hub, Open, Timers
 from sandbox.listings import listings_of
 from sandbox.market import Synthetic
 from sandbox.place import Place
+from sandbox.standing import Standing
 from sandbox.tape_market import TapeMarket, read_recording
 from sandbox.trades import Market
 from sandbox.world import TapeWorld, born_ms

@@ -17,7 +17,7 @@ from core.sandbox_keys import API_KEY
 from sandbox.clock import MarketClock
 from sandbox.exchange.exchange import Exchange
 from sandbox.faults import Faults, decoded
-from sandbox.gate import Standing
+from sandbox.standing import Standing
 
 BODY_MOST = 1_000_000
 

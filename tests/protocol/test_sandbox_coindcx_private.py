@@ -1,18 +1,14 @@
 """The sandbox's CoinDCX face, the private side over real sockets: as the fact sheet has it, quirks included."""
 
-import contextlib
 import hashlib
 import hmac
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection
 
 from core.clock import LiveClock
 from core.sandbox_keys import API_KEY, SECRET_KEY
@@ -20,60 +16,10 @@ from sandbox.exchange.orders import Reason
 from sandbox.exchange.profiles import PROFILES, trading_rules
 from sandbox.faces import coindcx_private, coindcx_words
 from sandbox.listings import LISTINGS
+from tests.protocol.coindcx_trader import Trader, wait_for
 from tests.protocol.sandbox_served import Served, synthetic
 
 SUCCESS = {"message": "success", "status": "success", "code": 200}
-SOCKET = "/socket.io/?EIO=%s&transport=websocket"
-
-
-class Trader:
-    """A client of the private side."""
-
-    def __init__(self, served: Served) -> None:
-        self.served = served
-        self.number = 0
-
-    def send(self, path: str, body: bytes, key: str = API_KEY, secret: str = SECRET_KEY) -> tuple[int, Any]:
-        signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-        headers = {"X-AUTH-APIKEY": key, "X-AUTH-SIGNATURE": signature, "Content-Type": "application/json"}
-        status, _, answer = self.served.call("POST", f"/exchange/v1/{path}", body, headers)
-        return status, json.loads(answer)
-
-    def call(self, path: str, **values: Any) -> tuple[int, Any]:
-        values.setdefault("timestamp", LiveClock().wall_ms())
-        return self.send(path, json.dumps(values, separators=(",", ":")).encode())
-
-    def ok(self, path: str, **values: Any) -> Any:
-        status, body = self.call(path, **values)
-        assert status == 200, body
-        return body
-
-    def refused(self, path: str, **values: Any) -> tuple[int, str, str]:
-        status, body = self.call(path, **values)
-        assert status >= 400 and body["code"] == status and body["status"] == "error", body
-        return status, body["message"], body.get("errorCode", "")
-
-    def create(self, **values: Any) -> Any:
-        self.number += 1
-        values = {"market": "BTCUSDT", "side": "buy", "client_order_id": f"t-{self.number}"} | values
-        (order,) = self.ok("orders/create", **values)["orders"]
-        return order
-
-    def price(self) -> Decimal:
-        row = json.loads(self.served.call("GET", "/market_data/trade_history?pair=B-BTC_USDT&limit=1")[2])[0]
-        return Decimal(str(row["p"]))
-
-    def far(self) -> float:
-        """A price that no trade reaches."""
-        return float(round(self.price() * Decimal("0.5"), 2))
-
-    def clean(self) -> None:
-        """No open orders; not by cancel_all, which may be called so seldom."""
-        for order in self.ok("orders/active_orders", market="BTCUSDT")["orders"]:
-            self.ok("orders/cancel", id=int(order["id"]))
-
-    def balances(self) -> dict[str, Any]:
-        return {row["currency"]: row for row in self.ok("users/balances")}
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +37,6 @@ def trader(served: Served) -> Iterator[Trader]:
     yield made
     made.clean()
     served.__dict__["used"] = made.number
-
-
-def wait_for(found: Callable[[], Any], seconds: float = 20.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (answer := found()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return answer
 
 
 # --- who may ---
@@ -378,109 +316,3 @@ def test_too_many_calls_are_429() -> None:
         assert Trader(served).call("users/balances")[0] == 200  # every call has its own
     finally:
         served.close()
-
-
-# --- the account's stream ---
-
-
-@contextlib.contextmanager
-def connected(served: Served, eio: str) -> Iterator[ClientConnection]:
-    with served.socket(SOCKET % eio) as socket:
-        assert str(socket.recv(10))[0] == "0"
-        if eio == "4":
-            socket.send("40")
-        assert str(socket.recv(10))[:2] == "40"
-        yield socket
-
-
-def join(socket: ClientConnection, key: str = API_KEY, secret: str = SECRET_KEY) -> None:
-    signature = hmac.new(secret.encode(), b'{"channel":"coindcx"}', hashlib.sha256).hexdigest()
-    socket.send("42" + json.dumps(["join", {"channelName": "coindcx", "authSignature": signature, "apiKey": key}]))
-
-
-def event(socket: ClientConnection) -> tuple[str, Any]:
-    name, outer = json.loads(str(socket.recv(20))[2:])
-    assert outer["event"] == name and isinstance(outer["data"], str)
-    return name, json.loads(outer["data"])
-
-
-@pytest.mark.parametrize("eio", ["3", "4"])
-def test_the_account_is_told_of_orders_fills_and_balances(trader: Trader, eio: str) -> None:
-    with connected(trader.served, eio) as socket:
-        join(socket)
-        join(socket)  # twice is as good as once
-        name = f"stream-{eio}"
-        wait_until_joined(trader, socket)
-        trader.create(order_type="market_order", total_quantity=0.001, client_order_id=name)
-        orders, fills = [], []
-        while not orders or orders[-1]["status"] != "filled":
-            kind, rows = event(socket)
-            (row,) = rows if kind != "balance-update" else (None,)
-            if kind == "order-update" and row["client_order_id"] == name:
-                orders.append(row)
-            elif kind == "trade-update" and row["c"] == name:
-                fills.append(row)
-        while event(socket)[0] != "trade-update":
-            pass
-    assert orders[0]["status"] == "open" and orders[0]["remaining_quantity"] == "0.001"
-    assert orders[-1]["remaining_quantity"] == "0.0" == orders[-1]["cancelled_quantity"]
-    assert all(isinstance(fill["T"], float) and fill["m"] is False and fill["s"] == "BTCUSDT" for fill in fills)
-    rows = [row for row in trader.ok("orders/trade_history") if row["order_id"] == orders[0]["id"]]
-    assert {fill["t"] for fill in fills} <= {str(row["id"]) for row in rows} and {fill["o"] for fill in fills} <= {
-        orders[0]["id"]
-    }
-
-
-def wait_until_joined(trader: Trader, socket: ClientConnection) -> None:
-    """A join has no answer: orders are made until one is told, and then everything told of them."""
-    price, names = trader.far(), []
-    while True:
-        made = trader.create(order_type="limit_order", price_per_unit=price, total_quantity=0.001)
-        trader.ok("orders/cancel", id=int(made["id"]))
-        names.append(made["client_order_id"])
-        try:
-            first = json.loads(str(socket.recv(0.5))[2:])
-        except TimeoutError:
-            continue
-        assert first[0] == "order-update" and json.loads(first[1]["data"])[0]["client_order_id"] in names
-        seen: list[str] = []
-        while seen != ["balance-update", "order-update", "balance-update"]:
-            seen.append(event(socket)[0])
-        return
-
-
-def test_a_cancel_and_the_balances_it_frees_are_told(trader: Trader) -> None:
-    with connected(trader.served, "4") as socket:
-        join(socket)
-        wait_until_joined(trader, socket)
-        made = trader.create(order_type="limit_order", price_per_unit=trader.far(), total_quantity=0.002)
-        assert event(socket)[1][0]["status"] == "open"
-        kind, rows = event(socket)
-        assert kind == "balance-update" and float(rows[0]["locked_balance"]) > 0
-        assert rows[0]["currency_short_name"] == "USDT"
-        trader.ok("orders/cancel", client_order_id=made["client_order_id"])
-        row = event(socket)[1][0]
-        assert (row["status"], row["cancelled_quantity"], row["remaining_quantity"]) == ("cancelled", "0.002", "0.0")
-        assert event(socket)[1][0]["locked_balance"] == "0.0"
-        socket.send('42["leave",{"channelName":"coindcx"}]')
-        made = trader.create(order_type="limit_order", price_per_unit=trader.far(), total_quantity=0.002)
-        with pytest.raises(TimeoutError):
-            socket.recv(0.5)
-
-
-@pytest.mark.parametrize(("key", "secret"), [("nobody", SECRET_KEY), (API_KEY, "wrong")])
-def test_a_wrong_signature_is_answered_with_41_and_the_end(served: Served, key: str, secret: str) -> None:
-    with connected(served, "4") as socket:
-        join(socket, key, secret)
-        assert socket.recv(10) == "41"
-        with pytest.raises(ConnectionClosed):
-            socket.recv(10)
-
-
-@pytest.mark.parametrize("argument", ['{"channelName":"coindcx"}', '{"channelName":"coindcx","apiKey":"sandbox"}'])
-def test_a_join_without_a_signature_is_met_with_silence(trader: Trader, argument: str) -> None:
-    with connected(trader.served, "4") as socket:
-        socket.send(f'42["join",{argument}]')
-        trader.create(order_type="limit_order", price_per_unit=trader.far(), total_quantity=0.002)
-        with pytest.raises(TimeoutError):
-            socket.recv(0.5)
