@@ -87,6 +87,11 @@ PURE = (
     "venues/binance/wire_private.py",
     "venues/binance/wire_news.py",
     "venues/binance/judge.py",
+    "sandbox/faces/kraken_account.py",
+    "sandbox/faces/kraken_ids.py",
+    "sandbox/faces/kraken_limits.py",
+    "sandbox/faces/kraken_market.py",
+    "sandbox/faces/kraken_orders.py",
 )
 
 
