@@ -84,6 +84,19 @@ class Listing:
             f'"marginable":false,"has_index":false}}'
         )
 
+    def rules_in_force(self) -> list[TradingRules]:
+        """Of every market, in the order of the names."""
+        return [self._rules(pair) for pair in self.names.pairs.values()]
+
+    def changed_instruments(self, before: list[TradingRules]) -> str:
+        """The instrument channel's update: the markets whose rules are no longer those."""
+        changed = [
+            self.instrument(pair)
+            for pair, rules in zip(self.names.pairs.values(), before, strict=True)
+            if self._rules(pair) != rules
+        ]
+        return f'{{"channel":"instrument","type":"update","data":{{"assets":[],"pairs":[{",".join(changed)}]}}}}'
+
     def instruments(self) -> str:
         """The snapshot of the instrument channel."""
         assets = ",".join(

@@ -164,9 +164,11 @@ class PrivateFace:
             mine = [order for order in self.exchange.open_orders(account) if order.client_id == client_id]
         elif number is not None:
             mine = [order for order in self.exchange.open_orders(account) if order.number == number]
-        else:
+        elif txid.lstrip("-").isdigit():
             userref = userref_of({"userref": txid})
             mine = [order for order in self.exchange.open_orders(account) if tag_of(order).userref == userref]
+        else:
+            mine = []
         return {"count": self.cancelled(account, mine)}
 
     def cancelled(self, account: str, orders: list[Order]) -> int:

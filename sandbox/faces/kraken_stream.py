@@ -116,10 +116,18 @@ class Socket:
             self._sent_at = self._now()
 
     async def _watch(self) -> None:
-        """Heartbeats when there was nothing else to say; the end of a socket that nobody uses."""
+        """What changed at the venue, heartbeats when there was nothing to say, the end of a socket that nobody uses."""
+        listing = self._stream.listing
+        system, rules = listing.system(), listing.rules_in_force()
         while True:
             await asyncio.sleep(HEARTBEAT_S / 4)
             now = self._now()
+            if listing.system() != system:
+                system = listing.system()
+                self._client.offer([self._stream.status()])
+            if "instrument" in self._subscribed and listing.rules_in_force() != rules:
+                self._client.offer([listing.changed_instruments(rules)])
+            rules = listing.rules_in_force()
             if self._subscribed or self._leave:
                 if now - self._sent_at >= HEARTBEAT_S and not self._client.backlog:
                     self._client.offer(['{"channel":"heartbeat"}'])

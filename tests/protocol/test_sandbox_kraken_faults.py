@@ -23,7 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 from core.clock import LiveClock, iso_utc
 from core.sandbox_keys import API_KEY, SECRET_KEY
 from tests.protocol.kraken_served import NO_LIMIT, Served, synthetic
-from tests.protocol.test_sandbox_program import Program
+from tests.protocol.sandbox_program import Program
 
 _nonces = itertools.count(time.time_ns())
 
@@ -146,6 +146,21 @@ def test_a_halted_market_says_so_and_takes_cancels_alone(sound: Served) -> None:
     assert call(sound.port, "CancelOrder", txid=txid) == {"count": 1}
 
 
+def test_streams_tell_when_the_venue_or_a_market_is_halted(sound: Served) -> None:
+    with sound.socket("/v2") as socket:
+        assert json.loads(str(socket.recv(10)))["data"][0]["system"] == "online"
+        params = {"channel": "instrument", "snapshot": False}
+        socket.send(json.dumps({"method": "subscribe", "params": params}))
+        assert json.loads(str(socket.recv(10)))["success"]
+        sound.fault("halt", pair="B-BTC_USDT", trading="cancel_only")
+        update = heard(socket, "instrument")
+        assert [(pair["symbol"], pair["status"]) for pair in update["data"]["pairs"]] == [("BTC/USDT", "cancel_only")]
+        sound.fault("halt")
+        assert heard(socket, "status")["data"][0]["system"] == "maintenance"
+        sound.no_faults()
+        assert heard(socket, "status")["data"][0]["system"] == "online"
+
+
 def test_changed_lot_rules_are_listed_and_in_force(sound: Served) -> None:
     sound.fault("lot_rules", pair="B-BTC_USDT", step="0.001", min_quantity="0.002")
     row = public(sound.port, "AssetPairs?pair=XBTUSDT")["XBTUSDT"]
@@ -164,6 +179,14 @@ def test_a_status_comes_in_the_venues_words(sound: Served, status: int, said: st
     found, body = answer(sound.port, "Balance")
     assert (found, json.loads(body)) == (status, {"error": [said]})
     assert call(sound.port, "Balance")
+
+
+def heard(socket: ClientConnection, channel: str) -> Any:
+    """The next message of a channel."""
+    while True:
+        message = json.loads(str(socket.recv(10)))
+        if message.get("channel") == channel:
+            return message
 
 
 def subscribed(socket: ClientConnection) -> None:

@@ -36,6 +36,14 @@ def served() -> Iterator[Served]:
     one.close()
 
 
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[Served]:
+    """The same, for tests that leave nothing behind."""
+    one = synthetic(ManualClock(NOW_MS * 1_000_000))
+    yield one
+    one.close()
+
+
 def world() -> Synthetic:
     return Synthetic(1, BORN_MS, KRAKEN_LISTINGS)
 
@@ -122,8 +130,8 @@ def share_of_last(share: str) -> str:
 # --- who may ask -----------------------------------------------------------------------------------------------------
 
 
-def test_forms_and_json_are_both_taken(served: Served) -> None:
-    assert raw(served, "Balance", {})["result"] == raw(served, "Balance", {}, as_json=True)["result"]
+def test_forms_and_json_are_both_taken(untouched: Served) -> None:
+    assert raw(untouched, "Balance", {})["result"] == raw(untouched, "Balance", {}, as_json=True)["result"]
 
 
 @pytest.mark.parametrize(
@@ -135,8 +143,8 @@ def test_forms_and_json_are_both_taken(served: Served) -> None:
         ({"API_Sign": ""}, "EAPI:Invalid signature"),
     ],
 )
-def test_a_wrong_key_or_signature_is_refused(served: Served, headers: dict[str, str], said: str) -> None:
-    assert raw(served, "Balance", {}, **headers) == {"error": [said]}
+def test_a_wrong_key_or_signature_is_refused(untouched: Served, headers: dict[str, str], said: str) -> None:
+    assert raw(untouched, "Balance", {}, **headers) == {"error": [said]}
 
 
 def test_the_nonce_of_a_key_only_rises(served: Served) -> None:
@@ -152,16 +160,18 @@ def test_the_nonce_of_a_key_only_rises(served: Served) -> None:
 
 
 @pytest.mark.parametrize("body", ["", "nonce=", "nonce=12a", "nonce=-5", "nonce=1.5"])
-def test_without_a_nonce_nothing_is_answered(served: Served, body: str) -> None:
+def test_without_a_nonce_nothing_is_answered(untouched: Served, body: str) -> None:
     path = "/0/private/Balance"
     nonce = body.removeprefix("nonce=") if body else ""
-    _, _, answer = served.call("POST", path, body.encode(), {"API-Key": API_KEY, "API-Sign": sign(path, nonce, body)})
+    _, _, answer = untouched.call(
+        "POST", path, body.encode(), {"API-Key": API_KEY, "API-Sign": sign(path, nonce, body)}
+    )
     assert json.loads(answer) == {"error": ["EAPI:Invalid nonce"]}
 
 
-def test_only_posts_and_known_methods(served: Served) -> None:
-    assert raw(served, "Balance", {}, method="GET") == {"error": ["EGeneral:Unknown method"]}
-    assert raw(served, "Nothing", {}) == {"error": ["EGeneral:Unknown method"]}
+def test_only_posts_and_known_methods(untouched: Served) -> None:
+    assert raw(untouched, "Balance", {}, method="GET") == {"error": ["EGeneral:Unknown method"]}
+    assert raw(untouched, "Nothing", {}) == {"error": ["EGeneral:Unknown method"]}
 
 
 def test_the_counter_of_the_key_falls_with_time_and_orders_do_not_count(served: Served) -> None:
@@ -272,6 +282,9 @@ def test_orders_of_a_userref_are_found_and_cancelled_together(served: Served) ->
     assert list(call(served, "OpenOrders", userref="7")["open"]) == [second, first]
     assert asked(served, other)["userref"] == -8
     assert call(served, "CancelOrder", txid="7") == {"count": 2}
+    for unknown in ("7", "OAAAAA-AAAAA-AAAAAA", "nonsense"):
+        assert error(served, "CancelOrder", txid=unknown) == "EOrder:Unknown order"
+    assert error(served, "CancelOrder") == "EGeneral:Invalid arguments:txid"
     assert call(served, "CancelAll") == {"count": 1} and call(served, "CancelAll") == {"count": 0}
 
 
@@ -316,10 +329,10 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("changes", "said"), REFUSALS.values(), ids=REFUSALS)
-def test_refused_orders(served: Served, changes: dict[str, str], said: str) -> None:
+def test_refused_orders(untouched: Served, changes: dict[str, str], said: str) -> None:
     good = {"pair": "XBTUSDT", "type": "buy", "ordertype": "limit", "volume": "0.0005", "price": "60000.5"}
-    assert error(served, "AddOrder", **(good | changes)) == said
-    assert call(served, "OpenOrders")["open"] == {}
+    assert error(untouched, "AddOrder", **(good | changes)) == said
+    assert call(untouched, "OpenOrders")["open"] == {}
 
 
 def test_validate_checks_and_does_not_trade(served: Served) -> None:
@@ -440,11 +453,11 @@ def test_pages_of_fifty_newest_first(served: Served) -> None:
     assert error(served, "QueryOrders", txid="OAAAAA-AAAAA-AAAAAA") == "EOrder:Unknown order"
 
 
-def test_own_fees(served: Served) -> None:
-    told = call(served, "TradeVolume", pair="XBTUSD,XBTUSDT")
+def test_own_fees(untouched: Served) -> None:
+    told = call(untouched, "TradeVolume", pair="XBTUSD,XBTUSDT")
     assert set(told["fees"]) == set(told["fees_maker"]) == {"XXBTZUSD", "XBTUSDT"}
     assert told["fees"]["XXBTZUSD"]["fee"] == "0.0500" and told["currency"] == "ZUSD"
-    assert error(served, "TradeVolume", pair="NOPE") == "EQuery:Unknown asset pair"
+    assert error(untouched, "TradeVolume", pair="NOPE") == "EQuery:Unknown asset pair"
 
 
 def test_the_dead_mans_switch(served: Served) -> None:
