@@ -148,6 +148,10 @@ class Hub:
         for client in channel.clients if channel is not None else ():
             client.offer(messages)
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Cancellable:
+        """A timer as the hub's own are."""
+        return self._timers.call_later(seconds, callback)
+
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

@@ -1,7 +1,5 @@
 """The sandbox as Binance: all of its faces over one place."""
 
-import asyncio
-
 from fastapi import FastAPI, WebSocket
 
 from sandbox.faces.binance_door import Door
@@ -29,7 +27,7 @@ def add_binance(
     manners = manners or Manners()
     stream = Stream(place, ids, manners)
     hub = place.hub_of(stream.open)
-    stream.attach(hub, asyncio.get_running_loop())
+    stream.attach(hub)
 
     @app.websocket("/ws")
     async def bare(websocket: WebSocket) -> None:

@@ -43,6 +43,8 @@ def starts(interval: str, span: tuple[int | None, int | None], limit: int, oldes
     newest = start_of(interval, now_ms if end_ms is None else min(end_ms, now_ms))
     oldest = start_of(interval, oldest_ms)
     found: list[int] = []
+    if start_ms is not None and start_ms > now_ms:
+        return found
     if start_ms is not None:
         at = max(start_of(interval, start_ms), oldest)
         if at < start_ms:

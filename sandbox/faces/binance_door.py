@@ -19,7 +19,6 @@ from sandbox.faces.binance_wire import WEIGHT_A_MINUTE, Refused
 from sandbox.place import Place
 
 NOT_FOUND = "<html><head><title>404 Not Found</title></head><body><h1>404 Not Found</h1></body></html>"
-ORDERS_WAIT_S = 10  # Retry-After of too many orders
 
 
 class Endpoint(NamedTuple):
@@ -60,11 +59,11 @@ class Door:
         if verdict.status == 418:
             until = f"IP banned until {wall_ms + verdict.retry_s * 1000}"
             text = f"Way too much request weight used; {until}. Please use WebSocket Streams for live updates"
-            return verdict, Refused(-1003, f"{text} to avoid bans.", 418)
+            return verdict, Refused(-1003, f"{text} to avoid bans.", 418, verdict.retry_s)
         if verdict.status == 429:
             limit = f"current limit is {self._weights.most} request weight per 1 MINUTE"
             text = f"Too much request weight used; {limit}. Please use WebSocket Streams for live updates"
-            return verdict, Refused(-1003, f"{text} to avoid polling the API.", 429)
+            return verdict, Refused(-1003, f"{text} to avoid polling the API.", 429, verdict.retry_s)
         return verdict, None
 
     def give_back(self, address: str, weight: int) -> int:
@@ -99,10 +98,10 @@ class Door:
         params, refusal = _read(query, body)
         weight = endpoint.weight if isinstance(endpoint.weight, int) else endpoint.weight(params)
         verdict, too_much = self.take(address, weight)
-        used, status, headers = verdict.used, 200, {}
+        used, status = verdict.used, 200
+        headers: dict[str, str] = {}
         try:
             if too_much is not None:
-                headers["retry-after"] = str(verdict.retry_s)
                 raise too_much
             if refusal is not None:
                 raise refusal
@@ -114,8 +113,8 @@ class Door:
                 used = self.give_back(address, weight)
         except Refused as error:
             text, status = error.body, error.status
-            if error.code == -1015:
-                headers["retry-after"] = str(ORDERS_WAIT_S)
+            if error.retry_s:
+                headers["retry-after"] = str(error.retry_s)
         headers |= {"x-mbx-used-weight": str(used), "x-mbx-used-weight-1m": str(used)}
         if endpoint.orders:
             in_10_s, in_a_day = self._orders.counts(self._place.clock.now_ms())

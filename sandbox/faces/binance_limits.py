@@ -76,12 +76,13 @@ class OrderCounts:
         self._limits = ((10_000, in_10_s, "10 SECOND"), (DAY_MS, in_a_day, "1 DAY"))
         self._placed: dict[int, int] = {}  # when, by order
 
-    def check(self, now_ms: int) -> str:
-        """The limit that another order would break, in the venue's words; empty where it would break none."""
-        for count, (_, limit, words) in zip(self.counts(now_ms), self._limits, strict=True):
+    def check(self, now_ms: int) -> tuple[str, int] | None:
+        """(the limit that another order would break, in the venue's words; seconds until it begins anew)."""
+        for count, (window_ms, limit, words) in zip(self.counts(now_ms), self._limits, strict=True):
             if count >= limit:
-                return f"Too many new orders; current limit is {limit} orders per {words}."
-        return ""
+                wait_s = -(-(window_ms - now_ms % window_ms) // 1000)
+                return f"Too many new orders; current limit is {limit} orders per {words}.", wait_s
+        return None
 
     def placed(self, order: int, now_ms: int) -> None:
         self._placed[order] = now_ms

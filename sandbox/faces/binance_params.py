@@ -20,6 +20,7 @@ Params = Mapping[str, str]
 # What a parameter may look like; the venue names this expression where it does not.
 NUMBER, DECIMAL, NAME = "^[0-9]{1,20}$", "^([0-9]{1,20})(\\.[0-9]{1,20})?$", "^[a-zA-Z0-9-_]{1,36}$"
 BOOLEAN = "^(true|false)$"
+NUMBER_MOST = 2**63 - 1
 SHAPES = {
     "symbol": "^[A-Z0-9-_.]{1,20}$",
     "limit": NUMBER,
@@ -69,6 +70,8 @@ def check_shape(name: str, value: str) -> None:
     shape = _SHAPES.get(name)
     if shape is not None and not shape.fullmatch(value):
         raise illegal(name, SHAPES[name])
+    if SHAPES.get(name) == NUMBER and int(value) > NUMBER_MOST:
+        raise Refused(-1108, f"Parameter '{name}' overflowed.")
 
 
 def check_params(params: Params, takes: frozenset[str], needs: tuple[str, ...]) -> None:

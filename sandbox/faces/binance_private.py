@@ -98,8 +98,8 @@ class PrivateFace:
     async def create(self, params: Params, account: str) -> str:
         now_ms = self._now()
         too_many = self._orders.check(now_ms)
-        if too_many:
-            raise Refused(-1015, too_many, 429)
+        if too_many is not None:
+            raise Refused(-1015, too_many[0], 429, too_many[1])
         new = new_order(params, self._pair(params))
         order = self._exchange.create(account, new, now_ms)
         if isinstance(order, Refusal):
@@ -300,8 +300,7 @@ class PrivateFace:
         """The order that the parameters name, None where there is none such on their market."""
         self._pair(params)
         if "orderId" in params:
-            number = int(params["orderId"])
-            order = self._exchange.order(account, number=number) if number < FOREVER_MS else None
+            order = self._exchange.order(account, number=int(params["orderId"]))
         elif "origClientOrderId" in params:
             order = self._exchange.order(account, client_id=params["origClientOrderId"])
         else:
@@ -335,7 +334,7 @@ def _span(params: Params) -> tuple[int, int]:
     """
     if "startTime" not in params:
         return 0, int(params.get("endTime", FOREVER_MS))
-    start_ms = int(params["startTime"])
+    start_ms = min(int(params["startTime"]), FOREVER_MS)
     end_ms = int(params.get("endTime", start_ms + DAY_MS))
     if end_ms - start_ms > DAY_MS:
         raise Refused(-1127, "More than 24 hours between startTime and endTime.")

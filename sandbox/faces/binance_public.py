@@ -260,7 +260,7 @@ class PublicFace:
         return trades, self._ids.at(pair, until_ms + 1) - len(trades)
 
     def _from(self, pair: str, start_ms: int, until_ms: int, limit: int) -> tuple[int, Trades]:
-        return self._ids.since(pair, self._ids.at(pair, start_ms), until_ms, limit)
+        return self._ids.since(pair, self._ids.at(pair, min(start_ms, until_ms + 1)), until_ms, limit)
 
     def _price_row(self, rules: Rules, now_ms: int) -> str:
         last = self._market.last(rules.pair, now_ms, 1)

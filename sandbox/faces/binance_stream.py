@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 from core.loop import Cancellable
 from sandbox.faces.binance_feeds import Feed, feed_of, parsed
 from sandbox.faces.binance_socket import Attempts, Hurry, Link, Manners
-from sandbox.hub import Encode, Hub, Timers
+from sandbox.hub import Encode, Hub
 from sandbox.place import Place
 from sandbox.trade_ids import TradeIds
 from sandbox.trades import Trades
@@ -36,13 +36,11 @@ class Stream:
         self._pairs = {rules.market.lower(): pair for pair, rules in place.market.rules.items()}
         self._feeds: dict[str, Feed] = {}
         self._hub: Hub
-        self._timers: Timers
         self._timer: Cancellable | None = None
 
-    def attach(self, hub: Hub, timers: Timers) -> None:
+    def attach(self, hub: Hub) -> None:
         """To be called once the hub, which opens its channels with `open`, is there."""
         self._hub = hub
-        self._timers = timers
 
     def open(self, channel: str, now_ms: int) -> tuple[str, Encode]:
         """What the hub needs for a channel that somebody joined."""
@@ -51,7 +49,7 @@ class Stream:
         assert stream is not None, channel
         feed = self._feeds[channel] = feed_of(stream, self._market, self._ids, now_ms)
         if self._timer is None:
-            self._timer = self._timers.call_later(PULSE_S, self._pulse)
+            self._timer = self._hub.call_later(PULSE_S, self._pulse)
         if how + ":" == BARE:
             return stream.pair, feed.trades
         return stream.pair, lambda trades: self._wrapped(name, feed, trades)
@@ -99,7 +97,7 @@ class Stream:
             if frames:
                 how, _, name = channel.partition(":")
                 self._hub.say(channel, frames if how + ":" == BARE else [wrap(name, frame) for frame in frames])
-        self._timer = self._timers.call_later(PULSE_S, self._pulse) if self._feeds else None
+        self._timer = self._hub.call_later(PULSE_S, self._pulse) if self._feeds else None
 
 
 def wrap(name: str, frame: str) -> str:

@@ -113,9 +113,16 @@ class _Session:
                 used = self._api.door.give_back(self._link.address, weight)
             body = f'"status":200,"result":{result}'
         except Refused as error:
-            body = f'"status":{error.status},"error":{error.body}'
+            body = f'"status":{error.status},"error":{self._error(error)}'
         limits = f',"rateLimits":{compact(self._limits(used, orders))}' if tells else ""
         self._link.send(f'{{"id":{json.dumps(number)},{body}{limits}}}')
+
+    def _error(self, error: Refused) -> str:
+        if not error.retry_s:
+            return error.body
+        now_ms = self._api.place.server_ms()
+        data = {"serverTime": now_ms, "retryAfter": now_ms + error.retry_s * 1000}
+        return compact({"code": error.code, "msg": error.message, "data": data})
 
     def _endpoint(self, method: str) -> Endpoint:
         """What a method does.

@@ -59,13 +59,14 @@ RATE_LIMITS: list[dict[str, Any]] = [
 
 
 class Refused(Exception):
-    """What the venue answers in place of data: HTTP status, its code and its text."""
+    """What the venue answers in place of data: HTTP status, its code and its text, and for how long."""
 
-    def __init__(self, code: int, message: str, status: int = 400) -> None:
+    def __init__(self, code: int, message: str, status: int = 400, retry_s: int = 0) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
+        self.retry_s = retry_s
 
     @property
     def body(self) -> str:

@@ -200,6 +200,28 @@ def test_seconds_and_times(still: Served) -> None:
     assert still.get(f"/api/v3/klines?{query}&limit=5") == rows[100:105]
 
 
+EDGES = [
+    f"{path}&{name}={value}"
+    for path, names in (
+        ("trades?symbol=BTCUSDT", ("limit",)),
+        ("historicalTrades?symbol=BTCUSDT", ("limit", "fromId")),
+        ("aggTrades?symbol=BTCUSDT", ("fromId", "startTime", "endTime")),
+        ("klines?symbol=BTCUSDT&interval=1M", ("startTime", "endTime")),
+        ("klines?symbol=BTCUSDT&interval=1s", ("startTime", "endTime")),
+        ("depth?symbol=BTCUSDT", ("limit",)),
+    )
+    for name in names
+    for value in (1, 2**63 - 1, 2**63)
+]
+
+
+@pytest.mark.parametrize("path", EDGES)
+def test_numbers_at_the_edge_of_what_there_is(still: Served, path: str) -> None:
+    status, _, body = still.call("GET", f"/api/v3/{path}")
+    answer = json.loads(body)
+    assert status == 200 if not path.endswith("808") else (status, answer["code"]) == (400, -1108)
+
+
 # --- tickers and the book --------------------------------------------------------------------------------------------
 
 

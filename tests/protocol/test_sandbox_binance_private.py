@@ -257,7 +257,8 @@ def test_orders_that_are_not_there(trader: Trader) -> None:
     order = trader.ok("POST order", **LIMIT, price=trader.price("0.9"), newClientOrderId="mine")
     where = {"symbol": "BTCUSDT"}
     assert trader.refused("GET order", **where, orderId=77) == (-2013, "Order does not exist.")
-    assert trader.refused("GET order", **where, orderId=10**19) == (-2013, "Order does not exist.")
+    assert trader.refused("GET order", **where, orderId=10**18) == (-2013, "Order does not exist.")
+    assert trader.refused("GET order", **where, orderId=10**19) == (-1108, "Parameter 'orderId' overflowed.")
     assert trader.refused("GET order", symbol="ETHUSDT", origClientOrderId="mine")[0] == -2013
     assert trader.refused("DELETE order", **where, origClientOrderId="other") == (-2011, "Unknown order sent.")
     assert trader.refused("DELETE order", **where)[0] == -1102
@@ -294,6 +295,14 @@ def test_orders_and_own_trades_by_id_and_time(trader: Trader) -> None:
     assert trader.ok("GET myTrades", **where, fromId=fills[2]["id"]) == fills[2:]
     assert {fill["orderId"] for fill in trader.ok("GET myTrades", **where, orderId=numbers[3])} == {numbers[3]}
     assert trader.refused("GET myTrades", **where, fromId=1, startTime=1)[0] == -1128
+
+
+@pytest.mark.parametrize("name", ["orderId", "fromId", "startTime", "endTime", "limit"])
+def test_numbers_at_the_edge_of_what_there_is(trader: Trader, name: str) -> None:
+    for path in ("allOrders", "myTrades"):
+        for value in (1, 2**62, 2**63 - 1):
+            status, body = trader.send(f"GET {path}", symbol="BTCUSDT", **{name: value})
+            assert status == 200 or body["code"] in (-1104, -1127), body
 
 
 def test_the_account(trader: Trader) -> None:
@@ -348,7 +357,7 @@ def test_orders_count_until_they_fill_and_weigh_nothing() -> None:
             assert trader.headers["X-MBX-ORDER-COUNT-10S"] == trader.headers["X-MBX-ORDER-COUNT-1D"] == count
         said = trader.refused("POST order", **LIMIT, price=trader.price("0.9"))
         assert said == (-1015, "Too many new orders; current limit is 2 orders per 10 SECOND.")
-        assert int(trader.headers["Retry-After"]) > 0
+        assert 0 < int(trader.headers["Retry-After"]) <= 10
         limits = trader.ok("GET rateLimit/order")
         assert [(limit["interval"], limit["count"]) for limit in limits] == [("SECOND", 2), ("DAY", 2)]
         trader.advance(10_000)
@@ -389,6 +398,19 @@ def test_orders_over_the_websocket_api(trader: Trader) -> None:
         assert trader.request(socket, "account.status")["result"]["canTrade"]
         quiet = trader.request(socket, "ping", signed=False, returnRateLimits=False)
         assert "rateLimits" not in quiet
+
+
+def test_weight_is_one_for_rest_and_websocket() -> None:
+    trader = Trader(weight=30)
+    try:
+        with trader.served.socket("/ws-api/v3") as socket:
+            assert trader.request(socket, "account.status")["rateLimits"][-1]["count"] == 20
+            assert trader.send("GET account")[1]["code"] == -1003
+            said = trader.request(socket, "account.status")
+            assert (said["status"], said["error"]["code"]) == (429, -1003)
+            assert said["error"]["data"]["retryAfter"] - said["error"]["data"]["serverTime"] <= 60_000
+    finally:
+        trader.served.close()
 
 
 def test_requests_that_are_refused(trader: Trader) -> None:

@@ -180,8 +180,9 @@ def test_unfilled_orders_count_in_clock_windows_and_fills_take_them_off() -> Non
     assert counts.counts(DAY_MS + 10_000) == (0, 2)
     for number in (3, 4, 5):
         counts.placed(number, DAY_MS + 11_000)
-    assert counts.check(DAY_MS + 11_000) == "Too many new orders; current limit is 3 orders per 10 SECOND."
-    assert counts.check(DAY_MS + 20_000) == "Too many new orders; current limit is 5 orders per 1 DAY."
+    words = "Too many new orders; current limit is"
+    assert counts.check(DAY_MS + 11_000) == (f"{words} 3 orders per 10 SECOND.", 9)
+    assert counts.check(DAY_MS + 20_000) == (f"{words} 5 orders per 1 DAY.", 86_380)
     assert counts.counts(2 * DAY_MS) == (0, 0)
 
 
