@@ -1,11 +1,13 @@
 """Hands trades to the clients that joined their market, each at its time and in order.
 
-One timer drives all markets. A client has a bounded queue; while one is half full the market's clock is held, which
-slows recorded time down to what the client takes and has no effect on real time. A client whose queue is full is cut
-off.
+One timer drives all markets and looks at those alone that have something to tell. A client has a bounded queue; while
+one is half full the market's clock is held, which slows recorded time down to what the client takes and has no effect
+on real time. A client whose queue is full is cut off.
 """
 
 import asyncio
+import heapq
+import itertools
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -73,12 +75,16 @@ class Client:
 
 
 class _Channel:
-    """One market's trades on their way: prepared up to `until_ms`, told up to `place` of them, which is `told_ms`."""
+    """One market's trades on their way: prepared up to `until_ms`, told up to `place` of them.
 
-    def __init__(self, pair: str, encode: Encode, now_ms: int) -> None:
+    `from_ms` is when it was opened, `number` the how many-th it is.
+    """
+
+    def __init__(self, pair: str, encode: Encode, now_ms: int, number: int) -> None:
         self.pair = pair
         self.encode = encode
-        self.told_ms = now_ms
+        self.from_ms = now_ms
+        self.number = number
         self.clients: set[Client] = set()
         self.prepared = no_trades()
         self.place = 0
@@ -107,6 +113,9 @@ class Hub:
         self._on_start = on_start
         self._on_held = on_held
         self._channels: dict[str, _Channel] = {}
+        self._due: list[tuple[int, int, str]] = []  # (when, number, name) of each channel, the next first
+        self._numbers = itertools.count()
+        self._told_ms = 0  # whatever no channel is due for before now has been told
         self._timer: Cancellable | None = None
         self._held = False
         self.told = 0  # trades told so far
@@ -121,10 +130,11 @@ class Hub:
             self._on_start()
         channel = self._channels.get(name)
         if channel is None:
-            channel = self._channels[name] = _Channel(*self._open(name, now_ms), now_ms)
+            channel = self._channels[name] = _Channel(*self._open(name, now_ms), now_ms, next(self._numbers))
+            heapq.heappush(self._due, (now_ms, channel.number, name))
         channel.clients.add(client)
         self._again(0.0)
-        return channel.told_ms
+        return max(channel.from_ms, self._told_ms)
 
     def leave(self, name: str, client: Client) -> None:
         channel = self._channels.get(name)
@@ -140,7 +150,7 @@ class Hub:
     def told_ms(self, name: str) -> int | None:
         """Up to when the channel's trades have been told; None where nobody listens."""
         channel = self._channels.get(name)
-        return None if channel is None else channel.told_ms
+        return None if channel is None else max(channel.from_ms, self._told_ms)
 
     def say(self, name: str, messages: list[str]) -> None:
         """Something on a channel that is no trade."""
@@ -156,6 +166,7 @@ class Hub:
         if self._timer is not None:
             self._timer.cancel()
         self._channels.clear()
+        self._due.clear()
 
     def _again(self, delay: float) -> None:
         if self._timer is not None:
@@ -166,19 +177,21 @@ class Hub:
         """Tells what is due and sets the timer for what comes next."""
         self._timer = None
         if not self._channels:
+            self._due.clear()
             return
         if self._waits_for_clients():
             self._again(SLICE_S)
             return
         now_ms = self._clock.now_ms()
-        next_ms: int | None = None
-        for number, channel in enumerate(list(self._channels.values())):
-            self._tell_channel(channel, now_ms, number)
-            due_ms = self._due(channel)
-            next_ms = due_ms if next_ms is None else min(next_ms, due_ms)
-        assert next_ms is not None
+        while self._due and self._due[0][0] <= now_ms:
+            _, number, name = heapq.heappop(self._due)
+            channel = self._channels.get(name)
+            if channel is not None and channel.number == number:
+                self._tell_channel(channel, now_ms)
+                heapq.heappush(self._due, (self._due_of(channel), number, name))
+        self._told_ms = max(self._told_ms, now_ms)
         speed = self._clock.speed
-        delay = (next_ms - self._clock.now_ms()) / 1000.0 / speed
+        delay = (self._due[0][0] - self._clock.now_ms()) / 1000.0 / speed if self._due else IDLE_S
         self._again(min(IDLE_S, max(delay, SLICE_REAL_S if speed == 1.0 else SLICE_S)))
 
     def _waits_for_clients(self) -> bool:
@@ -202,7 +215,7 @@ class Hub:
                     client.cut()
         return self._held
 
-    def _tell_channel(self, channel: _Channel, now_ms: int, number: int) -> None:
+    def _tell_channel(self, channel: _Channel, now_ms: int) -> None:
         while True:
             due = channel.prepared.ts_ms[channel.place :].searchsorted(now_ms, "right")
             stop = channel.place + int(due)
@@ -213,17 +226,16 @@ class Hub:
                     client.offer(messages)
                 channel.place = stop
             if channel.place < len(channel.prepared) or channel.until_ms > now_ms:
-                channel.told_ms = now_ms
                 return
             # Not all channels prepare in the same moment: their spans differ in length.
-            ahead_ms = int((AHEAD_S + 0.37 * (number % 11)) * 1000.0 * self._clock.speed)
+            ahead_ms = int((AHEAD_S + 0.37 * (channel.number % 11)) * 1000.0 * self._clock.speed)
             until_ms = now_ms + ahead_ms
             channel.prepared = self._market.span(channel.pair, channel.until_ms + 1, until_ms + 1)
             channel.place = 0
             channel.until_ms = until_ms
 
     @staticmethod
-    def _due(channel: _Channel) -> int:
+    def _due_of(channel: _Channel) -> int:
         """When the channel has to be looked at again."""
         if channel.place < len(channel.prepared):
             return int(channel.prepared.ts_ms[channel.place])

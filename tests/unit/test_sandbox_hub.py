@@ -251,3 +251,51 @@ def test_the_timer_waits_for_the_next_trade() -> None:
         assert len(rig.market.asked) == 1  # prepared some seconds at a time
 
     asyncio.run(scene())
+
+
+def test_a_channel_that_is_left_and_joined_again_tells_each_trade_once() -> None:
+    async def scene() -> None:
+        rig = Rig()
+        client = Client()
+        for _ in range(5):
+            rig.hub.join("A", client)
+            rig.hub.leave("A", client)
+            told = rig.hub.join("A", client)
+            rig.hub.join("B", Client())
+            rig.run(0.5)
+            heard = await drained(client)
+            after = int(np.searchsorted(rig.market.trades.ts_ms, told, "right"))
+            due = int(np.searchsorted(rig.market.trades.ts_ms, rig.clock.now_ms(), "right"))
+            assert heard == list(range(after + 1, due + 1))
+            rig.hub.leave("A", client)
+
+    asyncio.run(scene())
+
+
+def test_a_newcomer_is_told_from_when_on_it_hears() -> None:
+    async def scene() -> None:
+        rig = Rig()
+        one, two = Client(), Client()
+        rig.hub.join("A", one)
+        rig.run(1.0)
+        rig.wall.ns += 400_000_000  # due, and not yet told
+        told_ms = rig.hub.join("A", two)
+        assert told_ms == rig.hub.told_ms("A") and rig.hub.told_ms("B") is None
+        rig.run(0.1)
+        first = (await drained(two))[0]
+        assert rig.market.trades.ts_ms[first - 1] > told_ms >= rig.market.trades.ts_ms[first - 2]
+
+    asyncio.run(scene())
+
+
+def test_what_is_no_trade_goes_to_those_who_listen() -> None:
+    async def scene() -> None:
+        rig = Rig()
+        one, two = Client(), Client()
+        rig.hub.join("A", one)
+        rig.hub.join("B", two)
+        rig.hub.say("A", ["7"])
+        rig.hub.say("C", ["8"])
+        assert await drained(one) == [7] and not two.backlog
+
+    asyncio.run(scene())
