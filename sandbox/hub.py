@@ -65,13 +65,18 @@ class Client:
 
     async def take(self) -> str | None:
         """The next message; None once the client was cut off."""
+        taken = await self.take_many(1)
+        return taken[0] if taken else None
+
+    async def take_many(self, most: int) -> list[str]:
+        """The next messages, as many as wait and at most so many; none once the client was cut off."""
         while not self._waiting:
             if self.cut_off:
-                return None
+                return []
             self._there.clear()
             await self._there.wait()
         self.took_at = asyncio.get_running_loop().time()
-        return self._waiting.popleft()
+        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
 
 class _Channel:

@@ -21,6 +21,7 @@ from sandbox.hub import Client
 PING_S, PONG_S = 20.0, 60.0
 ATTEMPTS_WINDOW_NS = 300 * 1_000_000_000
 ADDRESSES_MOST = 1000
+FRAMES_MOST = 256  # written in one piece
 POLICY_VIOLATION, GOING_AWAY = 1008, 1001
 
 
@@ -114,10 +115,10 @@ class Link:
 
     async def _write(self) -> tuple[int, str]:
         while True:
-            text = await self.client.take()
-            if text is None:
+            texts = await self.client.take_many(FRAMES_MOST)
+            if not texts:
                 return POLICY_VIOLATION, "it was too slow"
-            await self._websocket.send_text(text)
+            await self._websocket.send({"type": "websocket.send", "texts": texts})
 
     async def _age(self, shutdown: Callable[[], str]) -> tuple[int, str]:
         warning_s = min(self._manners.warning_s, self._manners.life_s)
