@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,14 @@ from websockets.frames import Opcode
 from websockets.sync.client import ClientConnection
 
 from core.clock import LiveClock
+from sandbox.app import World
 from sandbox.faces.binance import add_binance
 from sandbox.faces.binance_socket import Manners
+from sandbox.tape_market import TapeMarket, read_recording
+from sandbox.world import TapeWorld
 from tests.protocol.binance_served import Served, synthetic
 
+PAIR = "B-BTC_USDT"
 TRADE = {"e", "E", "s", "t", "p", "q", "T", "m", "M"}
 
 
@@ -127,6 +132,32 @@ def test_a_running_candle_begins_with_what_was_traded_before(live: Served) -> No
         bar = heard(socket)["data"]["k"]
     (row,) = live.get(f"/api/v3/klines?symbol=BTCUSDT&interval=1d&startTime={bar['t']}&limit=1")
     assert (bar["o"], bar["i"], bar["x"]) == (row[1], "1d", False) and 0 < bar["n"] <= row[8]
+
+
+def test_a_tape_played_fast_loses_neither_trade_nor_candle(tmp_path: Path) -> None:
+    base = 1_570_000_020_000
+    times = [base + minute * 60_000 + number * 97 for minute in range(60) if minute % 7 for number in range(50)]
+    path = tmp_path / "hour.csv"
+    path.write_text("ts_ms,price,qty\n" + "".join(f"{at},{8000 + at % 13},{1 + at % 3}\n" for at in times))
+    clock = LiveClock()
+    market = TapeMarket(read_recording(path, PAIR), PAIR)
+    tape = TapeWorld(tmp_path, path.name, len(market), (market.first_ms, market.last_ms), 3000.0, clock)
+    fast = Served(World(market, tape.clock, tape), clock)
+    try:
+        bars, told = [], []
+        with fast.socket("/stream?streams=btcusdt@trade/btcusdt@kline_1m") as socket:
+            while len(told) < len(times) or bars[-1]["t"] < times[-1] // 60_000 * 60_000 - 60_000:
+                frame = heard(socket)["data"]
+                if frame["e"] == "trade":
+                    told.append((frame["t"], frame["T"]))
+                elif frame["k"]["x"]:
+                    bars.append(frame["k"])
+        assert told == list(enumerate(times, told[0][0]))
+        rows = fast.get(f"/api/v3/klines?symbol=BTCUSDT&interval=1m&startTime={bars[0]['t']}")
+        names = ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q", "B")
+        assert [[bar[name] for name in names] for bar in bars] == rows[: len(bars)] and len(bars) >= 58
+    finally:
+        fast.close()
 
 
 def test_book_tickers_rise(live: Served) -> None:
