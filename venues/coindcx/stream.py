@@ -20,7 +20,6 @@ from venues.venue import Notice
 if TYPE_CHECKING:  # at run time only who opens a stream loads the library
     from venues.stream import Socket
 
-MAX_BATCH = 1000  # items handed over at once
 TICK_S = 1.0
 
 Item = TypeVar("Item")
@@ -29,7 +28,11 @@ Opener = Callable[[str, str], Awaitable["Socket"]]  # venue and address
 
 
 class EventStream(ABC, Generic[Item]):
-    """One connection. `read` hands over what `_event` makes of the venue's events, and notices."""
+    """One connection. `read` hands over what `_event` makes of the venue's events, and notices.
+
+    Whoever reads takes frames off the socket: nothing waits for another task's turn. The one that ticks in the
+    background ends a silent connection by closing the socket under the reader.
+    """
 
     def __init__(self, venue: str, socket: "Socket", clock: Clock, version: int) -> None:
         self._venue = venue
@@ -37,14 +40,9 @@ class EventStream(ABC, Generic[Item]):
         self._clock = clock
         self._session = engineio.Session(version, clock.monotonic_ns())
         self._items: list[Item | Notice] = []
-        self._arrived = asyncio.Event()
-        self._taken = asyncio.Event()
-        self._lost = asyncio.Event()
-        self._failure: BaseException | None = None
-        self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._tick())]
-        for task in self._tasks:
-            task.add_done_callback(self._ended)
+        self._frames: list[str | None] = []  # taken off the socket and not handled yet, the newest first
+        self._failure: Exception | None = None
+        self._ticking = asyncio.create_task(self._tick())
 
     @abstractmethod
     def _event(self, name: str, body: bytes) -> Sequence[Item | Notice]:
@@ -57,44 +55,47 @@ class EventStream(ABC, Generic[Item]):
 
     async def connected(self) -> None:
         """Waits until channels can be joined; Retry where it does not come to that."""
-        await self._connected
+        while not self._session.connected:
+            await self._handle()
 
     async def send(self, frame: str) -> None:
         await self._socket.send(frame)
 
-    async def lost_within(self, seconds: float) -> BaseException | None:
+    async def lost_within(self, seconds: float) -> Exception | None:
         """Why the connection was lost, if it was lost before so much time was over."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._lost.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                while self._failure is None:
+                    with contextlib.suppress(Retry):
+                        await self._handle()
         return self._failure
 
     async def read(self) -> Sequence[Item | Notice]:
         """All that arrived, at least one; Retry once the connection is lost and everything was handed over."""
         while not self._items:
-            if self._failure is not None:
-                raise self._failure
-            self._arrived.clear()
-            await self._arrived.wait()
+            try:
+                await self._handle()
+            except Retry:
+                if not self._items:
+                    raise
         items, self._items = self._items, []
-        self._taken.set()
         return items
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._connected.done():
-            if not self._connected.cancelled():
-                self._connected.exception()
-        else:
-            self._connected.cancel()
+        self._ticking.cancel()
+        await asyncio.gather(self._ticking, return_exceptions=True)
         await self._socket.close()
 
-    async def _receive(self) -> None:
-        while True:
-            frames = await self._socket.receive_many()
+    async def _handle(self) -> None:
+        """Takes what arrived, waiting for it; Retry where nothing comes any more."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            if not self._frames:
+                self._frames = (await self._socket.receive_many())[::-1]
             now_ns = self._clock.monotonic_ns()
-            for frame in frames:
+            while self._frames:
+                frame = self._frames.pop()
                 if frame is None:
                     self._items.append(Notice("unknown frame", "a binary frame"))
                     continue
@@ -103,43 +104,29 @@ class EventStream(ABC, Generic[Item]):
                         self._items.extend(self._event(action.name, action.body))
                     else:
                         await self._do(action)
-            if self._items:
-                self._arrived.set()
-            if len(self._items) >= MAX_BATCH:
-                self._taken.clear()
-                await self._taken.wait()  # the reader is slow: unread frames wait at the venue's side
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            for action in self._session.tick(self._clock.monotonic_ns()):
-                await self._do(action)
+        except Retry as error:
+            if self._failure is None:  # else the socket was closed under us
+                self._failure = error
+            raise self._failure from None
 
     async def _do(self, action: engineio.Action) -> None:
         match action:
-            case engineio.Arrived(name, body):
-                self._items.extend(self._event(name, body))
             case engineio.Send(text):
                 await self._socket.send(text)
-            case engineio.Connected():
-                if not self._connected.done():
-                    self._connected.set_result(None)
             case engineio.Unknown(text):
                 self._items.append(Notice("unknown frame", text))
             case engineio.Closed(reason, code):
                 raise Retry(self._venue, f"the stream ended: {reason}", code=code)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        """A task ends with its error, a lost connection or a mistake of ours: either reaches the reader."""
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            return
-        if self._failure is None:
+    async def _tick(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(TICK_S)
+                for action in self._session.tick(self._clock.monotonic_ns()):
+                    await self._do(action)
+        except Exception as error:  # noqa: BLE001 - it reaches the reader, who would wait for ever
             self._failure = error
-        self._arrived.set()
-        self._lost.set()
-        if not self._connected.done():
-            self._connected.set_exception(error)
+            await self._socket.close()
 
 
 def unknown_event(name: str, body: bytes) -> Notice:
