@@ -65,6 +65,7 @@ class _Opening(msgspec.Struct, rename="camel"):
 UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError)
 
 _opening = msgspec.json.Decoder(_Opening, strict=False)
+_usual = msgspec.json.Decoder(tuple[str, msgspec.Raw])
 _arguments = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 _encode = msgspec.json.encode
@@ -159,11 +160,17 @@ class Session:
 
 
 def _event(frame: str) -> Action:
-    start = frame.find("[")
+    start = 2 if frame.startswith("42[") else frame.find("[")
     if start < 0:
         return Unknown(shorten(frame))
+    text = frame[start:]
     try:
-        arguments = _arguments.decode(frame[start:])
+        name, body = _usual.decode(text)
+        return Arrived(name, bytes(body)) if name else Unknown(shorten(frame))
+    except UNREADABLE:  # another number of arguments, or no event at all
+        pass
+    try:
+        arguments = _arguments.decode(text)
         name = _text.decode(arguments[0]) if arguments else ""
     except UNREADABLE:
         return Unknown(shorten(frame))

@@ -246,3 +246,17 @@ def test_the_documented_samples():
         elif "new-trade" in name:
             trade = wire.parse_event("new-trade", body, 0, {"XRPBTC": "B-XRP_BTC"}, "")
             assert (trade.price, trade.side) == (9.634e-05, SIDE_SELL)
+
+
+@pytest.mark.parametrize(
+    ("header", "left"),
+    [
+        ("limit=5000, remaining=4998, reset=31", {"requests": 4998.0}),
+        ("remaining=0", {"requests": 0.0}),
+        ("limit=5000", {}),
+        ("remaining=-1", {}),
+        ("", {}),
+    ],
+)
+def test_what_is_left_of_the_limit(header, left):
+    assert wire.left_of({"ratelimit": header} if header else {}) == left

@@ -465,6 +465,11 @@ def test_what_a_refusal_calls_for(status, message, changes, kind):
     assert failure.pause_s == (60.0 if (status, changes) == (429, True) else None)
 
 
+def test_a_refusal_names_the_request_for_their_support():
+    failure = judge(422, {"x-request-id": "ab-12"}, as_json({"code": 422, "message": "Invalid Request"}), True)
+    assert failure is not None and failure.message == "Invalid Request (request ab-12)"
+
+
 def test_an_answer_is_no_refusal():
     assert judge(200, {}, b"[]", True) is None
 

@@ -29,7 +29,7 @@ from venues.coindcx import wire_private as wire
 from venues.coindcx.hosts import hosts
 from venues.coindcx.rows import Told
 from venues.coindcx.stream import EventStream, Opener, Versions, connect, unknown_event
-from venues.coindcx.wire_public import RATE_PAUSE_S, WireError, judge, stream_path
+from venues.coindcx.wire_public import RATE_PAUSE_S, REQUESTS, WireError, judge, stream_path
 from venues.engineio import DISCONNECTED
 from venues.errors import Misconfigured, OutcomeUnknown, Rejected, Retry, Skewed
 from venues.limits import Limit, Limits
@@ -40,7 +40,7 @@ from venues.venue import Notice, Rules
 
 # The help pages say 16 a second and 960 a minute, the tables of the API far more; per key or per address is not known.
 LIMITS = {
-    wire.REQUESTS: Limit(rate_per_s=8.0, burst=8.0, kept_for_exits=0.25),
+    REQUESTS: Limit(rate_per_s=8.0, burst=8.0, kept_for_exits=0.25),
     wire.ACTIVE_ORDERS: Limit(rate_per_s=2.0, burst=2.0),
 }
 FILL_PAGES = 40  # of 500 fills each

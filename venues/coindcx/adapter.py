@@ -53,12 +53,13 @@ class CoinDcx:
         self._sandbox = sandbox
         self.tape_clock = sandbox and (settings.sandbox_speed > 1 or bool(settings.sandbox_tape))
         self._hosts = hosts(settings)
-        limits = Limits({"requests": Limit(REQUESTS_PER_S, BURST)})
+        limits = Limits({wire.REQUESTS: Limit(REQUESTS_PER_S, BURST)})
         self._rest = RestClient(
             self.name,
             clock,
             wire.judge,
             limits,
+            left=wire.left_of,
             bans=bans_of(settings, self._hosts.api),
             rate_pause_s=wire.RATE_PAUSE_S,
             max_wait_s=MAX_WAIT_S,
@@ -127,7 +128,7 @@ class CoinDcx:
         self._rest.close()
 
     async def _get(self, url: str, query: Mapping[str, str] | None = None) -> Reply:
-        reply = await self._rest.get(url, query, requests=1)
+        reply = await self._rest.get(url, query, **{wire.REQUESTS: 1})
         if reply.date_s is not None:
             self._offset.add(reply.sent_ns, reply.received_ns, reply.date_s)
         return reply

@@ -33,7 +33,7 @@ from venues.coindcx.rows import (
     fill_of,
     order_of,
 )
-from venues.coindcx.wire_public import WireError, payload
+from venues.coindcx.wire_public import REQUESTS, WireError, payload
 from venues.engineio import UNREADABLE, event_frame, shorten
 from venues.venue import Rules
 
@@ -50,7 +50,7 @@ ORDER_EVENT, TRADE_EVENT, BALANCE_EVENT = "order-update", "trade-update", "balan
 FILLS_MAX = 500  # rows in one answer
 OPEN_MAX = 200  # the venue allows 25 open orders a market
 CLIENT_ID_MAX = 36
-REQUESTS, ACTIVE_ORDERS = "requests", "active_orders"  # names of limits
+ACTIVE_ORDERS = "active_orders"  # name of a limit
 
 _CLIENT_ID = re.compile(rf"[A-Za-z0-9._-]{{1,{CLIENT_ID_MAX}}}")
 
