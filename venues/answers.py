@@ -4,6 +4,7 @@
 * What a judge says goes before what the HTTP status says.
 * A call that changes something, and gets no answer that says what became of it, is OutcomeUnknown: a page in HTML, a
   redirect, 408, 429 and 5xx without a judge's word. Other calls get Retry, or RateLimited for 429 and 418.
+* After 429 and 418 nothing is sent for a while, whatever else the judge makes of it.
 * A Retry-After of 429, 418 and 503 is obeyed to the letter, up to MAX_PAUSE_S; a date in it is read against the Date of
   the same answer, so that our own clock does not matter.
 """
@@ -110,6 +111,8 @@ def _judged(
         error = RateLimited(venue, f"{what}: asked too often ({shown})", pause, code)
         return Refusal(error, pause, limit)
     pause_all = _longer(told_s, pause_s)
+    if pause_all is None and status in (418, 429):
+        pause_all = rate_pause_s
     pause_all = None if pause_all is None else _bounded(pause_all)
     if kind == "unknown":
         return Refusal(lost(venue, call, f"{what}: no clear answer ({shown})", code=code), pause_all, limit)

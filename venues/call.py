@@ -47,7 +47,8 @@ class Failure(NamedTuple):
     """What a judge reads in a refusal: the reaction, and the venue's own code and text.
 
     `pause_s`: nothing more is sent for so long. With `limit`, the pause holds only for calls that cost of that limit.
-    Without `pause_s`, a `rate_limited` goes by the answer's Retry-After, else by the client's own pause.
+    Without `pause_s`, a `rate_limited` and any answer with 429 or 418 go by its Retry-After, else by the client's own
+    pause.
     """
 
     kind: Kind

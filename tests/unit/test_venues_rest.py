@@ -333,15 +333,16 @@ def test_a_firewalls_page_calls_for_rest_where_the_venue_is_known_for_it(rest, s
     assert len(server.requests) == 2
 
 
-def test_the_judges_pause_is_kept_even_where_the_outcome_is_unknown(rest, serve):
+@pytest.mark.parametrize(("headers", "pause"), [({}, 60.0), ({"Retry_After": "3"}, 3.0)], ids=["unsaid", "said"])
+def test_a_venue_that_wants_rest_gets_it_even_where_the_outcome_is_unknown(rest, serve, headers, pause):
     """CoinDCX: 429 on create is indeterminate, and its window is a minute."""
-    server, clock = serve(http(429, b'{"message":"Too Many Requests"}')), ManualClock()
+    server, clock = serve(http(429, b'{"message":"Too Many Requests"}', **headers)), ManualClock()
     client = rest(clock=clock)
     with pytest.raises(OutcomeUnknown, match="Too Many Requests"):
         client.send_blocking(change(server))
     with pytest.raises(RateLimited) as caught:
         client.send_blocking(read(server))
-    assert caught.value.retry_after_s == 60.0
+    assert caught.value.retry_after_s == pause
 
 
 def test_a_refusal_with_http_200_is_the_judges(rest, serve):

@@ -462,7 +462,7 @@ def test_what_a_refusal_calls_for(status, message, changes, kind):
     body = as_json({"code": status, "message": message, "status": "error", "errorCode": "BFF-X-1"})
     failure = judge(status, {}, body, changes)
     assert failure is not None and (failure.kind, failure.code, failure.message) == (kind, "BFF-X-1", message)
-    assert failure.pause_s == (60.0 if (status, changes) == (429, True) else None)
+    assert failure.pause_s is None
 
 
 def test_a_refusal_names_the_request_for_their_support():

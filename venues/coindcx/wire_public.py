@@ -185,7 +185,7 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, changes: bool) -
     if status == 401:
         return Failure("skewed", code, message)
     if status == 429:
-        return Failure("unknown" if changes else "rate_limited", code, message, RATE_PAUSE_S if changes else None)
+        return Failure("unknown" if changes else "rate_limited", code, message)
     if status >= 500 or status == 408:
         return Failure("unknown" if changes else "retry", code, message)
     return Failure("rejected", code, message)
