@@ -69,7 +69,6 @@ class Kraken:
         self._offset = Offset()
         self._unread: tuple[str, ...] = ()  # pair keys of markets whose row could not be read the last time, and why
         self._problem = ""
-        self._altnames: dict[str, str] = {}
         self._markets: dict[str, Limits] = {}
         self._sandbox = settings.venue == "sandbox"
         self.tape_clock = self._sandbox and (settings.sandbox_speed > 1 or bool(settings.sandbox_tape))
@@ -83,7 +82,6 @@ class Kraken:
         reply = await self._get(wire.markets_path())
         parsed: wire.Parsed = self._named(wire.parse_markets, reply.body)
         self._unread, self._problem = parsed.unread, parsed.problem
-        self._altnames = {market.pair: market.symbol for market in parsed.rows}
         return parsed.rows
 
     async def recent_trades(self, rules: Rules, since: Trade | None = None) -> TradesAnswer:
@@ -107,7 +105,7 @@ class Kraken:
 
     async def candles(self, rules: Rules, interval_ms: int, start_ms: int, end_ms: int) -> list[Bar]:
         """Of the newest 720, there are no older ones; the forming one included."""
-        path, query = wire.candles_request(self._market_name(rules), interval_ms, start_ms)
+        path, query = wire.candles_request(naming.request_name(rules), interval_ms, start_ms)
         await self._turn_of(rules)
         reply = await self._get(path, query)
         rows: list[Bar] = self._named(wire.parse_candles, reply.body, rules.pair).rows
@@ -146,7 +144,7 @@ class Kraken:
         self._rest.close()
 
     async def _page(self, rules: Rules, since_ns: int | None) -> wire.TradesPage:
-        path, query = wire.trades_request(self._market_name(rules), since_ns)
+        path, query = wire.trades_request(naming.request_name(rules), since_ns)
         await self._turn_of(rules)
         reply = await self._get(path, query)
         page: wire.TradesPage = self._named(wire.parse_trades, reply.body, rules.pair, reply.received_ns)
@@ -172,10 +170,6 @@ class Kraken:
         if reply.date_s is not None:
             self._offset.add(reply.sent_ns, reply.received_ns, reply.date_s)
         return reply
-
-    def _market_name(self, rules: Rules) -> str:
-        """The altname; rules off the tape do not have it."""
-        return self._altnames.get(rules.pair) or naming.altname(rules.pair)
 
     def _unreadable(self, name: str) -> bool:
         base, _, quote = name.upper().partition("/")

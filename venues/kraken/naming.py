@@ -37,6 +37,11 @@ def altname(pair: str) -> str:
     return _BACK.get(base, base) + _BACK.get(quote, quote)
 
 
+def request_name(rules: Rules) -> str:
+    """The name that requests give a market. Rules off the tape have none of the venue's: base and quote stand in."""
+    return altname(rules.pair) if rules.symbol == rules.base + rules.quote else rules.symbol
+
+
 def keys(base: str, quote: str) -> Sequence[str]:
     """Every name without a slash that a market can have: key, altname, and both as people write them."""
     return [b + q for b in _codes(base) for q in _codes(quote)]

@@ -18,6 +18,7 @@ from core.money import plain
 from venues.account import BUY, IOC, LIMIT, MARKET, POST_ONLY, SELL, STOP, NewOrder
 from venues.call import Call
 from venues.errors import Misconfigured, Rejected
+from venues.kraken import naming
 from venues.kraken.frames import rfc3339
 from venues.kraken.judge import COUNTER, ORDERS
 from venues.venue import Rules
@@ -95,7 +96,7 @@ def build_order(venue: str, order: NewOrder, venue_time_ms: int) -> Ask:
         "ordertype": _KINDS[order.kind],
         "type": order.side,
         "volume": plain(order.quantity),
-        "pair": order.rules.symbol,
+        "pair": naming.request_name(order.rules),
     }
     price = order.stop_price if order.kind == STOP else order.price
     if order.kind != MARKET:
@@ -107,7 +108,7 @@ def build_order(venue: str, order: NewOrder, venue_time_ms: int) -> Ask:
     fields["oflags"] = "post,fciq" if order.kind == POST_ONLY else "fciq"
     fields["cl_ord_id"] = client_id
     fields["deadline"] = rfc3339(venue_time_ms + DEADLINE_MS)
-    about = f"{order.rules.symbol} {client_id}"
+    about = f"{fields['pair']} {client_id}"
     return Ask("AddOrder", fields, cost=0.0, orders=1.0, changes=True, urgent=order.urgent, about=about)
 
 
@@ -142,7 +143,8 @@ def build_balances() -> Ask:
 
 
 def build_fees(rules: Rules) -> Ask:
-    return Ask("TradeVolume", {"pair": rules.symbol}, about=rules.symbol)
+    name = naming.request_name(rules)
+    return Ask("TradeVolume", {"pair": name}, about=name)
 
 
 def build_token() -> Ask:
