@@ -289,7 +289,7 @@ def test_a_refused_nonce_is_followed_by_a_larger_one_once() -> None:
         first, second = asked(peer, "AddOrder")
         assert int(second["nonce"]) > int(first["nonce"]) and second["cl_ord_id"] == first["cl_ord_id"]
         peer.faults["AddOrder"] = [bad("EAPI:Invalid nonce"), bad("EAPI: Invalid nonce")]
-        with pytest.raises(Skewed):
+        with pytest.raises(Skewed, match="a key of its own"):
             made.create(ORDER)
 
     played(play)

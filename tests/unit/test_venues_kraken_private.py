@@ -115,6 +115,10 @@ def test_an_order_as_it_is_sent(sent, expected):
     assert ask.method == "AddOrder" and ask.changes and ask.costs == {ORDERS: 1.0}
 
 
+def test_a_venue_whose_clock_runs_faster_gets_no_deadline() -> None:
+    assert "deadline" not in wire.build_order("sandbox", order(), None).fields
+
+
 def test_an_exit_is_urgent():
     assert wire.build_order("kraken", order(urgent=True), NOW_MS).urgent
     assert not wire.build_order("kraken", order(), NOW_MS).urgent

@@ -26,7 +26,7 @@ from venues.account import (
     Order,
 )
 from venues.call import Call
-from venues.errors import OutcomeUnknown, RateLimited, Rejected, Retry
+from venues.errors import OutcomeUnknown, RateLimited, Rejected, Retry, Skewed
 from venues.kraken import frames, naming, wire_news
 from venues.kraken import wire_answers as answers
 from venues.kraken import wire_private as wire
@@ -100,6 +100,7 @@ class KrakenAccount:
         local = f"127.0.0.1:{settings.sandbox_port}"
         self._host = settings.venue_rest_url.rstrip("/") or (f"http://{local}" if sandbox else REST)
         self._stream = settings.venue_stream_url.rstrip("/") or (f"ws://{local}" if sandbox else STREAM)
+        self._fast = sandbox and settings.sandbox_speed > 1  # a deadline would be over at once
         self._nonce = Nonce()
         self._limits = Limits(LIMITS)
         self._rest = RestClient(self.name, clock, judge, self._limits)
@@ -114,9 +115,12 @@ class KrakenAccount:
 
     def create(self, order: NewOrder) -> Order:
         """Sends an order with a deadline, once. A client id that is open already is OutcomeUnknown: look it up."""
-        ask = wire.build_order(self.name, order, self._signed.time_ms())
+
+        def build(venue_time_ms: int) -> wire.Ask:
+            return wire.build_order(self.name, order, None if self._fast else venue_time_ms)
+
         try:
-            return self._ask(ask, answers.parse_added, order, again=lambda ms: wire.build_order(self.name, order, ms))
+            return self._ask(build(self._signed.time_ms()), answers.parse_added, order, again=build)
         except Rejected as error:
             if answers.already_there(error, order.client_order_id):
                 raise OutcomeUnknown(self.name, error.text, "look up what became of it", error.code) from error
@@ -208,7 +212,11 @@ class KrakenAccount:
             nonce = self._nonce.next(max(self._clock.wall_ns(), venue_time_ms * NS_PER_MS))
             return wire.build_call(self._host, self._key, again(venue_time_ms) if again else ask, nonce)
 
-        reply = self._signed.send(build)
+        try:
+            reply = self._signed.send(build)
+        except Skewed as error:
+            step = "give this program a key of its own; after a clock was set back, wait or make a new key"
+            raise Skewed(self.name, error.text, step, error.code) from error
         try:
             return parse(reply.body, *arguments)
         except WireError as error:
@@ -245,6 +253,8 @@ class KrakenAccount:
     def _by_id(self, venue_order_id: str) -> Order | None:
         try:
             orders = self._ask(wire.build_orders_by_id(venue_order_id), answers.parse_orders_by_id)
+        except Skewed:
+            raise
         except Rejected:  # it knows no such order: the client id decides
             return None
         return next((item for item in orders if item.venue_order_id == venue_order_id), None)

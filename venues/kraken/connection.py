@@ -2,8 +2,8 @@
 
 * Joined means that every subscription was acknowledged within 6 s. One that the venue refuses is told with its words
   and the others go on; where it refuses all, or stays silent about one, the connection is of no use.
-* A connection with a subscription brings a frame a second, at least a heartbeat: none for SILENT_S while we wait for
-  one, and it is lost.
+* A connection with a subscription brings a frame a second, at least a heartbeat: none for 5 s while we wait for one,
+  and it is lost.
 * A ping now and then keeps the venue's edge from closing a connection on which we never send anything.
 """
 

@@ -84,8 +84,11 @@ def sign(secret: bytes, path: str, nonce: str, body: bytes) -> str:
     return base64.b64encode(hmac.digest(secret, message, "sha512")).decode()
 
 
-def build_order(venue: str, order: NewOrder, venue_time_ms: int) -> Ask:
-    """AddOrder. Raises Rejected for what this venue could only misunderstand."""
+def build_order(venue: str, order: NewOrder, venue_time_ms: int | None) -> Ask:
+    """AddOrder, with a deadline 5 s from now by the venue's clock; None: its clock runs faster than time.
+
+    Raises Rejected for what this venue could only misunderstand.
+    """
     client_id = order.client_order_id
     if not (1 <= len(client_id) <= CLIENT_ID_MAX and client_id.isascii() and client_id.isprintable()):
         text = f"client order id {client_id!r} has to be 1 to {CLIENT_ID_MAX} ASCII characters"
@@ -107,7 +110,8 @@ def build_order(venue: str, order: NewOrder, venue_time_ms: int) -> Ask:
         fields["timeinforce"] = "IOC"
     fields["oflags"] = "post,fciq" if order.kind == POST_ONLY else "fciq"
     fields["cl_ord_id"] = client_id
-    fields["deadline"] = rfc3339(venue_time_ms + DEADLINE_MS)
+    if venue_time_ms is not None:
+        fields["deadline"] = rfc3339(venue_time_ms + DEADLINE_MS)
     about = f"{fields['pair']} {client_id}"
     return Ask("AddOrder", fields, cost=0.0, orders=1.0, changes=True, urgent=order.urgent, about=about)
 
