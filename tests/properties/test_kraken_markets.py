@@ -24,6 +24,7 @@ from feeder.packing import pack
 from indicators.layout import Parameters
 from tests import kraken_data
 from tests.indicator_tools import MINUTE, compiled
+from tests.kraken_data import RULES
 from venues.account import BUY, IOC, LIMIT, MARKET, POST_ONLY, SELL, STOP, NewOrder
 from venues.kraken import wire_private, wire_public
 from venues.kraken.frames import rfc3339
@@ -125,17 +126,6 @@ def test_the_judge_of_these_tests_refuses_what_it_should() -> None:
 
 
 # --- candles ---
-
-RULES = Rules(
-    pair="BTC/USDT",
-    symbol="XBTUSDT",
-    base="BTC",
-    quote="USDT",
-    tick=Decimal("0.1"),
-    step=Decimal("1E-8"),
-    min_quantity=Decimal("0.00005"),
-    min_notional=Decimal("0.5"),
-)
 
 
 def over_rest() -> Sequence[Trade]:
