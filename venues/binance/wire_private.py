@@ -19,26 +19,8 @@ import msgspec
 from core import money
 from core.errors import MisconfiguredError
 from core.settings_parse import Secret
-from venues.account import (
-    BUY,
-    CANCELLED,
-    EXPIRED,
-    FILLED,
-    IOC,
-    LIMIT,
-    MARKET,
-    OPEN,
-    PARTIALLY_FILLED,
-    PENDING,
-    POST_ONLY,
-    REJECTED,
-    SELL,
-    STOP,
-    Balance,
-    Fill,
-    NewOrder,
-    Order,
-)
+from venues import account as contract
+from venues.account import BUY, SELL, Balance, Fill, NewOrder, Order
 from venues.binance.wire_public import LATEST_MS, ORDERS, WEIGHT, broken
 from venues.call import Call
 from venues.engineio import UNREADABLE
@@ -55,19 +37,19 @@ ORDER, OPEN_ORDERS, MY_TRADES = "/api/v3/order", "/api/v3/openOrders", "/api/v3/
 ACCOUNT, COMMISSION = "/api/v3/account", "/api/v3/account/commission"
 
 STATES = {
-    "NEW": OPEN,
-    "PENDING_NEW": PENDING,
-    "PARTIALLY_FILLED": PARTIALLY_FILLED,
-    "PENDING_CANCEL": OPEN,
-    "FILLED": FILLED,
-    "CANCELED": CANCELLED,
-    "REJECTED": REJECTED,
-    "EXPIRED": EXPIRED,
-    "EXPIRED_IN_MATCH": EXPIRED,  # against an order of our own
+    "NEW": contract.OPEN,
+    "PENDING_NEW": contract.PENDING,
+    "PARTIALLY_FILLED": contract.PARTIALLY_FILLED,
+    "PENDING_CANCEL": contract.OPEN,
+    "FILLED": contract.FILLED,
+    "CANCELED": contract.CANCELLED,
+    "REJECTED": contract.REJECTED,
+    "EXPIRED": contract.EXPIRED,
+    "EXPIRED_IN_MATCH": contract.EXPIRED,  # against an order of our own
 }
 SIDES = {"BUY": BUY, "SELL": SELL}
-KINDS = {"MARKET": MARKET, "LIMIT_MAKER": POST_ONLY, "STOP_LOSS": STOP}
-LIMITS_BY_TIME_IN_FORCE = {"GTC": LIMIT, "IOC": IOC}
+KINDS = {"MARKET": contract.MARKET, "LIMIT_MAKER": contract.POST_ONLY, "STOP_LOSS": contract.STOP}
+LIMITS_BY_TIME_IN_FORCE = {"GTC": contract.LIMIT, "IOC": contract.IOC}
 
 
 class Keys(NamedTuple):
@@ -223,15 +205,15 @@ def order_parameters(order: NewOrder) -> dict[str, str]:
         raise ValueError(f"{order.side} {order.quantity} is no order ({order.client_order_id})")
     given = {"symbol": order.rules.symbol, "side": order.side.upper()}
     quantity = {"quantity": money.plain(order.quantity)}
-    if order.kind == MARKET:
+    if order.kind == contract.MARKET:
         given |= {"type": "MARKET", **quantity}
-    elif order.kind == LIMIT:
+    elif order.kind == contract.LIMIT:
         given |= {"type": "LIMIT", "timeInForce": "GTC", **quantity, "price": _price(order.price, order)}
-    elif order.kind == IOC:
+    elif order.kind == contract.IOC:
         given |= {"type": "LIMIT", "timeInForce": "IOC", **quantity, "price": _price(order.price, order)}
-    elif order.kind == POST_ONLY:  # with a timeInForce it is refused
+    elif order.kind == contract.POST_ONLY:  # with a timeInForce it is refused
         given |= {"type": "LIMIT_MAKER", **quantity, "price": _price(order.price, order)}
-    elif order.kind == STOP:
+    elif order.kind == contract.STOP:
         given |= {"type": "STOP_LOSS", **quantity, "stopPrice": _price(order.stop_price, order)}
     else:
         raise ValueError(f"{order.kind!r} is no kind of order")
@@ -360,7 +342,7 @@ def _fill_of(row: OrderBody, item: FillRow, client_id: str, side: str, body: byt
 def archived_order(symbol: str, client_id: str, venue_id: str, text: str) -> Order:
     """What -2026 says of an order: over long ago and never filled; the rest of it is forgotten."""
     none = Decimal(0)
-    return Order(client_id, venue_id, symbol, "", "", none, none, CANCELLED, reason=text)
+    return Order(client_id, venue_id, symbol, "", "", none, none, contract.CANCELLED, reason=text)
 
 
 def parse_fills(body: bytes) -> list[Fill]:
