@@ -197,8 +197,9 @@ def test_a_bad_answer_is_one_clear_error_with_the_venues_words(answer, kind, wor
         many(peer, 3)
         rules = await btc(venue)
         peer.faults["/api/v3/trades"] = [answer]
-        with pytest.raises(kind, match=words):
+        with pytest.raises(kind, match=words) as raised:
             await venue.recent_trades(rules)
+        assert raised.value.venue == "binance"
 
     play(scenario)
 
@@ -378,3 +379,17 @@ def test_the_sandbox_is_spoken_to_at_its_port_and_with_its_fee():
     assert isinstance(venue, module.Binance) and venue.fees_bps("USDT") == (Decimal(5), Decimal(5))
     assert (venue._data, venue._api, venue._stream) == (*["http://127.0.0.1:3999"] * 2, "ws://127.0.0.1:3999")
     assert market_data(from_texts({"VENUE": "binance"}), LiveClock()).fees_bps("USDT") == (Decimal(10), Decimal(10))
+
+
+def test_a_wrong_shape_is_told_under_the_venues_own_name():
+    async def main():
+        async with Peer() as peer:
+            texts = {"VENUE_REST_URL": peer.rest_url, "VENUE_STREAM_URL": peer.stream_url}
+            venue = market_data(msgspec.structs.replace(from_texts(texts), sandbox_protocol="binance"), LiveClock())
+            peer.faults["/api/v3/exchangeInfo"] = [fake.json_answer({"status": "ok"})]
+            with pytest.raises(Retry, match="exchangeInfo") as raised:
+                await venue.markets()
+            assert raised.value.venue == "sandbox"
+            venue.close()
+
+    asyncio.run(main())

@@ -28,6 +28,7 @@ from venues.account import (
 from venues.binance import wire_news, wire_public
 from venues.binance import wire_private as wire
 from venues.binance.judge import ARCHIVED, NO_ORDER, judge, refusal
+from venues.binance.wire_public import named
 from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry, Skewed, VenueError
 from venues.limits import Limit, Limits
 from venues.offset import Offset, Stamp
@@ -79,7 +80,6 @@ class BinanceAccount:
 
     def __init__(self, settings: Settings, clock: Clock, opener: Opener | None = None) -> None:
         self.name = settings.venue
-        self._clock = clock
         self._opener = opener
         self._keys = _keys(settings)
         sandbox = settings.venue == "sandbox"
@@ -100,7 +100,7 @@ class BinanceAccount:
     def balances(self) -> list[Balance]:
         """Currencies of which there is something."""
         reply = self._signed.send(lambda time_ms: wire.account_call(self._api, self._keys, time_ms))
-        return wire.parse_balances(reply.body)
+        return named(self.name, wire.parse_balances, reply.body)
 
     def create(self, order: NewOrder) -> Order:
         """Sends an order, once. OutcomeUnknown where it may have been taken, an answer that cannot be read included."""
@@ -110,7 +110,7 @@ class BinanceAccount:
             raise Rejected(self.name, f"not sent: {error}") from error
         reply = self._signed.send(lambda time_ms: wire.create_call(self._api, self._keys, order, time_ms))
         try:
-            return wire.parse_order(reply.body, f"new order {order.client_order_id}")
+            return named(self.name, wire.parse_order, reply.body, f"new order {order.client_order_id}")
         except Retry as error:
             raise OutcomeUnknown(self.name, error.text, "look up what became of it", error.code) from error
 
@@ -127,7 +127,7 @@ class BinanceAccount:
             if error.code == ARCHIVED:
                 return wire.archived_order(symbol, client_order_id, venue_order_id, error.text)
             raise
-        found = wire.parse_order(reply.body)
+        found = named(self.name, wire.parse_order, reply.body)
         # Asked for by our id it is the order of that id, also where the answer names the cancel that ended it.
         return msgspec.structs.replace(found, client_order_id=client_order_id or found.client_order_id)
 
@@ -141,7 +141,7 @@ class BinanceAccount:
     def open_orders(self, rules: Rules) -> list[Order]:
         """All live orders of a market."""
         reply = self._signed.send(lambda time_ms: wire.open_orders_call(self._api, self._keys, rules.symbol, time_ms))
-        return wire.parse_open_orders(reply.body)
+        return named(self.name, wire.parse_open_orders, reply.body)
 
     def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
         """Own fills since a time: windows of a day up to the first fill, from there on by id.
@@ -169,12 +169,12 @@ class BinanceAccount:
         reply = self._signed.send(
             lambda time_ms: wire.fills_call(self._api, self._keys, symbol, time_ms, since_ms=start_ms, from_id=from_id)
         )
-        return wire.parse_fills(reply.body)
+        return named(self.name, wire.parse_fills, reply.body)
 
     def fees_bps(self, rules: Rules) -> tuple[Decimal, Decimal] | None:
         """(taker, maker) of this account in this market."""
         reply = self._signed.send(lambda time_ms: wire.commission_call(self._api, self._keys, rules.symbol, time_ms))
-        return wire.parse_fees_bps(reply.body)
+        return named(self.name, wire.parse_fees_bps, reply.body)
 
     async def open_stream(self, rules: Sequence[Rules]) -> AccountStream:
         """Connects and subscribes; tells of the whole account, whatever the markets."""
@@ -206,7 +206,7 @@ class BinanceAccount:
 
     def _measure(self) -> Stamp:
         reply = self._rest.send_blocking(wire_public.time_call(self._api))
-        return Stamp(reply.sent_ns, reply.received_ns, wire_public.parse_time(reply.body) * NS_PER_MS)
+        return Stamp(reply.sent_ns, reply.received_ns, named(self.name, wire_public.parse_time, reply.body) * NS_PER_MS)
 
 
 class BinanceAccountStream:

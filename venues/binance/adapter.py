@@ -73,9 +73,11 @@ class Binance:
     async def markets(self) -> list[Rules]:
         """Every market that can be read; measures the clock besides."""
         reply = await self._get(wire.time_call(self._data))
-        self._offset.measured(Stamp(reply.sent_ns, reply.received_ns, wire.parse_time(reply.body) * NS_PER_MS))
+        self._offset.measured(
+            Stamp(reply.sent_ns, reply.received_ns, wire.named(self.name, wire.parse_time, reply.body) * NS_PER_MS)
+        )
         reply = await self._get(wire.markets_call(self._data))
-        parsed = wire.parse_markets(reply.body)
+        parsed = wire.named(self.name, wire.parse_markets, reply.body)
         self._unread, self._problem = parsed.unread, parsed.problem
         self._weight_limit = parsed.weight_limit or wire.WEIGHT_A_MINUTE
         return parsed.rows
@@ -83,7 +85,7 @@ class Binance:
     async def recent_trades(self, rules: Rules, since: Trade | None = None) -> TradesAnswer:
         """The newest 1000; from `since` on where that lies further back, the oldest part of it if it is too much."""
         reply = await self._get(wire.trades_call(self._data, rules.symbol))
-        newest = wire.parse_trades(reply.body, rules.pair, reply.received_ns)
+        newest = wire.named(self.name, wire.parse_trades, reply.body, rules.pair, reply.received_ns)
         complete = len(newest.rows) + newest.bad < wire.TRADES_MAX
         answer = TradesAnswer(newest.rows, complete, newest.bad)
         if since is None or since.trade_id <= 0 or complete or self._older_refused:
@@ -104,7 +106,7 @@ class Binance:
         for _ in range(OLDER_PAGES_MAX):
             try:
                 reply = await self._get(wire.older_trades_call(self._api, rules.symbol, from_id))
-                page = wire.parse_trades(reply.body, rules.pair, reply.received_ns)
+                page = wire.named(self.name, wire.parse_trades, reply.body, rules.pair, reply.received_ns)
             except Retry:
                 if not trades:
                     raise
@@ -124,7 +126,7 @@ class Binance:
         bars: dict[int, Bar] = {}
         while start_ms < end_ms:
             call = wire.candles_call(self._data, rules.symbol, interval_ms, start_ms, end_ms)
-            rows = wire.parse_candles((await self._get(call)).body, rules.pair).rows
+            rows = wire.named(self.name, wire.parse_candles, (await self._get(call)).body, rules.pair).rows
             rows = [bar for bar in rows if start_ms <= bar.open_ns // NS_PER_MS < end_ms]
             bars.update({bar.open_ns: bar for bar in rows})
             if len(rows) < wire.CANDLES_MAX:

@@ -5,9 +5,9 @@ cut out of the name. Times are milliseconds; lists come oldest first. `isBuyerMa
 klines names its open time; the last one is the forming candle. Filters whose value is 0 are switched off.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -19,6 +19,9 @@ from venues.call import Call
 from venues.engineio import UNREADABLE, shorten
 from venues.errors import Retry
 from venues.venue import SIDE_BUY, SIDE_SELL, Bar, Rules, Trade
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TRADES_MAX = 1000
 CANDLES_MAX = 1000
@@ -347,6 +350,14 @@ def _read_rows(body: bytes, decoder: "msgspec.json.Decoder[Any]", what: str) -> 
             bad += 1
             problem = problem or str(error)
     return rows, bad, problem
+
+
+def named(venue: str, parse: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+    """Parses; a wrong shape is told under the venue's name (the sandbox is not Binance)."""
+    try:
+        return parse(*arguments, **more)
+    except Retry as error:
+        raise Retry(venue, error.text, error.next_step, error.code) from error
 
 
 def broken(what: str, body: bytes, why: object) -> Retry:
