@@ -122,7 +122,7 @@ def test_a_rounded_order_passes_every_filter_of_every_market(
 
 
 @pytest.mark.parametrize("name", [NEW, OLD], ids=["2025", "2021"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(place=st.floats(0, 1))
 def test_the_least_order_passes_and_one_step_less_does_not(name: str, place: float) -> None:
     for rules, row in listings(name):

@@ -180,7 +180,7 @@ def test_candles_come_in_pages_with_the_forming_one():
 
 
 FAULTS = {
-    "html": (fake.HTML, Retry, "web page"),
+    "html": (fake.BROKEN, Retry, "web page"),
     "half": (fake.HALF_JSON, Retry, "truncated"),
     "5xx": (fake.BROKEN, Retry, "502"),
     "nothing": (fake.NOTHING, Retry, "without an answer"),
@@ -210,7 +210,23 @@ def test_weight_that_others_used_makes_us_wait():
         rules = await btc(venue)
         peer.faults["/api/v3/trades"] = [fake.json_answer([], **{"X-MBX-USED-WEIGHT-1M": "6000"})]
         await venue.recent_trades(rules)
-        with pytest.raises(RateLimited, match="'weight' has no room"):
+        asked = len(peer.asked)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(venue.recent_trades(rules), 0.3)
+        assert len(peer.asked) == asked
+
+    play(scenario)
+
+
+def test_the_firewalls_page_is_left_alone_for_minutes():
+    async def scenario(peer, venue):
+        many(peer, 3)
+        rules = await btc(venue)
+        peer.faults["/api/v3/trades"] = [fake.HTML]
+        with pytest.raises(RateLimited, match="web page") as raised:
+            await venue.recent_trades(rules)
+        assert raised.value.retry_after_s == 120
+        with pytest.raises(RateLimited, match="not sent"):
             await venue.recent_trades(rules)
 
     play(scenario)

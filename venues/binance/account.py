@@ -25,6 +25,7 @@ from venues.account import (
     News,
     Order,
 )
+from venues.bans import bans_of
 from venues.binance import wire_news, wire_public
 from venues.binance import wire_private as wire
 from venues.binance.judge import ARCHIVED, NO_ORDER, judge, refusal
@@ -88,7 +89,15 @@ class BinanceAccount:
         given = settings.venue_stream_url.rstrip("/")
         local_or_real = f"ws://{local}" if sandbox else wire_news.HOST
         self._socket_api = wire_news.host_beside(given) if given else local_or_real
-        self._rest = RestClient(self.name, clock, judge, Limits(PRIVATE_LIMITS), left=wire_public.left_of)
+        self._rest = RestClient(
+            self.name,
+            clock,
+            judge,
+            Limits(PRIVATE_LIMITS),
+            left=wire_public.left_of,
+            bans=bans_of(settings, self._api),
+            edge_pause_s=wire_public.EDGE_PAUSE_S,
+        )
         self._offset = Offset()
         self._signed = Signed(self._rest, clock, self._offset, self._measure)
 

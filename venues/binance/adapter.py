@@ -14,6 +14,7 @@ from core import pairs
 from core.clock import NS_PER_MS, Clock
 from core.settings import Settings
 from venues import names
+from venues.bans import bans_of
 from venues.binance import wire_public as wire
 from venues.binance import wire_stream
 from venues.binance.judge import judge
@@ -31,6 +32,7 @@ STREAM = "wss://data-stream.binance.vision"
 
 # 6000 of weight a minute for the whole address: this side may use 4600 of it, the account's side 1200.
 PUBLIC_LIMITS = {wire.WEIGHT: Limit(rate_per_s=60.0, burst=1000.0)}
+MAX_WAIT_S = 300.0  # hundreds of pairs take their turns at the start
 OLDER_PAGES_MAX = 20  # requests for trades back to a known one
 FEE_BPS, SANDBOX_FEE_BPS = Decimal(10), Decimal(5)
 STREAM_LIFE_S = 86_400.0
@@ -68,7 +70,16 @@ class Binance:
         self._api = rest or (f"http://{local}" if sandbox else API)
         self._stream = settings.venue_stream_url.rstrip("/") or (f"ws://{local}" if sandbox else STREAM)
         self._weight_limit = wire.WEIGHT_A_MINUTE
-        self._rest = RestClient(self.name, clock, judge, Limits(PUBLIC_LIMITS), left=self._left)
+        self._rest = RestClient(
+            self.name,
+            clock,
+            judge,
+            Limits(PUBLIC_LIMITS),
+            left=self._left,
+            bans=bans_of(settings, self._data),
+            edge_pause_s=wire.EDGE_PAUSE_S,
+            max_wait_s=MAX_WAIT_S,
+        )
 
     async def markets(self) -> list[Rules]:
         """Every market that can be read; measures the clock besides."""

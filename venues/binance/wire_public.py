@@ -49,6 +49,7 @@ TIME_WEIGHT, CANDLES_WEIGHT, MARKETS_WEIGHT, TRADES_WEIGHT = 1, 2, 20, 25
 
 WEIGHT_A_MINUTE = 6000  # in production, of a whole address; exchangeInfo tells what holds
 ORDERS_IN_10_S = 50
+EDGE_PAUSE_S = 120.0  # after a page of the firewall's (403), which bursts bring about
 MARGIN = 0.9  # of a limit, beyond which we slow down: other processes use it too
 _WEIGHT_HEADER, _ORDERS_HEADER = "x-mbx-used-weight-1m", "x-mbx-order-count-10s"
 
