@@ -15,7 +15,7 @@ from feeder import sequence
 from feeder.guard import Counts, Print
 from feeder.merge import Row
 from feeder.packing import Record
-from feeder.pair import BUFFER_MAX, Answer, PairFeed
+from feeder.pair import Answer, PairFeed
 from feeder.sequence import Seam, Sequel
 from venues.venue import Bar, Rules, Trade, TradesAnswer
 
@@ -78,7 +78,7 @@ class NumberedPair(PairFeed):
         elif self.gap and follows and not self.anew:
             return self._close_gap(item, offset_ns)
         self._keep(item)
-        return self.abandon(offset_ns) if len(self.buffer) >= BUFFER_MAX else []
+        return self._too_many(item, offset_ns)
 
     def open_gap(self) -> None:
         self._counts.gaps += 1

@@ -122,7 +122,7 @@ class PairFeed:
             return []
         if not self.live:
             self.buffer.append(item)
-            return self.abandon(offset_ns) if len(self.buffer) >= BUFFER_MAX else []
+            return self._too_many(item, offset_ns)
         if self._repeats is None:
             return self._take(item, 0, offset_ns, True)
         records: list[Record] = []
@@ -131,6 +131,12 @@ class PairFeed:
         if self._repeats.done:
             self._repeats = None
         return records
+
+    def _too_many(self, item: Print, offset_ns: int) -> list[Record]:
+        """Trades are held back no further than the buffer."""
+        if len(self.buffer) < BUFFER_MAX:
+            return []
+        return self.abandon(offset_ns, None if self.tape_clock else item.received_ns + offset_ns)
 
     def open_gap(self) -> None:
         """By id: something is missing, and what the stream brings is buffered until it is filled."""

@@ -13,6 +13,11 @@ from venues.errors import Retry
 from venues.venue import Trade, TradesAnswer
 
 
+@pytest.fixture(autouse=True)
+def _stream_is_as_fast_as_rest(monkeypatch):
+    monkeypatch.setattr("feeder.source.STREAM_LAG_S", 0.3)
+
+
 @pytest.fixture
 def scene():
     """Plays a coroutine function with a fresh scene."""
@@ -91,6 +96,7 @@ def test_repeats_are_dropped_and_counted(scene):
 
 def test_what_a_broken_stream_missed_is_refilled(scene):
     async def play(scene, venue):
+        scene.options["steady_s"] = 0.0
         venue.trade()
         await scene.live()
         for _ in range(4):

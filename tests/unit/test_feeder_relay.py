@@ -9,6 +9,11 @@ from venues.errors import Rejected, Retry
 from venues.venue import SHUTDOWN
 
 
+@pytest.fixture(autouse=True)
+def _connections_are_as_fast(monkeypatch):
+    monkeypatch.setattr("feeder.relay.LATE_S", 0.3)
+
+
 @pytest.fixture
 def scene():
     """Plays a coroutine function with a fresh scene."""
