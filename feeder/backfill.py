@@ -106,6 +106,8 @@ class Backfill:
             last_id = pair.last_id
             try:
                 async with self._slots:
+                    if pair.live and not pair.needs_history:
+                        return  # the stream went on where the tape ends
                     begun_ns = begun_ns or self._clock.monotonic_ns()
                     if await self._settle(pair, joined_ns, attempt):
                         return

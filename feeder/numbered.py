@@ -1,6 +1,7 @@
 """One pair whose trades carry ids that count up by one: seams are found by these alone.
 
-* A trade from the stream that follows the last one goes out at once; one that was dealt with is dropped and counted.
+* A trade from the stream that follows the last one goes out at once, also as the first one after a join; one that was
+  dealt with is dropped and counted.
 * Where one is missing the pair buffers what lies behind it until the stream brings it after all, or `settle` gets an
   answer that has it, or one that spans the gap with nothing in it.
 * A stream that brings younger trades with lower ids may come from a venue that was set back: an answer decides.
@@ -75,10 +76,14 @@ class NumberedPair(PairFeed):
         elif trade_id <= self.last_id and not self.anew and (self.gap or not self._is_younger(item)):
             self._counts.repeats += 1
             return []
-        elif self.gap and follows and not self.anew:
+        elif follows and not self.anew and (self.gap or self._follows_on()):
             return self._close_gap(item, offset_ns)
         self._keep(item)
         return self._too_many(item, offset_ns)
+
+    def _follows_on(self) -> bool:
+        """May a join be settled by the stream alone? Whoever missed nothing need not wait for REST."""
+        return bool(self.last_id) and self.on_tape and not self.needs_history
 
     def open_gap(self) -> None:
         self._counts.gaps += 1
@@ -96,7 +101,7 @@ class NumberedPair(PairFeed):
             buffer.insert(place, item)
 
     def _close_gap(self, item: Print, offset_ns: int) -> list[Record]:
-        """The trade that was missing came on the stream after all."""
+        """The trade that was waited for came on the stream."""
         records = self._take(item, 0, offset_ns, True)
         ready = 0
         while ready < len(self.buffer) and self.buffer[ready].row[4] <= self.last_id + 1:

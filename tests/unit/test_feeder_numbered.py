@@ -111,6 +111,26 @@ def test_what_a_broken_stream_missed_is_refilled(scene):
     scene(play)
 
 
+def test_who_missed_nothing_in_a_cut_goes_on_without_rest(scene):
+    async def play(scene, venue):
+        venue.trade()
+        await scene.live()
+        venue.trade()
+        await scene.whole()
+        venue.rest_fails = [Retry("test", "503")] * 200
+        venue.cut()
+        await scene.until(lambda: venue.lines and scene.pair.streaming)
+        assert not scene.pair.live
+        venue.trade()
+        await scene.whole()
+        assert scene.pair.live and set(flags_of(scene).values()) == {0, BACKFILL} and not scene.holes()
+        asked = len(venue.asked)
+        await asyncio.sleep(0.6)
+        assert len(venue.asked) == asked
+
+    scene(play)
+
+
 def test_a_long_way_back_is_gone_in_parts(scene):
     async def play(scene, venue):
         venue.trade()
