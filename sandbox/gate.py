@@ -156,7 +156,7 @@ class _Wire:
 
     async def _many(self, texts: list[str]) -> None:
         """Sends frames in one piece; where a fault may strike one, each by itself."""
-        if self._held is None and not self._faults.any(kinds.FRAMES):
+        if not (self._faults.on_frames or self._held):
             await write_frames(self.send_raw, texts)
             return
         for text in texts:
