@@ -450,6 +450,8 @@ REFUSALS = {
     "funds": (400, "Insufficient funds", True, "rejected"),
     "429 of a create": (429, "Too Many Requests", True, "unknown"),
     "429 of a question": (429, "Too Many Requests", False, "rate_limited"),
+    "418 of a create": (418, "banned", True, "unknown"),
+    "418 of a question": (418, "banned", False, "rate_limited"),
     "500 of a create": (500, "oops", True, "unknown"),
     "500 of a question": (500, "oops", False, "retry"),
     "503 of a create": (503, "oops", True, "unknown"),

@@ -184,7 +184,7 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, changes: bool) -
     message += f" (request {request[:64]})" if request else ""
     if status == 401:
         return Failure("skewed", code, message)
-    if status == 429:
+    if status in (418, 429):
         return Failure("unknown" if changes else "rate_limited", code, message)
     if status >= 500 or status == 408:
         return Failure("unknown" if changes else "retry", code, message)
