@@ -46,11 +46,12 @@ MAINTENANCE = "maintenance"  # 503 to everything, no sockets
 HALT = "halt"  # `pair` or all: `trading` halted or cancel_only
 PARTIAL_FILLS = "partial_fills"  # `share` of each print may be filled from
 FEE_IN_BASE = "fee_in_base"
+QUERY_LAG = "query_lag"  # for `ms` after its acceptance an order is unknown to queries and cancels
 LOT_RULES = "lot_rules"  # `pair`: `step` and `min_quantity` from now on
 
 REQUESTS = (LATENCY, SLOW_REPLY, LOST_REQUEST, DROPPED_REPLY, CUT_REPLY, STATUS, HTML)
 FRAMES = (HALF_FRAME, GARBAGE, DUPLICATE, REORDER, MISSING, SILENT, DELAY, DISCONNECT, CUT_FRAME)
-STANDING = (CLOCK_SKEW, MAINTENANCE, HALT, PARTIAL_FILLS, FEE_IN_BASE, LOT_RULES)
+STANDING = (CLOCK_SKEW, MAINTENANCE, HALT, PARTIAL_FILLS, FEE_IN_BASE, QUERY_LAG, LOT_RULES)
 KINDS = (*REQUESTS, *FRAMES, REFUSED, LATE_REJECTION, *STANDING)
 
 

@@ -46,6 +46,7 @@ class Standing:
         exchange.fill_share(int(min(shares, default=1.0) * PARTS))
         in_base = any(fault.kind == kinds.FEE_IN_BASE for fault in active)
         exchange.take_fees_in(FeeIn.BASE if in_base else None)
+        exchange.query_lag_ms = max((fault.ms for fault in active if fault.kind == kinds.QUERY_LAG), default=0)
         exchange.reset_rules()
         for fault in active:
             self._rules(fault)

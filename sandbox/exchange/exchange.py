@@ -52,6 +52,7 @@ class Exchange:
         self.keys = dict(keys)
         self.on_busy: Callable[[], None] | None = None  # called when there is a working order
         # A fault: asked at each acceptance; an order with an answer never fills and is rejected so many ms later.
+        self.query_lag_ms = 0  # a fault: queries and cancels do not know of an order for so long after its acceptance
         self.reject_after_ms: Callable[[], int | None] = lambda: None
         self._market = market
         self._books = books
@@ -97,17 +98,18 @@ class Exchange:
 
     def order(self, account: str, *, number: int | None = None, client_id: str | None = None) -> Order | None:
         """By number, or the newest with a client id (the working one where ids are free again after an order ended)."""
+        found = None
         if number is not None:
-            return self._books.order(account, number) if 0 < number <= self._last_order else None
-        if client_id and self.profile.client_id.fullmatch(client_id):
-            return self._books.order_of_client(account, client_id)
-        return None
+            found = self._books.order(account, number) if 0 < number <= self._last_order else None
+        elif client_id and self.profile.client_id.fullmatch(client_id):
+            found = self._books.order_of_client(account, client_id)
+        return found if found is not None and self._seen(found) else None
 
     def open_orders(self, account: str, pair: str | None = None) -> list[Order]:
         """The working orders, oldest first."""
         pairs = self._floor.working if pair is None else {pair: None} & self._floor.working.keys()
         mine = [o for name in pairs for o in self._floor.working[name].values() if o.account == account]
-        return [copy_of(order) for order in sorted(mine, key=lambda order: order.number)]
+        return [copy_of(order) for order in sorted(mine, key=lambda order: order.number) if self._seen(order)]
 
     def orders(
         self,
@@ -121,7 +123,8 @@ class Exchange:
         newest: bool = False,
     ) -> list[Order]:
         """Orders of any state created in that time, oldest first: the first `limit` of them, or the newest."""
-        return self._books.orders(account, pair, from_number, since_ms, until_ms, limit, newest)
+        found = self._books.orders(account, pair, from_number, since_ms, until_ms, limit, newest)
+        return [order for order in found if self._seen(order)]
 
     def fills(
         self,
@@ -227,6 +230,9 @@ class Exchange:
         self._now_ms = max(self._now_ms, now_ms)
         return self._now_ms
 
+    def _seen(self, order: Order) -> bool:
+        return self._now_ms - order.created_ms >= self.query_lag_ms
+
     def _accepted(self, account: str, new: NewOrder, now_ms: int) -> Order | Refusal:
         """The order with its reserve locked."""
         rules, trading = self._listings[new.pair], self._trading[new.pair]
@@ -262,7 +268,8 @@ class Exchange:
             if self.profile.client_id_scope is Scope.EVER:
                 taken = self._books.order_of_client(account, new.client_id) is not None
             else:
-                taken = any(order.client_id == new.client_id for order in self.open_orders(account))
+                working_everywhere = (order for orders in self._floor.working.values() for order in orders.values())
+                taken = any(o.account == account and o.client_id == new.client_id for o in working_everywhere)
             if taken:
                 return Refusal(Reason.DUPLICATE_CLIENT_ID, new.client_id)
         if len(working) >= trading.max_open_orders:

@@ -188,6 +188,16 @@ def _base(served: Served) -> float:
     return float(next((row["balance"] for row in signed(served, "users/balances")[1] if row["currency"] == "BTC"), 0))
 
 
+def test_a_query_that_lags_behind_the_engine(served: Served) -> None:
+    number = served.fault(kinds.QUERY_LAG, ms=60_000)
+    assert create(served, "lagging")[0] == 200
+    assert not there(served, "lagging")
+    assert signed(served, "orders/cancel", client_order_id="lagging")[0] == 404
+    assert create(served, "lagging")[1]["message"] == "Client order id already exists"  # the engine knows
+    assert served.call("DELETE", f"/sandbox/faults/{number}")[0] == 200
+    assert there(served, "lagging")
+
+
 def test_a_halted_market_is_listed_so_and_takes_no_orders(served: Served) -> None:
     served.fault(kinds.HALT, pair=PAIR)
     listed = json.loads(served.call("GET", "/exchange/v1/markets_details")[2])
