@@ -172,8 +172,10 @@ def test_partial_fills_fees_in_base_and_changed_lot_rules(served: Served) -> Non
     served.fault(kinds.FEE_IN_BASE)
     before = _base(served)
     create(served, "base-fee")
-    fill = signed(served, "orders/trade_history")[1][-1]
-    assert fill["fee_amount"] == pytest.approx(0.001 * 0.0005) and _base(served) - before == pytest.approx(0.0009995)
+    until_ms = LiveClock().wall_ms() + 10_000
+    while (row := signed(served, "orders/status", client_order_id="base-fee")[1])["status"] != "filled":
+        assert LiveClock().wall_ms() < until_ms
+    assert row["fee_amount"] == pytest.approx(0.001 * 0.0005) and _base(served) - before == pytest.approx(0.0009995)
     served.no_faults()
 
     served.fault(kinds.LOT_RULES, pair=PAIR, step="0.01", min_quantity="0.02")
