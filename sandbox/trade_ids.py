@@ -6,20 +6,35 @@ first trade at or after the market's origin is number FIRST; history before it c
 
 import threading
 from bisect import bisect_right
+from typing import Protocol
 
 import numpy as np
 
-from sandbox.trades import Market, Trades
+from sandbox.trades import Ints, Trades
 
 FIRST = 100_000_000
 MINUTE_MS = 60_000
 CHUNK = 60  # minutes counted at a time
 
 
+class Counted(Protocol):
+    """What is counted: see `sandbox.trades.Market`."""
+
+    @property
+    def oldest_ms(self) -> int: ...
+
+    @property
+    def origin_ms(self) -> int: ...
+
+    def span(self, pair: str, from_ms: int, to_ms: int) -> Trades: ...
+
+    def counts(self, pair: str, first_minute: int, stop_minute: int) -> Ints: ...
+
+
 class TradeIds:
     """The ids of one market source; safe to call from several threads."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Counted) -> None:
         self._market = market
         self._pairs: dict[str, _Minutes] = {}
         self._lock = threading.Lock()
@@ -40,6 +55,8 @@ class TradeIds:
         """
         oldest_ms = self._market.oldest_ms
         trade_id = max(trade_id, self.at(pair, oldest_ms))
+        if until_ms < oldest_ms:
+            return trade_id, self._market.span(pair, 0, 0)
         minute = self._of(pair).minute_of(trade_id, oldest_ms // MINUTE_MS, until_ms // MINUTE_MS)
         if minute is None:
             return trade_id, self._market.span(pair, 0, 0)
@@ -65,7 +82,7 @@ class TradeIds:
 class _Minutes:
     """One market's ids at the starts of minutes, counted in both directions from its origin as far as asked for."""
 
-    def __init__(self, market: Market, pair: str) -> None:
+    def __init__(self, market: Counted, pair: str) -> None:
         self._market = market
         self._pair = pair
         self._origin = market.origin_ms // MINUTE_MS

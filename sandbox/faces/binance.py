@@ -2,7 +2,9 @@
 
 from fastapi import FastAPI, WebSocket
 
+from sandbox.aggregates import Aggregates
 from sandbox.faces.binance_door import Door
+from sandbox.faces.binance_feeds import Numbers
 from sandbox.faces.binance_limits import OrderCounts
 from sandbox.faces.binance_private import PrivateFace
 from sandbox.faces.binance_public import PublicFace
@@ -24,8 +26,9 @@ def add_binance(
 ) -> Hub:
     """Adds the routes; to be called inside the loop that serves them."""
     ids = TradeIds(place.market)
+    aggregates = Aggregates(place.market, ids)
     manners = manners or Manners()
-    stream = Stream(place, ids, manners)
+    stream = Stream(place, Numbers(ids, aggregates), manners)
     hub = place.hub_of(stream.open)
     stream.attach(hub)
 
@@ -43,7 +46,7 @@ def add_binance(
 
     counts = OrderCounts(*orders)
     door = Door(place, counts, weight_a_minute)
-    PublicFace(place, ids).add_to(door)
+    PublicFace(place, ids, aggregates).add_to(door)
     private = PrivateFace(place, counts)
     private.add_to(door)
     user = UserApi(place, door, private, manners)

@@ -6,6 +6,7 @@ for what moves without them too.
 
 from typing import NamedTuple, Protocol
 
+from sandbox.aggregates import Aggregates, Answer, merged
 from sandbox.faces import binance_candles
 from sandbox.faces.binance_wire import (
     aggregate_frames,
@@ -54,30 +55,56 @@ def parsed(name: str, pairs: dict[str, str]) -> StreamName | None:
     return StreamName(pair, word, interval) if word == "kline" and binance_candles.known(interval) else None
 
 
-def feed_of(name: StreamName, market: Market, ids: TradeIds, now_ms: int) -> Feed:
+class Numbers(NamedTuple):
+    """The ids of one market source's trades and aggregates."""
+
+    trades: TradeIds
+    aggregates: Aggregates
+
+
+def feed_of(name: StreamName, market: Market, numbers: Numbers, now_ms: int) -> Feed:
     """The feed of a stream from now on."""
     rules = market.rules[name.pair]
-    next_id = ids.at(name.pair, now_ms + 1)
     if name.kind == "bookTicker":
         return BookTickers(rules, market.last(name.pair, now_ms, 1), now_ms)
-    if name.kind == "kline":
-        start_ms = binance_candles.start_of(name.interval, now_ms)
-        bars = binance_candles.candles(market, name.pair, name.interval, [start_ms], now_ms)
-        return Klines(rules, name.interval, bars[0] if bars else None, next_id)
-    return Prints(rules, next_id, aggregated=name.kind == "aggTrade")
+    next_id = numbers.trades.at(name.pair, now_ms + 1)
+    if name.kind == "trade":
+        return Prints(rules, next_id)
+    if name.kind == "aggTrade":
+        return AggregatePrints(rules, numbers.aggregates.at(name.pair, now_ms + 1), next_id)
+    start_ms = binance_candles.start_of(name.interval, now_ms)
+    bars = binance_candles.candles(market, name.pair, name.interval, [start_ms], now_ms)
+    return Klines(rules, name.interval, bars[0] if bars else None, next_id)
 
 
 class Prints:
-    """`@trade` and `@aggTrade`."""
+    """`@trade`."""
 
-    def __init__(self, rules: Rules, next_id: int, *, aggregated: bool) -> None:
+    def __init__(self, rules: Rules, next_id: int) -> None:
         self._rules = rules
         self._next_id = next_id
-        self._frames = aggregate_frames if aggregated else trade_frames
 
     def trades(self, trades: Trades) -> list[str]:
         first_id, self._next_id = self._next_id, self._next_id + len(trades)
-        return self._frames(self._rules, trades, first_id)
+        return trade_frames(self._rules, trades, first_id)
+
+    def pulse(self, told_ms: int) -> list[str]:
+        return []
+
+
+class AggregatePrints:
+    """`@aggTrade`."""
+
+    def __init__(self, rules: Rules, next_id: int, next_trade_id: int) -> None:
+        self._rules = rules
+        self._next_id = next_id
+        self._next_trade_id = next_trade_id
+
+    def trades(self, trades: Trades) -> list[str]:
+        answer = Answer(merged(trades), self._next_id, self._next_trade_id)
+        self._next_id += len(answer.merged.trades)
+        self._next_trade_id += len(trades)
+        return aggregate_frames(self._rules, answer)
 
     def pulse(self, told_ms: int) -> list[str]:
         return []

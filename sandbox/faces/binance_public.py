@@ -8,6 +8,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from sandbox.aggregates import Aggregates, Answer
 from sandbox.exchange.matching import LEVELS
 from sandbox.faces import binance_candles
 from sandbox.faces.binance_door import Door, Endpoint
@@ -77,12 +78,13 @@ def limit_of(params: Params, default: int = TRADES_DEFAULT, most: int = TRADES_M
 class PublicFace:
     """The public endpoints over one market source."""
 
-    def __init__(self, place: Place, ids: TradeIds) -> None:
+    def __init__(self, place: Place, ids: TradeIds, aggregates: Aggregates) -> None:
         self._place = place
         self._market = place.market
         self._clock = place.clock
         self._exchange = place.exchange
         self._ids = ids
+        self._aggregates = aggregates
         self._pairs = {rules.market: pair for pair, rules in place.market.rules.items()}
 
     def add_to(self, door: Door) -> None:
@@ -165,13 +167,14 @@ class PublicFace:
         if "fromId" in params and ("startTime" in params or "endTime" in params):
             raise Refused(-1128, "Combination of optional parameters invalid.")
         until_ms = min(now_ms, int(params.get("endTime", now_ms)))
+        aggregates = self._aggregates
         if "fromId" in params:
-            first, trades = await asyncio.to_thread(self._ids.since, pair, int(params["fromId"]), now_ms, limit)
+            answer = await asyncio.to_thread(aggregates.since, pair, int(params["fromId"]), now_ms, limit)
         elif "startTime" in params:
-            first, trades = await asyncio.to_thread(self._from, pair, int(params["startTime"]), until_ms, limit)
+            answer = await asyncio.to_thread(self._from, pair, int(params["startTime"]), until_ms, limit)
         else:
-            trades, first = await asyncio.to_thread(self._last, pair, until_ms, limit)
-        return aggregate_rows(self._market.rules[pair], trades, first)
+            answer = await asyncio.to_thread(aggregates.last, pair, until_ms, limit)
+        return aggregate_rows(self._market.rules[pair], answer)
 
     async def klines(self, params: Params) -> str:
         pair, limit, now_ms = self.pair_of(params), limit_of(params), self._clock.now_ms()
@@ -259,8 +262,9 @@ class PublicFace:
         trades = self._market.last(pair, until_ms, limit)
         return trades, self._ids.at(pair, until_ms + 1) - len(trades)
 
-    def _from(self, pair: str, start_ms: int, until_ms: int, limit: int) -> tuple[int, Trades]:
-        return self._ids.since(pair, self._ids.at(pair, min(start_ms, until_ms + 1)), until_ms, limit)
+    def _from(self, pair: str, start_ms: int, until_ms: int, limit: int) -> Answer:
+        first_id = self._aggregates.at(pair, min(start_ms, until_ms + 1))
+        return self._aggregates.since(pair, first_id, until_ms, limit)
 
     def _price_row(self, rules: Rules, now_ms: int) -> str:
         last = self._market.last(rules.pair, now_ms, 1)

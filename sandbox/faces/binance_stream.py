@@ -11,11 +11,10 @@ from typing import Any
 from starlette.websockets import WebSocket
 
 from core.loop import Cancellable
-from sandbox.faces.binance_feeds import Feed, feed_of, parsed
+from sandbox.faces.binance_feeds import Feed, Numbers, feed_of, parsed
 from sandbox.faces.binance_socket import Attempts, Hurry, Link, Manners
 from sandbox.hub import Encode, Hub
 from sandbox.place import Place
-from sandbox.trade_ids import TradeIds
 from sandbox.trades import Trades
 
 PULSE_S = 0.25
@@ -26,11 +25,11 @@ WRAPPED, BARE = "wrapped:", "bare:"  # how the hub's channels begin
 class Stream:
     """All sockets of the public face."""
 
-    def __init__(self, place: Place, ids: TradeIds, manners: Manners) -> None:
+    def __init__(self, place: Place, numbers: Numbers, manners: Manners) -> None:
         self._market = place.market
         self._clock = place.clock
         self._log = place.log
-        self._ids = ids
+        self._numbers = numbers
         self._manners = manners
         self._attempts = Attempts(manners.attempts_most, place.wall)
         self._pairs = {rules.market.lower(): pair for pair, rules in place.market.rules.items()}
@@ -47,7 +46,7 @@ class Stream:
         how, _, name = channel.partition(":")
         stream = parsed(name, self._pairs)
         assert stream is not None, channel
-        feed = self._feeds[channel] = feed_of(stream, self._market, self._ids, now_ms)
+        feed = self._feeds[channel] = feed_of(stream, self._market, self._numbers, now_ms)
         if self._timer is None:
             self._timer = self._hub.call_later(PULSE_S, self._pulse)
         if how + ":" == BARE:

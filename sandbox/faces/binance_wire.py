@@ -5,9 +5,11 @@ Pure: everything comes in as an argument.
 """
 
 import json
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from sandbox.aggregates import Answer
 from sandbox.exchange import matching
 from sandbox.exchange.orders import ATOM_DIGITS, Side
 from sandbox.exchange.profiles import PARTS, Trading, TradingRules
@@ -119,14 +121,23 @@ def trade_rows(rules: Rules, trades: Trades, first_id: int) -> str:
     return f"[{','.join(rows)}]"
 
 
-def aggregate_rows(rules: Rules, trades: Trades, first_id: int) -> str:
-    """Trades as `/aggTrades` tells them: in this market every taker's order meets one maker, so nothing is merged."""
+def aggregate_rows(rules: Rules, answer: Answer) -> str:
+    """Aggregates as `/aggTrades` tells them, oldest first."""
     rows = [
         _AGGREGATE_ROW
-        % (number, price_text(rules, ticks), quantity_text(rules, units), number, number, ts_ms, boolean(sell))
-        for number, (ts_ms, ticks, units, sell) in enumerate(zip(*_columns(trades), strict=True), first_id)
+        % (number, price_text(rules, ticks), quantity_text(rules, units), first, last, ts_ms, boolean(sell))
+        for number, first, last, (ts_ms, ticks, units, sell) in _numbered(answer)
     ]
     return f"[{','.join(rows)}]"
+
+
+def _numbered(answer: Answer) -> Iterator[tuple[int, int, int, tuple[int, int, int, bool]]]:
+    """(id, id of the first trade, of the last one, the aggregate) of each."""
+    first = answer.first_trade_id
+    rows = zip(answer.merged.sizes.tolist(), zip(*_columns(answer.merged.trades), strict=True), strict=True)
+    for number, (size, row) in enumerate(rows, answer.first_id):
+        yield number, first, first + size - 1, row
+        first += size
 
 
 def trade_frames(rules: Rules, trades: Trades, first_id: int) -> list[str]:
@@ -147,22 +158,23 @@ def trade_frames(rules: Rules, trades: Trades, first_id: int) -> list[str]:
     ]
 
 
-def aggregate_frames(rules: Rules, trades: Trades, first_id: int) -> list[str]:
-    """Trades as the stream `@aggTrade` tells them."""
+def aggregate_frames(rules: Rules, answer: Answer) -> list[str]:
+    """Aggregates as the stream `@aggTrade` tells them."""
+    symbol = rules.market
     return [
         _AGGREGATE
         % (
             ts_ms,
-            rules.market,
+            symbol,
             number,
             price_text(rules, ticks),
             quantity_text(rules, units),
-            number,
-            number,
+            first,
+            last,
             ts_ms,
             boolean(sell),
         )
-        for number, (ts_ms, ticks, units, sell) in enumerate(zip(*_columns(trades), strict=True), first_id)
+        for number, first, last, (ts_ms, ticks, units, sell) in _numbered(answer)
     ]
 
 

@@ -150,9 +150,17 @@ def test_old_trades_by_id_are_the_same_and_reach_back_to_the_first(still: Served
 
 
 def test_aggregate_trades_by_id_and_by_time(still: Served) -> None:
-    rows = still.get("/api/v3/aggTrades?symbol=BTCUSDT&limit=100")
+    rows = still.get("/api/v3/aggTrades?symbol=BTCUSDT&limit=1000")
+    assert len(rows) == 1000 and any(row["l"] > row["f"] for row in rows)
     assert set(rows[0]) == {"a", "p", "q", "f", "l", "T", "m", "M"}
     assert all(later["f"] == row["l"] + 1 and later["a"] == row["a"] + 1 for row, later in itertools.pairwise(rows))
+    trades = still.get(f"/api/v3/historicalTrades?symbol=BTCUSDT&fromId={rows[-500]['f']}&limit=1000")
+    for row in rows[-500:]:
+        own = [trade for trade in trades if row["f"] <= trade["id"] <= row["l"]]
+        assert {(trade["price"], trade["time"], trade["isBuyerMaker"]) for trade in own} == {
+            (row["p"], row["T"], row["m"])
+        }
+        assert sum(Decimal(trade["qty"]) for trade in own) == Decimal(row["q"])
     start, end = rows[20]["T"], rows[60]["T"]
     within = still.get(f"/api/v3/aggTrades?symbol=BTCUSDT&startTime={start}&endTime={end}")
     assert within == [row for row in rows if start <= row["T"] <= end]
@@ -206,6 +214,7 @@ EDGES = [
         ("trades?symbol=BTCUSDT", ("limit",)),
         ("historicalTrades?symbol=BTCUSDT", ("limit", "fromId")),
         ("aggTrades?symbol=BTCUSDT", ("fromId", "startTime", "endTime")),
+        ("aggTrades?symbol=BTCUSDT&startTime=0", ("endTime",)),
         ("klines?symbol=BTCUSDT&interval=1M", ("startTime", "endTime")),
         ("klines?symbol=BTCUSDT&interval=1s", ("startTime", "endTime")),
         ("depth?symbol=BTCUSDT", ("limit",)),

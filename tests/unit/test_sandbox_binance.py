@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sandbox.exchange.orders import InForce, Kind, Reason, Refusal, Trigger
 from sandbox.faces import binance_candles
-from sandbox.faces.binance_feeds import BookTickers, Klines, Prints, parsed
+from sandbox.faces.binance_feeds import AggregatePrints, BookTickers, Klines, Prints, parsed
 from sandbox.faces.binance_limits import BAN_MOST_S, PATIENCE, OrderCounts, Weights
 from sandbox.faces.binance_orders import new_order, refused
 from sandbox.faces.binance_params import check_params, check_signed, params_of, signed_text, signed_words
@@ -272,7 +272,7 @@ def test_names_of_streams(name: str, known: bool) -> None:
 
 
 def test_trades_are_numbered_on() -> None:
-    feed = Prints(RULES, 77, aggregated=False)
+    feed = Prints(RULES, 77)
     frames = feed.trades(trades((5, 100, 1, True), (5, 101, 2, False))) + feed.trades(trades((6, 100, 3, True)))
     assert [json.loads(frame)["t"] for frame in frames] == [77, 78, 79]
     assert json.loads(frames[1]) == {
@@ -286,8 +286,19 @@ def test_trades_are_numbered_on() -> None:
         "m": False,
         "M": True,
     }
-    merged = [json.loads(frame) for frame in Prints(RULES, 77, aggregated=True).trades(trades((5, 100, 1, True)))]
-    assert (merged[0]["a"], merged[0]["f"], merged[0]["l"], merged[0]["m"]) == (77, 77, 77, True)
+
+
+def test_aggregates_are_numbered_on_and_name_their_trades() -> None:
+    feed = AggregatePrints(RULES, 70, 77)
+    rows = ((5, 100, 1, True), (5, 100, 2, True), (5, 100, 2, False), (6, 100, 3, False))
+    frames = feed.trades(trades(*rows)) + feed.trades(trades((7, 100, 3, True)))
+    told = [json.loads(frame) for frame in frames]
+    assert [(one["a"], one["f"], one["l"], one["q"], one["m"]) for one in told] == [
+        (70, 77, 78, "0.00003000", True),
+        (71, 79, 79, "0.00002000", False),
+        (72, 80, 80, "0.00003000", False),
+        (73, 81, 81, "0.00003000", True),
+    ]
 
 
 def klines(frames: list[str]) -> list[tuple[int, bool, str, str, int, int, int]]:

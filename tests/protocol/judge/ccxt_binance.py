@@ -50,12 +50,15 @@ def public(venue):
     ids = [int(trade["id"]) for trade in trades]
     assert ids == list(range(ids[0], ids[0] + 100))
     assert [trade["timestamp"] for trade in trades] == sorted(trade["timestamp"] for trade in trades)
+    last = trades[-1]["info"]  # an aggregate: of the trades f to l
     for method in ("publicGetTrades", "publicGetHistoricalTrades"):
-        again = venue.fetch_trades(SYMBOL, limit=1000, params={"fetchTradesMethod": method})
-        same = {int(trade["id"]): trade for trade in again}[ids[-1]]
-        assert (same["price"], same["amount"], same["side"]) == tuple(
-            trades[-1][name] for name in ("price", "amount", "side")
-        )
+        single = {
+            int(trade["id"]): trade
+            for trade in venue.fetch_trades(SYMBOL, limit=1000, params={"fetchTradesMethod": method})
+        }
+        own = [single[number] for number in range(int(last["f"]), int(last["l"]) + 1)]
+        assert abs(sum(trade["amount"] for trade in own) - trades[-1]["amount"]) < 1e-9
+        assert {(trade["price"], trade["side"]) for trade in own} == {(trades[-1]["price"], trades[-1]["side"])}
     since = venue.fetch_trades(SYMBOL, since=trades[50]["timestamp"], limit=5)
     assert since[0]["timestamp"] >= trades[50]["timestamp"] and int(since[0]["id"]) <= ids[50]
     done("fetch_trades")
