@@ -100,7 +100,7 @@ class Backfill:
 
         `gap`: it is about one, and over when there is none any more.
         """
-        attempt = begun_ns = 0
+        attempt = failures = begun_ns = 0
         while True:
             delay_s = 0.3
             last_id = pair.last_id
@@ -111,10 +111,12 @@ class Backfill:
                     begun_ns = begun_ns or self._clock.monotonic_ns()
                     if await self._settle(pair, joined_ns, attempt):
                         return
+                failures = 0
                 if pair.last_id != last_id:  # a long way, and we are getting on
                     begun_ns, delay_s = self._clock.monotonic_ns(), 0.0
             except VenueError as error:
-                delay_s = self._pause_s(error, attempt)
+                delay_s = self._pause_s(error, failures)
+                failures += 1
                 again = "" if isinstance(error, RateLimited) else f"asked again in {delay_s:.1f} s"
                 self._complaints.tell(pair.rules.pair, error, again)
             if gap and not pair.gap:
