@@ -3,8 +3,12 @@
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.turns import next_unit, unit_of
+
+settings.register_profile("scalp", deadline=None)  # a busy machine is no failure of a property
+settings.load_profile("scalp")
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
