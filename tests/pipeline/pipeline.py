@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -25,6 +26,8 @@ from tests.up_helpers import short_folder
 ROOT = Path(__file__).resolve().parents[2]
 _NOT_COPIED = (".git", ".venv*", ".env", "var", "tests", ".ci", "*.md", ".*_cache", ".hypothesis")
 _HEALTHY_SECONDS = 90.0
+_WORKERS = 8
+_ports_given: set[int] = set()
 
 
 def make_template(folder: Path) -> Path:
@@ -32,12 +35,17 @@ def make_template(folder: Path) -> Path:
     template = folder / "project"
     shutil.copytree(ROOT, template, ignore=shutil.ignore_patterns(*_NOT_COPIED))
     (template / ".venv").symlink_to(ROOT / ".venv")
-    for compiled in (ROOT / "var" / "cache").glob("kernels-*"):
-        shutil.copytree(compiled, template / "var" / "cache" / compiled.name)
+    copy_kernels(template)
     subprocess.run(
         [".venv/bin/python", "-m", "tools.warm"], cwd=template, env=clean_environment(), check=True, timeout=300
     )
     return template
+
+
+def copy_kernels(root: Path) -> None:
+    """What is compiled here already, for a copy of the project at `root`."""
+    for compiled in (ROOT / "var" / "cache").glob("kernels-*"):
+        shutil.copytree(compiled, root / "var" / "cache" / compiled.name)
 
 
 def clean_environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -46,14 +54,20 @@ def clean_environment(changes: Mapping[str, str] | None = None) -> dict[str, str
 
 
 def free_port() -> int:
-    """A port that nobody uses, below those that the kernel hands out for outgoing connections."""
+    """A port that nobody uses, below those that the kernel hands out for outgoing connections; never the same twice.
+
+    Each worker of pytest-xdist has ports of its own: between the look and the bot's start nobody holds the port.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
     while True:
-        port = 20_000 + int.from_bytes(os.urandom(2), "big") % 12_000
+        port = 20_000 + worker + secrets.randbelow(12_000 // _WORKERS) * _WORKERS
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        if port not in _ports_given:
+            _ports_given.add(port)
             return port
 
 

@@ -19,7 +19,7 @@ import pytest
 from bus import control
 from bus.messages import EquityEvent, Status
 from tests.pipeline import audit
-from tests.pipeline.pipeline import ROOT, Pipeline, clean_environment
+from tests.pipeline.pipeline import ROOT, Pipeline, clean_environment, copy_kernels
 from tests.pipeline.test_endings import EAGER
 from tests.up_helpers import make_wheel, short_folder
 
@@ -42,6 +42,7 @@ class Upgradable(Pipeline):
         self.git(ROOT, "clone", "-q", str(ROOT), str(self.origin))
         self.commit("requirements.txt", self.lock("1.0"))
         self.git(folder, "clone", "-q", str(self.origin), str(self.root))
+        copy_kernels(self.root)
 
     @property
     def environment(self) -> dict[str, str]:
