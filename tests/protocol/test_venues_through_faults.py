@@ -15,7 +15,11 @@ import pytest
 from core.clock import LiveClock
 from core.settings_load import from_texts
 from sandbox import faults as kinds
-from tests.protocol.sandbox_served import Served, synthetic
+from sandbox.app import World
+from sandbox.clock import RealClock
+from sandbox.listings import listings_of
+from sandbox.market import Synthetic
+from tests.protocol.sandbox_served import Served
 from venues import account as contract
 from venues.choose import account, market_data
 from venues.errors import OutcomeUnknown, RateLimited, Rejected, Retry
@@ -71,7 +75,9 @@ def wait_for(attempt: Callable[[], Any], seconds: float = 20.0) -> Any:
 @pytest.fixture(params=CREATE)
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     clock = LiveClock()
-    served = synthetic(clock, clock.wall_ms() - 3_600_000, request.param)
+    busy = tuple(listing._replace(rate=40.0) for listing in listings_of(request.param)[:2])
+    world = World(Synthetic(1, clock.wall_ms() - 3_600_000, busy), RealClock(clock), None)
+    served = Served(world, clock, request.param)
     texts = {"SANDBOX_PROTOCOL": request.param, "SANDBOX_PORT": str(served.port), "PAIRS": "B-BTC_USDT"}
     settings = from_texts(texts)
     market, side = market_data(settings, clock), account(settings, clock)
