@@ -231,7 +231,7 @@ class Exchange:
         return self._now_ms
 
     def _seen(self, order: Order) -> bool:
-        return self._now_ms - order.created_ms >= self.query_lag_ms
+        return not self.query_lag_ms or self._now_ms - order.created_ms >= self.query_lag_ms
 
     def _accepted(self, account: str, new: NewOrder, now_ms: int) -> Order | Refusal:
         """The order with its reserve locked."""

@@ -291,6 +291,16 @@ def test_the_books_are_found_again_as_they_were(tmp_path: Path) -> None:
     assert again.buy(1_600, quantity="0.01").number == 3
 
 
+def test_a_clock_that_was_set_back_before_a_restart_hides_and_loses_nothing() -> None:
+    books = Books(None)
+    prints = [*BASE, (1_100, 995_000, 1_000), (2_000, 995_000, 9_000)]
+    resting = Desk(prints, path=books).buy(1_050, price="9950", quantity="0.02")
+    again = Desk(prints, path=books, now_ms=200)
+    assert [order.number for order in again.exchange.open_orders(ME)] == [resting.number]
+    assert again.at(1_000, resting).filled == 0  # nothing is matched twice
+    assert again.at(1_100, resting).filled == D("0.01") and again.at(2_000, resting).status is Status.FILLED
+
+
 def test_books_that_are_no_use_are_named(tmp_path: Path) -> None:
     path = tmp_path / "exchange.db"
     path.write_bytes(b"no database " * 100)

@@ -41,6 +41,16 @@ def test_the_rest_of_a_market_order_takes_the_next_prints_worsened_by_a_gap() ->
     assert desk.fills(order)[3:] == [(900_009, 3_000, False)]
 
 
+def test_before_the_first_print_orders_wait_for_it() -> None:
+    desk = Desk(BASE, now_ms=100)
+    market = desk.buy(100, quantity="0.05")
+    limit = desk.sell(100, price="9990", quantity="0.05")
+    at_once = desk.buy(100, price="10010", quantity="0.05", in_force=InForce.IOC)
+    assert [market.status, limit.status, at_once.status] == [Status.OPEN, Status.OPEN, Status.EXPIRED]
+    assert desk.at(900, market).status is Status.FILLED and desk.fills(market) == [(1_000_000 + GAP, 5_000, False)]
+    assert desk.fills(limit) == [(999_000, 5_000, True)]
+
+
 def test_what_was_taken_from_the_levels_comes_back_with_the_next_print() -> None:
     desk = Desk([*BASE, (1_500, 1_000_000, 5_000)])
     desk.buy(1_000, quantity="0.30")
