@@ -1,11 +1,13 @@
 """The sandbox killed between an order's acknowledgement and its fill: an outage, and no new world."""
 
+import contextlib
 import hashlib
 import hmac
 import http.client
 import json
 import signal
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -108,6 +110,37 @@ def test_an_order_that_fills_while_the_sandbox_is_down_is_found_filled(program: 
     order = call(program, "orders/status", client_order_id="missed")
     assert (order["status"], order["avg_price"]) == ("filled", 7995)
     assert call(program, "orders/trade_history")[0]["timestamp"] == BASE_MS + FALLS_S * 1000
+
+
+def test_every_order_that_was_acknowledged_before_a_kill_is_there_after_it(program: Program) -> None:
+    program.start()
+    program.up()
+    acknowledged: list[str] = []
+
+    def send() -> None:
+        asked = {"market": "BTCUSDT", "side": "buy", "order_type": "limit_order", "total_quantity": 0.001}
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            while True:
+                name = f"burst-{len(acknowledged)}"
+                call(program, "orders/create", **asked, price_per_unit=7000, client_order_id=name)
+                acknowledged.append(name)
+                if len(acknowledged) % 20 == 0:
+                    call(program, "orders/cancel_all", market="BTCUSDT")
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    program.wait_for(lambda: len(acknowledged) >= 50)
+    program.end(signal.SIGKILL)
+    sender.join(20)
+    assert not sender.is_alive()
+
+    program.start()
+    program.up()
+    states = [call(program, "orders/status", client_order_id=name)["status"] for name in acknowledged]
+    held = Decimal(balances(program)["USDT"]["locked_balance"])
+    working = call(program, "orders/active_orders_count", market="BTCUSDT")["count"]
+    assert set(states) <= {"open", "cancelled"} and states.count("open") <= working <= states.count("open") + 1
+    assert held == working * Decimal("7.0035")
 
 
 def _filled(order: Any) -> Any:
