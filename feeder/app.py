@@ -121,7 +121,7 @@ class Feeder:
             "off_grid": counts.off_grid,
             "repeats": counts.repeats,
             "gaps": counts.gaps,
-            "unknown_frames": source.unknown_frames if source is not None else 0,
+            "unknown_frames": source.notices.unknown_frames if source is not None else 0,
             "reconnects": max(0, source.reconnects - 1) if source is not None else 0,
             "lost": counts.lost,
         }

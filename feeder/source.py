@@ -14,6 +14,7 @@ from typing import Any
 from core.clock import NS_PER_S, Clock
 from feeder.backfill import BACKOFF_MAX_S, GIVE_UP_S, REQUESTS_AT_ONCE, Backfill, Complaints, Say, Write, backoff_s
 from feeder.guard import Counts
+from feeder.notices import IMPOSSIBLE, Notices
 from feeder.packing import Record
 from feeder.pair import PairFeed
 from feeder.relay import Relay
@@ -28,8 +29,6 @@ HELD_NS = 5 * NS_PER_S  # a connection that held this long is one
 WATCH_S = 1.0
 GAP_S = 0.05  # what is missing may come on the stream after all, from the other connection where there are two
 GAP_OF_TWO_S = 1.0
-SPELL_NS = 300 * NS_PER_S  # bad frames this long after the last one are news again
-IMPOSSIBLE = "impossible trade"
 RECLOCK_NS = 5 * NS_PER_S  # the venue's time is not asked for more often
 MOVED_S = 0.5
 
@@ -82,8 +81,7 @@ class Source:
             venue, clock, self._complaints, poll_s=poll_s, give_up_s=give_up_s, random=random, write=write
         )
         self._heard_ns = 0
-        self.notices: dict[str, int] = {}  # how many of each kind
-        self._noticed_ns: dict[str, int] = {}  # when the last of each kind came
+        self.notices = Notices(clock, say)
         self.reconnects = 0
 
     @property
@@ -98,11 +96,6 @@ class Source:
             return "stream"
         fresh = self._polled_ns and self._clock.monotonic_ns() - self._polled_ns < (2 * self._poll_s + 5) * NS_PER_S
         return "poll" if fresh else "down"
-
-    @property
-    def unknown_frames(self) -> int:
-        """Frames that could not be read so far."""
-        return sum(count for kind, count in self.notices.items() if kind != IMPOSSIBLE)
 
     async def run(self) -> None:
         """Runs until cancelled; raises what only a person can mend."""
@@ -211,8 +204,7 @@ class Source:
         doubtful, impossible = self._counts.future + self._counts.stale, self._counts.impossible
         for item in items:
             if isinstance(item, Notice):
-                ends = ends or item.kind == SHUTDOWN
-                self._notice(item)
+                ends = self.notices.take(item) or ends
                 continue
             known = self._by_name.get(item.pair)
             if known is None:
@@ -231,7 +223,7 @@ class Source:
                     self._say("warn", text, pair.rules.pair)
                 if self._counts.impossible > impossible:  # nothing was heard of the market then
                     impossible = self._counts.impossible
-                    self._notice(Notice(IMPOSSIBLE, f"{_shown(item, offset_ns)}; dropped"))
+                    self.notices.take(Notice(IMPOSSIBLE, f"{_shown(item, offset_ns)}; dropped"))
                     continue
             received_ns = received_ns or item.received_ns
             pair.heard_ns = now_ns
@@ -270,19 +262,6 @@ class Source:
         if future and self._reader is not None:
             self._deaf_reason = "trades were dropped by a clock that was wrong"
             self._reader.cancel()
-
-    def _notice(self, notice: Notice) -> None:
-        """Counts; tells the first of each spell, then ever more rarely."""
-        if notice.kind == SHUTDOWN:
-            self._say("info", f"the venue will end this connection: {notice.text}", "")
-            return
-        now_ns = self._clock.monotonic_ns()
-        count = self.notices.get(notice.kind, 0) + 1
-        self.notices[notice.kind] = count
-        quiet = now_ns - self._noticed_ns.get(notice.kind, 0) > SPELL_NS
-        self._noticed_ns[notice.kind] = now_ns
-        if quiet or str(count).rstrip("0") == "1":  # 1, 10, 100 ...
-            self._say("warn", f"{notice.kind} on the stream, {count} so far: {notice.text}", "")
 
     # --- polling -------------------------------------------------------------------------------------
 

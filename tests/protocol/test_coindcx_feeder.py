@@ -388,7 +388,7 @@ def test_frames_with_missing_or_extra_fields_are_counted_and_the_rest_goes_on(sc
         await bench.trades(2)
         await bench.until(lambda: len(bench.taped()) == 4)
         assert bench.taped() == bench.truth()
-        assert sum(bench.source.notices.values()) == 7
+        assert sum(bench.source.notices.counts.values()) == 7
         assert peer.connections == 1
 
     scene(play)
@@ -464,7 +464,7 @@ def test_impossible_trades_on_the_stream_are_told_once_and_prove_no_market(scene
         peer.encode = impossible
         proof_ns = bench.source.proof_ns
         await bench.trades(6)
-        await bench.until(lambda: bench.source.notices.get("impossible trade"), "counted")
+        await bench.until(lambda: bench.source.notices.counts.get("impossible trade"), "counted")
         assert bench.source.proof_ns == proof_ns
         # REST has them as they were: the stream is opened anew, nothing is lost
         await bench.until(lambda: bench.source.reconnects >= 2 and len(bench.taped()) == 8, "recovered")

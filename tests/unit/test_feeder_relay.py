@@ -73,7 +73,7 @@ def test_an_announced_end_has_another_connection_take_over(scene):
         await trading(scene, venue, lambda: first.closed)
         await scene.whole()
         assert venue.opened == 2 and scene.counts.gaps == 0 and scene.source.reconnects == 1
-        assert scene.source.unknown_frames == 0
+        assert scene.source.notices.unknown_frames == 0
 
     scene(play)
 
