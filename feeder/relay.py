@@ -41,10 +41,14 @@ class Line:
             self.delivers.set()
 
     async def close(self) -> None:
+        """Closes it; raises what went wrong in reading it and was no fault of the venue's."""
+        ended: BaseException | None = None
         if self.reader is not None:
             self.reader.cancel()
-            await asyncio.gather(self.reader, return_exceptions=True)
+            (ended,) = await asyncio.gather(self.reader, return_exceptions=True)
         await self.stream.close()
+        if isinstance(ended, Exception) and not isinstance(ended, VenueError):
+            raise ended
 
 
 class Relay:
@@ -86,8 +90,7 @@ class Relay:
     async def close(self) -> None:
         """Closes all connections."""
         lines, self._lines = self._lines, []
-        for line in lines:
-            await line.close()
+        await asyncio.gather(*(line.close() for line in lines))
 
     async def _open(self) -> Line:
         line = Line(await self._venue.open_stream(self._rules), self._clock.monotonic_ns())

@@ -190,11 +190,16 @@ class Scene:
         self.records += records
         self.writes.append(list(records))
 
+    def ended(self) -> bool:
+        return self._task is not None and self._task.done()
+
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        """Stops; raises what the source ended with by itself."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
 
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
         for _ in range(4000):

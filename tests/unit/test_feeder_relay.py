@@ -124,6 +124,22 @@ def test_a_second_connection_that_is_refused_is_tried_again_while_the_first_live
     scene(play)
 
 
+def test_a_mistake_of_ours_in_reading_the_second_connection_is_not_taken_for_its_end(scene):
+    async def play(scene, venue):
+        venue.trade()
+        await scene.live()
+        venue.announce()
+        await scene.until(lambda: len(venue.lines) == 2)
+        venue.lines[1].failure = ZeroDivisionError()
+        venue.lines[1].items.clear()
+        venue.lines[1].put(venue.trade(lost=True))
+        await scene.until(scene.ended)
+        with pytest.raises(ZeroDivisionError):
+            await scene.stop()
+
+    scene(play)
+
+
 def test_both_connections_gone_is_an_ordinary_cut(scene):
     async def play(scene, venue):
         venue.trade()
