@@ -21,6 +21,7 @@ from venues.venue import Bar, MarketData
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 SETTLE_NS = NS_PER_S  # an answer asked for this long after the join is sure to reach it
 GIVE_UP_S = 10.0  # how long trades are held back for a REST answer
+QUEUE_S = 30.0  # and, of a pair that may be held by somebody, for its turn to ask
 LAGGING_TRIES = 4
 REQUESTS_AT_ONCE = 4
 TELL_AT_MOST = 3  # failures at one time
@@ -105,12 +106,18 @@ class Backfill:
             delay_s = 0.3
             last_id = pair.last_id
             try:
-                async with self._slots:
-                    if pair.live and not pair.needs_history:
-                        return  # the stream went on where the tape ends
-                    begun_ns = begun_ns or self._clock.monotonic_ns()
-                    if await self._settle(pair, joined_ns, attempt):
-                        return
+                await self._turn(pair)
+            except TimeoutError:
+                if not pair.buffer:
+                    continue  # nothing is held back
+                self._give_up(pair, "too many pairs wait for REST")
+                return
+            try:
+                if pair.live and not pair.needs_history:
+                    return  # the stream went on where the tape ends
+                begun_ns = begun_ns or self._clock.monotonic_ns()
+                if await self._settle(pair, joined_ns, attempt):
+                    return
                 failures = 0
                 if pair.last_id != last_id:  # a long way, and we are getting on
                     begun_ns, delay_s = self._clock.monotonic_ns(), 0.0
@@ -119,19 +126,32 @@ class Backfill:
                 failures += 1
                 again = "" if isinstance(error, RateLimited) else f"asked again in {delay_s:.1f} s"
                 self._complaints.tell(pair.rules.pair, error, again)
+            finally:
+                self._slots.release()
             if gap and not pair.gap:
                 return
             waited_ns = self._clock.monotonic_ns() - begun_ns + int(delay_s * NS_PER_S)
             if not pair.live and pair.streaming and waited_ns > self._give_up_ns:
-                self._complaints.say(
-                    "warn",
-                    "REST does not answer: going on with the stream, what came before is a hole",
-                    pair.rules.pair,
-                )
-                self._write(pair.abandon(self._venue.clock_offset_ns(), self._venue_ns(pair)), 0)
-                return  # the watch sees to the history
+                self._give_up(pair, "REST does not answer")
+                return
             attempt += 1
             await asyncio.sleep(delay_s)
+
+    async def _turn(self, pair: PairFeed) -> None:
+        """Waits for a turn to ask. Raises TimeoutError where a pair's trades would be held back for too long.
+
+        A pair that is new has nothing to lose: of three hundred most wait for minutes at a venue's limits.
+        """
+        held_back = pair.streaming and pair.on_tape and not pair.live
+        async with asyncio.timeout(QUEUE_S if held_back else None):
+            await self._slots.acquire()
+
+    def _give_up(self, pair: PairFeed, why: str) -> None:
+        """Goes on with the stream alone; the watch sees to the history."""
+        if pair.live or not pair.streaming:
+            return
+        self._complaints.say("warn", f"{why}: going on with the stream, what came before is a hole", pair.rules.pair)
+        self._write(pair.abandon(self._venue.clock_offset_ns(), self._venue_ns(pair)), 0)
 
     def _pause_s(self, error: VenueError, attempt: int) -> float:
         """How long to wait after a failure."""

@@ -77,6 +77,7 @@ class NumberedVenue:
         self.page = 10**9  # rows that an answer has, the oldest ones
         self.lag = 0  # newest rows that REST does not know yet
         self.rest_fails: list[VenueError] = []  # once each
+        self.rest_waits: dict[str, asyncio.Event] = {}  # pairs about which it is silent until then
         self.open_fails: list[VenueError] = []
         self.open_waits: asyncio.Event | None = None
 
@@ -86,6 +87,8 @@ class NumberedVenue:
     async def recent_trades(self, rules: Rules, since: Trade | None = None) -> TradesAnswer:
         self.asked.append(since)
         await asyncio.sleep(0.001)
+        if rules.pair in self.rest_waits:
+            await self.rest_waits[rules.pair].wait()
         if self.rest_fails:
             raise self.rest_fails.pop(0)
         known = self.trades[rules.pair]

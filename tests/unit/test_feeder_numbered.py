@@ -131,6 +131,37 @@ def test_who_missed_nothing_in_a_cut_goes_on_without_rest(scene):
     scene(play)
 
 
+def test_who_waits_too_long_for_a_turn_goes_on_behind_a_hole_unless_nothing_is_held_back(scene, monkeypatch):
+    monkeypatch.setattr("feeder.backfill.REQUESTS_AT_ONCE", 1)
+    monkeypatch.setattr("feeder.backfill.QUEUE_S", 0.3)
+
+    async def play(scene, venue):
+        scene.names = ["BTCUSD", "ETHUSD"]
+        for name in scene.names:
+            venue.trade(name)
+        await scene.live()
+        for name in scene.names:
+            venue.trade(name)
+        await scene.whole(0), await scene.whole(1)
+        venue.rest_waits["BTCUSD"] = asyncio.Event()
+        venue.cut()
+        await scene.until(lambda: venue.lines and scene.pair.streaming)
+        await asyncio.sleep(0.7)
+        waiting = scene.pairs[1]
+        assert not scene.holes() and not waiting.live  # quiet: nothing is held back
+        venue.trade("ETHUSD", lost=True)
+        venue.trade("ETHUSD")
+        await scene.until(lambda: waiting.live)
+        assert scene.ids(1)[-1:] == scene.true(1)[-1:] and [hole[3] for hole in scene.holes()] == [1]
+        assert scene.told("too many pairs wait") == 1
+        venue.rest_waits.pop("BTCUSD").set()
+        venue.trade()
+        await scene.whole()
+        await scene.until(lambda: not waiting.needs_history)
+
+    scene(play)
+
+
 def test_a_long_way_back_is_gone_in_parts(scene):
     async def play(scene, venue):
         venue.trade()
