@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,10 +51,15 @@ def ids(book: Path) -> dict[int, list[int]]:
     return found
 
 
+def warm(stats: dict[str, Any]) -> bool:
+    """Whether the trader has spoken, and decides."""
+    return stats["price"] is not None and stats["status"] != "warming_up"
+
+
 def works(bot: Pipeline, pairs: int) -> None:
     """It gets healthy, warm and stays so over a killed feeder, with nothing lost or doubled."""
     bot.start()
-    bot.wait(lambda: bot.get("/api/stats")[1]["status"] != "warming_up", "warm")
+    bot.wait(lambda: warm(bot.get("/api/stats")[1]), "warm")
     stats = bot.get("/api/stats")[1]
     assert stats["price"] > 0 and stats["rsi"] is not None and len(stats["pairs"]) == pairs
     before = bot.rows("SELECT max(trades) FROM candles")

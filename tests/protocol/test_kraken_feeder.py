@@ -229,7 +229,7 @@ def test_garbage_between_trades_loses_none(scene: Any, garbage: str) -> None:
         await peer.send(garbage)
         await peer.trade(2)
         await bench.all_taped()
-        assert sum(bench.source.notices.values()) == 1 and bench.source.reconnects == 1
+        assert sum(bench.source.notices.counts.values()) == 1 and bench.source.reconnects == 1
 
     scene(play)
 

@@ -132,7 +132,7 @@ def test_a_stage_that_hangs_holds_the_others_up_for_layer_seconds_at_most(family
     os.kill(trader, signal.SIGSTOP)
     parent.kill()
     family.wait(lambda: family.ends() == ["storage"], "storage does not wait for ever")
-    assert family.holders() == {"trader"}
+    family.wait(lambda: family.holders() == {"trader"}, "it is gone, and the trader hangs")
 
 
 def test_a_stage_that_still_waits_after_quick_deaths_stops_as_well(family: Family) -> None:
