@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 TESTS ?= tests
 SET_UP = @test -x $(PYTHON) || { echo "not set up yet: type \`make run\` first"; exit 2; };
 
-.PHONY: help run test start stop restart status logs profile service pause resume flatten backup bench chaos lint
+.PHONY: help run test start stop restart status logs profile service pause resume flatten backup bench chaos fuzz lint
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,9 @@ backup: ## copy the book in force to backups/, also while it runs; ALL=1 every b
 
 chaos: ## kill a bot of its own at random under load and judge what it left; ROUNDS=200, SEED=number
 	@tools/setup.sh run && exec $(PYTHON) -m tools.chaos --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
+
+fuzz: ## feed every parser what nobody would send: SECONDS=60, TARGET="kraken account", SEED=number
+	@tools/setup.sh test && exec $(PYTHON) -m tests.fuzz $(or $(SECONDS),60) "$(TARGET)" $(SEED)
 
 lint: ## check style and types
 	@tools/setup.sh test && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy .

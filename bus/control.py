@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from bus import sockets
-from bus.frames import Frame, decode
+from bus.frames import UNREADABLE, Frame, decode
 from bus.messages import Reply, Request
 from bus.messages import encode as pack
 from core.clock import Clock, LiveClock
@@ -128,7 +128,7 @@ def _exchange(run_dir: Path, stage: str, request: Request, timeout_s: float, clo
                 continue
             try:
                 reply = _reply_decoder.decode(parts[0])
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 raise RemoteError(
                     f"{stage} answers in another form ({error}): `make restart` brings all stages to one version"
                 ) from error

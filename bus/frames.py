@@ -41,6 +41,10 @@ BEAT = "beat/0/"
 T = TypeVar("T")
 
 
+# Whatever broken bytes can raise in decoding: no msgpack, wrong types, text that is none, absurd nesting.
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
 class FrameError(BotError):
     """Bytes on the bus that are no frame of ours."""
 
@@ -131,7 +135,7 @@ def messages(frame: Frame, decoder: "msgspec.msgpack.Decoder[list[T]]") -> list[
     """
     try:
         return decoder.decode(frame.payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise FrameError(f"{frame.topic} {frame.first}: {error}") from error
 
 

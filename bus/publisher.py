@@ -14,7 +14,7 @@ import msgspec
 
 from bus import sockets
 from bus.control import Control, Handler
-from bus.frames import BEAT, EVENT, GAP, HEAD, Frame, array_of, encode, joined, parts_of, topic_bytes
+from bus.frames import BEAT, EVENT, GAP, HEAD, UNREADABLE, Frame, array_of, encode, joined, parts_of, topic_bytes
 from bus.health import BEAT_SECONDS
 from bus.layouts import MAX_BATCH, RECORD_SIZE
 from bus.messages import Beat, Event, Gap, Reply, Request
@@ -303,7 +303,7 @@ class Publisher:
                 continue
             try:
                 request = _request_decoder.decode(parts[1])
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 continue  # not ours to answer: whoever asks like this does not understand an answer either
             answer = self._answer(request)
             sockets.send(self._answers, [parts[0], *answer])

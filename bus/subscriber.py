@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bus import sockets
-from bus.frames import BEAT, Frame, FrameError, decode
+from bus.frames import BEAT, UNREADABLE, Frame, FrameError, decode
 from bus.health import PeerWatch
 from bus.messages import Beat, Reply, Request
 from bus.messages import encode as pack
@@ -240,7 +240,7 @@ class Subscriber:
     def _take_beat(self, frame: Frame, now_ns: int, out: list[Notice]) -> None:
         try:
             beat = _beat_decoder.decode(frame.payload)[0]
-        except (msgspec.MsgspecError, IndexError):
+        except (*UNREADABLE, IndexError):
             self.unreadable += 1
             self._watch.unreadable(out)
             return
@@ -320,7 +320,7 @@ class Subscriber:
     def _take_answer(self, parts: list[bytes], now_ns: int, out: list[Notice]) -> None:
         try:
             reply = _reply_decoder.decode(parts[0])
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             self.unreadable += 1
             return
         question = next((q for q in self._questions.values() if q.id and q.id == reply.id), None)

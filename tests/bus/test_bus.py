@@ -352,11 +352,18 @@ def test_garbage_on_the_bus_is_counted_and_skipped(rig: Rig) -> None:
     listener = rig.subscriber({EVENT: None})
     rig.run_until(lambda: listener.of(BeatSeen))
     head = HEAD.pack(b"beat/0/", LAYOUT, 0, 0, 0, 0)
-    for parts in ([b"event/0/"], [b"event/0/", b""], [b"event/0/x", b"", b"", b""], [head, b"\xc1"], [head, b"\x90"]):
+    for parts in (
+        [b"event/0/"],
+        [b"event/0/", b""],
+        [b"event/0/x", b"", b"", b""],
+        [head, b"\xc1"],
+        [head, b"\x90"],
+        [head, b"\x91\x95\xa2f\x9b"],
+    ):
         sockets.send(publisher._out, parts)
     publisher.event("info", "after")
     rig.run_until(lambda: listener.texts == ["after"])
-    assert listener.subscriber.unreadable == 5
+    assert listener.subscriber.unreadable == 6
 
 
 def test_garbage_to_the_router_is_ignored(rig: Rig) -> None:

@@ -65,6 +65,14 @@ def test_a_row_that_cannot_be_read_is_counted_and_the_others_stand():
     assert parsed.unread == ()  # its other row could be read
 
 
+@pytest.mark.parametrize("name", ["step", "min_quantity", "min_notional", "max_quantity_market"])
+@pytest.mark.parametrize("value", ["NaN", "sNaN", "-sNaN", "Infinity"])
+def test_a_market_with_an_amount_that_is_no_number_is_left_out(name, value):
+    parsed = wire.parse_markets(json.dumps([{**ROW, name: value}, {**ROW, "pair": "B-ETH_USDT"}]).encode())
+    assert [rules.pair for rules in parsed.rows] == ["B-ETH_USDT"]
+    assert parsed.bad == 1 and "is no number" in parsed.problem
+
+
 def test_a_market_whose_row_cannot_be_read_is_named():
     broken = {**ROW, "pair": 7}
     half = {"pair": "B-Y_USDT", "coindcx_name": "YUSDT"}

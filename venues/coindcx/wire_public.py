@@ -223,11 +223,12 @@ def _unread(body: bytes, rules: Sequence[Rules]) -> tuple[str, ...]:
 def _rules(row: MarketRow) -> Rules:
     if not (0 <= row.base_currency_precision <= 18 and 0 <= row.target_currency_precision <= 18):
         raise ValueError("a precision outside 0 to 18")
+    most = row.max_quantity_market or Decimal(0)
+    for value in (row.step, row.min_quantity, row.min_notional, most):
+        if not value.is_finite():  # a nan cannot even be compared
+            raise ValueError(f"{value} is no number")
     finest = Decimal(1).scaleb(-row.target_currency_precision)
     step = row.step if row.step > 0 else finest
-    for value in (step, row.min_quantity, row.min_notional):
-        if not value.is_finite():
-            raise ValueError(f"{value} is no number")
     return Rules(
         pair=row.pair,
         symbol=row.coindcx_name,
@@ -237,7 +238,7 @@ def _rules(row: MarketRow) -> Rules:
         step=step,
         min_quantity=max(row.min_quantity, step, finest),
         min_notional=max(row.min_notional, Decimal(0)),
-        max_quantity=row.max_quantity_market if row.max_quantity_market and row.max_quantity_market > 0 else None,
+        max_quantity=most if most > 0 else None,
         active=row.status == "active",
     )
 
