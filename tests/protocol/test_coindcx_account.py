@@ -158,10 +158,10 @@ def test_an_order_is_found_by_the_venues_id_too(desk: Desk) -> None:
     assert desk.account.order(desk.rules, "never-sent") is None
 
 
-def test_a_repeated_id_is_refused_and_changes_nothing(desk: Desk) -> None:
+def test_a_repeated_id_is_refused_changes_nothing_and_is_looked_up(desk: Desk) -> None:
     sent = desk.order()
     first = desk.account.create(sent)
-    with pytest.raises(Rejected):
+    with pytest.raises(OutcomeUnknown, match="look up"):
         desk.account.create(sent)
     assert desk.until(sent, FILLED).venue_order_id == first.venue_order_id
 

@@ -87,15 +87,24 @@ class CoinDcxAccount:
         return self._ask(partial(wire.build_balances, self._hosts.api, self._keys), wire.parse_balances)
 
     def create(self, order: NewOrder) -> Order:
-        """Sends it, once; the answer says at most that it was taken. Raises OutcomeUnknown also after 429."""
+        """Sends it, once; the answer says at most that it was taken.
+
+        Raises OutcomeUnknown also after 429, and where an order of that client id is there already.
+        """
         try:
             wire.build_create(self._hosts.api, order, self._keys, 0)
         except ValueError as error:
             raise Rejected(self.name, f"not sent: {error}", code="unsupported") from error
-        reply = self._send(partial(wire.build_create, self._hosts.api, order, self._keys))
         try:
+            reply = self._send(partial(wire.build_create, self._hosts.api, order, self._keys))
             told = wire.parse_created(reply.body, order.client_order_id)
+        except Rejected as error:
+            if wire.id_is_taken(error.text):  # proof that there is an order of that id, perhaps this very one
+                raise OutcomeUnknown(self.name, error.text, LOOK_UP, error.code) from error
+            raise
         except wire.NotTaken as error:
+            if wire.id_is_taken(str(error)):
+                raise OutcomeUnknown(self.name, f"order {order.client_order_id}: {error}", LOOK_UP) from error
             raise Rejected(self.name, f"order {order.client_order_id} refused: {error}") from error
         except WireError as error:
             raise OutcomeUnknown(self.name, f"order {order.client_order_id}: {error}", LOOK_UP) from error

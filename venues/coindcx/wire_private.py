@@ -291,6 +291,12 @@ def knows_no_order(text: str) -> bool:
     return "order not found" in text.lower()
 
 
+def id_is_taken(text: str) -> bool:
+    """Whether a refusal says that the client id was used before; the venue's own words are not known."""
+    text = text.lower().replace("_", " ")
+    return "client order id" in text and any(word in text for word in ("already", "duplicate", "unique", "exists"))
+
+
 def unreadable(what: str, error: Exception, body: bytes) -> WireError:
     return WireError(f"{what}: {error}: {shown(body)}")
 
