@@ -5,6 +5,7 @@ call gets its nonce, so that an order never queues behind a query that waits.
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
@@ -32,7 +33,7 @@ from venues.kraken import wire_answers as answers
 from venues.kraken import wire_private as wire
 from venues.kraken.connection import PATH, Connection
 from venues.kraken.frames import WireError
-from venues.kraken.judge import COUNTER, ORDERS, judge
+from venues.kraken.judge import COUNTER, DEADLINE_ELAPSED, ORDERS, judge
 from venues.kraken.wire_public import parse_time_s, time_path
 from venues.limits import Limit, Limits
 from venues.offset import Offset, Stamp
@@ -107,8 +108,9 @@ class KrakenAccount:
         self._signed = Signed(self._rest, clock, Offset(), self._measure, in_order=True)
 
     def server_time_ms(self) -> int:
-        """In whole seconds, which is all the venue tells."""
-        return self._measure().venue_ns // NS_PER_MS
+        """To a second, which is all the venue tells; deadlines go by it from now on."""
+        self._signed.measure_now()
+        return self._signed.time_ms()
 
     def balances(self) -> list[Balance]:
         return self._ask(wire.build_balances(), answers.parse_balances)
@@ -124,6 +126,11 @@ class KrakenAccount:
         except Rejected as error:
             if answers.already_there(error, order.client_order_id):
                 raise OutcomeUnknown(self.name, error.text, "look up what became of it", error.code) from error
+            raise
+        except OutcomeUnknown as error:
+            if error.code.startswith(DEADLINE_ELAPSED):  # perhaps by our clock: the next order is not to fall for it
+                with contextlib.suppress(Retry):
+                    self._signed.measure_now(alone=True)
             raise
 
     def order(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> Order | None:

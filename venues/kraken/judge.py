@@ -18,6 +18,7 @@ COUNTER, ORDERS = "counter", "orders"  # names of the client's limits
 CODE_MAX = 120  # characters
 PAUSE_S = 5.0
 LOCKOUT_S = 900.0  # every call within it prolongs it
+DEADLINE_ELAPSED = "EService:Deadline elapsed"
 
 
 class Rule(NamedTuple):
@@ -39,6 +40,7 @@ RULES = (
     Rule("EGeneral:Too many requests", "rate_limited", PAUSE_S),
     Rule("EGeneral:Temporary lockout", "rate_limited", LOCKOUT_S),
     Rule("EGeneral:Internal error", "unknown"),
+    Rule("EGeneral:Invalid arguments:deadline", "skewed"),  # too far ahead, which ours is by a wrong clock alone
     Rule("EGeneral:", "rejected"),
     Rule("EAccount:Invalid permissions", "misconfigured"),
     Rule("EAuth:", "misconfigured"),
