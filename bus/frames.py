@@ -9,7 +9,7 @@ Three pieces, the last only where there is a body:
 3. body: the msgpack `Start` of a START record, which travels alone
 
 Each is a zmq part of its own, except that a short payload without a body stands in one part with its head: each part
-more costs a tenth of the way from one stage to the next.
+more costs a tenth of the way from one stage to the next. A head alone says that more parts follow, be they empty.
 
 `first … first+count-1` are the numbers covered, counted per topic and epoch. Beats are not numbered (count 0).
 """
@@ -91,7 +91,7 @@ def parts_of(head: bytes, payload: bytes, body: bytes | None = None) -> tuple[by
     """Pieces as the zmq parts in which they are published."""
     if body is not None:
         return head, payload, body
-    return (head + payload,) if len(payload) <= SHORT else (head, payload)
+    return (head + payload,) if 0 < len(payload) <= SHORT else (head, payload)
 
 
 def decode(parts: Sequence[bytes]) -> Frame:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import zmq
 
+from bus.frames import HEAD_SIZE
 from core.disk import refused
 from core.errors import MisconfiguredError
 from core.paths import SOCKET_PATH_MAX
@@ -33,7 +34,7 @@ Socket = zmq.Socket[bytes]
 
 # pyzmq's own layer over these turns flags into enums at each call, which costs more than the call.
 _send, _recv, _get = zmq.backend.Socket.send, zmq.backend.Socket.recv, zmq.backend.Socket.get
-_EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
+_EVENTS, _POLLIN, _RCVMORE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.RCVMORE)
 _NOBLOCK, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
@@ -87,6 +88,25 @@ def receive(socket: Socket) -> list[bytes] | None:
     while frame.more:
         frame = _recv(socket, _NOBLOCK, False)
         parts.append(frame.bytes)
+    return parts
+
+
+def receive_frame(socket: Socket) -> list[bytes] | None:
+    """As `receive`, for frames of ours (`bus.frames`): a head alone has more parts behind it, anything longer has not.
+
+    So whether there are more need not be asked for short frames, which are nearly all.
+    """
+    try:
+        head: bytes = _recv(socket, _NOBLOCK)
+    except zmq.Again:
+        return None
+    parts = [head]
+    if len(head) == HEAD_SIZE and _get(socket, _RCVMORE):
+        while True:
+            frame = _recv(socket, _NOBLOCK, False)
+            parts.append(frame.bytes)
+            if not frame.more:
+                break
     return parts
 
 

@@ -195,24 +195,29 @@ class Subscriber:
         """
         if self._closed:
             return False
-        now_ns = self._clock.monotonic_ns()
-        parts = sockets.receive(self._in)
+        parts = sockets.receive_frame(self._in)
         if parts is None:
             return False
+        now_ns = self._clock.monotonic_ns()
         out: list[Notice] = []
         self._take(parts, now_ns, out)
         self._hand_over(out, now_ns)
+        waiting = False
         if not self._closed and sockets.more(self._in):
             self._hand_over(self._received(now_ns, FRAMES_PER_TURN), now_ns)
-        self._ask_all()
-        return not self._closed and sockets.more(self._in)
+            waiting = not self._closed and sockets.more(self._in)
+        for question in self._questions.values():
+            if question.follower.wants is not None:
+                self._ask_all()
+                break
+        return waiting
 
     def _received(self, now_ns: int, most: int) -> list[Notice]:
         """What so many messages at most, and not much more than BYTES_PER_TURN, have to say."""
         out: list[Notice] = []
         taken = 0
         for _ in range(most):
-            parts = sockets.receive(self._in)
+            parts = sockets.receive_frame(self._in)
             if parts is None:
                 break
             self._take(parts, now_ns, out)

@@ -26,14 +26,12 @@ class LiveClock:
 
     __slots__ = ()
 
-    def wall_ns(self) -> int:
-        return time.time_ns()
+    # The library's own functions: each trade asks a dozen times.
+    wall_ns = staticmethod(time.time_ns)
+    monotonic_ns = staticmethod(time.monotonic_ns)
 
     def wall_ms(self) -> int:
         return time.time_ns() // NS_PER_MS
-
-    def monotonic_ns(self) -> int:
-        return time.monotonic_ns()
 
 
 class ManualClock:

@@ -52,7 +52,9 @@ def test_a_frame_survives_the_wire(
     assert decode(encode(frame)) == frame
 
 
-@pytest.mark.parametrize(("size", "body", "parts"), [(0, None, 1), (SHORT, None, 1), (SHORT + 1, None, 2), (8, b"", 3)])
+@pytest.mark.parametrize(
+    ("size", "body", "parts"), [(1, None, 1), (SHORT, None, 1), (0, None, 2), (SHORT + 1, None, 2), (8, b"", 3)]
+)
 def test_a_short_payload_travels_in_one_part_with_its_head(size: int, body: bytes | None, parts: int) -> None:
     frame = Frame("update/0/", 7, 5, 3, 11, bytes(size), body, 13)
     published = parts_of(*encode(frame))
