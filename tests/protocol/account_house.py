@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core import money
-from core.clock import NS_PER_MS, NS_PER_S, ManualClock
+from core.clock import NS_PER_MS, NS_PER_S, Clock, ManualClock
 from core.sandbox_keys import API_KEY
 from core.settings import Settings
 from core.settings_load import from_texts
@@ -23,12 +23,12 @@ from sandbox.exchange import orders as books
 from sandbox.faces.binance import add_binance
 from sandbox.faces.kraken import add_kraken
 from sandbox.faces.kraken_limits import Counter
-from sandbox.listings import listings_of
+from sandbox.listings import Listing, listings_of
 from sandbox.market import Synthetic
 from tests.protocol import sandbox_served
 from venues.account import Account, Fill, NewOrder, Order
 from venues.choose import account, market_data
-from venues.venue import Rules
+from venues.venue import Rules, Trade
 
 BORN_MS = 1_795_356_912_345
 NOW_MS = BORN_MS + 4_000_017
@@ -105,8 +105,11 @@ _leaving: list[threading.Thread] = []
 class Served(sandbox_served.Served):
     """One face without limits of its own, over books that a test may look into."""
 
-    def __init__(self, protocol: str, clock: ManualClock) -> None:
-        world = sandbox_app.World(Synthetic(1, BORN_MS, listings_of(protocol)), RealClock(clock), None)
+    def __init__(
+        self, protocol: str, clock: Clock, born_ms: int = BORN_MS, listings: Sequence[Listing] | None = None
+    ) -> None:
+        world = sandbox_app.World(Synthetic(1, born_ms, listings or listings_of(protocol)), RealClock(clock), None)
+        self.market = world.market
         self.listing = world.market.rules[PAIR]
         self.exchange = sandbox_app.open_exchange(world, protocol, None)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -202,9 +205,20 @@ class House:
 
     def step(self, ms: int) -> None:
         """Lets market time pass, and its prints reach the orders."""
+        self.step_clocks(ms)
+        self.served.within(lambda: self.served.exchange.advance(self.venue_clock.wall_ms()))
+
+    def step_clocks(self, ms: int) -> None:
+        """Lets market time pass; its prints reach the orders, and the streams, when the sandbox looks at its clock."""
         self.venue_clock.advance(ms * NS_PER_MS)
         self.clock.advance(ms * NS_PER_MS)
-        self.served.within(lambda: self.served.exchange.advance(self.venue_clock.wall_ms()))
+
+    def happened(self) -> list[Trade]:
+        """The market's prints since NOW_MS."""
+        digits, units = self.served.listing.price_digits, self.served.listing.quantity_digits
+        found = self.served.market.span(PAIR, NOW_MS, self.venue_clock.wall_ms() + 1)
+        rows = zip(found.ts_ms.tolist(), found.ticks.tolist(), found.units.tolist(), strict=True)
+        return [Trade(PAIR, ms * NS_PER_MS, t / 10**digits, u / 10**units, 0, 0, 0) for ms, t, u in rows]
 
     def until(self, over: Callable[[], bool], step_ms: int = 1_000, steps: int = 3_000) -> None:
         """Lets the market go on until something came about."""

@@ -23,6 +23,12 @@ def house(request: pytest.FixtureRequest) -> Iterator[House]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox refuses a session within milliseconds, for which the account waits a second."""
+    monkeypatch.setattr("venues.coindcx.account.REFUSED_S", 0.05)
+
+
 def heard(house: House, act: Callable[[], Any], enough: Callable[[list[Any]], bool]) -> list[Any]:
     """What the stream brings of what a thread did meanwhile; raises what the stream raises."""
 
