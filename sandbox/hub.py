@@ -17,6 +17,7 @@ from sandbox.clock import MarketClock
 from sandbox.trades import Market, Trades, no_trades
 
 QUEUE_MOST = 20_000  # messages waiting for one client
+FRAMES_MOST = 256  # written to a client in one piece
 SLICE_S = 0.010  # shortest time between two deliveries at more than 1x
 SLICE_REAL_S = 0.002
 IDLE_S = 1.0
@@ -62,11 +63,6 @@ class Client:
         self.cut_off = True
         self._waiting.clear()
         self._there.set()
-
-    async def take(self) -> str | None:
-        """The next message; None once the client was cut off."""
-        taken = await self.take_many(1)
-        return taken[0] if taken else None
 
     async def take_many(self, most: int) -> list[str]:
         """The next messages, as many as wait and at most so many; none once the client was cut off."""

@@ -16,12 +16,11 @@ from typing import NamedTuple
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from core.clock import Clock
-from sandbox.hub import Client
+from sandbox.hub import FRAMES_MOST, Client
 
 PING_S, PONG_S = 20.0, 60.0
 ATTEMPTS_WINDOW_NS = 300 * 1_000_000_000
 ADDRESSES_MOST = 1000
-FRAMES_MOST = 256  # written in one piece
 POLICY_VIOLATION, GOING_AWAY = 1008, 1001
 
 

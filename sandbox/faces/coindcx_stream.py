@@ -28,7 +28,7 @@ from sandbox.faces.engineio import (
     Send,
     Session,
 )
-from sandbox.hub import Client, Hub, Open
+from sandbox.hub import FRAMES_MOST, Client, Hub, Open
 from sandbox.place import Place
 from sandbox.trades import Market, Rules, Trades, text_of
 
@@ -215,11 +215,11 @@ class _Socket:
 
     async def _write(self) -> None:
         while True:
-            text = await self._client.take()
-            if text is None:
+            texts = await self._client.take_many(FRAMES_MOST)
+            if not texts:
                 self._reason = "it was too slow"
                 return
-            await self._websocket.send_text(text)
+            await self._websocket.send({"type": "websocket.send", "texts": texts})
 
     async def _ping(self) -> None:
         """Version 4: pings and waits for the answer. Version 3: waits for the client's ping."""

@@ -22,7 +22,7 @@ from sandbox.faces.kraken_listing import Listing
 from sandbox.faces.kraken_names import Pair, rfc3339
 from sandbox.faces.kraken_orders import Refused
 from sandbox.faces.kraken_user import CHANNELS, METHODS, User
-from sandbox.hub import Client, Hub
+from sandbox.hub import FRAMES_MOST, Client, Hub
 
 HEARTBEAT_S = 1.0
 IDLE_S = 60.0  # a socket that has no subscription and says nothing is closed after so long
@@ -108,11 +108,11 @@ class Socket:
 
     async def _write(self) -> None:
         while True:
-            text = await self._client.take()
-            if text is None:
+            texts = await self._client.take_many(FRAMES_MOST)
+            if not texts:
                 self._reason = "it was too slow"
                 return
-            await self._websocket.send_text(text)
+            await self._websocket.send({"type": "websocket.send", "texts": texts})
             self._sent_at = self._now()
 
     async def _watch(self) -> None:
