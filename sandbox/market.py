@@ -15,7 +15,7 @@ from sandbox.noise import Floats, bell, key_of, unit, wave, words
 from sandbox.shape import Course
 from sandbox.trades import Bars, Ints, Rules, Trades, bars_of, joined, joined_bars, merged_bars, no_trades
 
-HISTORY_MS = 72 * 3_600_000  # before birth; nothing is told of earlier times
+HISTORY_MS = 72 * 3_600_000  # before birth, where not told otherwise
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 BARS_KEPT = 1_000  # hours of finished one-minute candles kept, over all pairs
@@ -39,16 +39,21 @@ class _Pulse(NamedTuple):
 
 
 class Synthetic:
-    """All listed markets of one seeded world; safe to call from several threads."""
+    """All listed markets of one seeded world; safe to call from several threads.
 
-    def __init__(self, seed: int, born_ms: int, listings: tuple[Listing, ...] = LISTINGS) -> None:
+    Nothing is told of times more than `history_ms` before its birth; below nothing, of the time that long after it.
+    """
+
+    def __init__(
+        self, seed: int, born_ms: int, listings: tuple[Listing, ...] = LISTINGS, history_ms: int = HISTORY_MS
+    ) -> None:
         self._born_ms = born_ms
         self._listings = {listing.rules.pair: listing for listing in listings}
         self._rules = {pair: listing.rules for pair, listing in self._listings.items()}
         self._keys = {pair: key_of(seed, pair) for pair in self._rules}
         self._origin_s = born_ms // MINUTE_MS * 60
         self._courses = {pair: Course(key, born_ms % MINUTE_MS) for pair, key in self._keys.items()}
-        self._first_s = self._origin_s - HISTORY_MS // 1000
+        self._first_s = self._origin_s - history_ms // 1000
         self._bars: OrderedDict[tuple[str, int], Bars] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bus.records import CANDLE, CANDLE_RECORD, HOLE, TRADE
-from tools.bench.feeder_load import Venue, feeding, venue, wrong
+from tools.bench.feeder_processes import Venue, feeding, venue, wrong
 from tools.bench.figure import Figure, Options, figure
 
 SECONDS, CUT_SECONDS = 300.0, 10.0

@@ -2,7 +2,8 @@
 
 Every trade that happens must come out of the feeder once and in order: what it publishes is compared with what the
 venue says happened, by id, or where a venue has none by contents. Beside it, in the same run and at the same rate, a
-bare loop of `websockets` and `msgspec` reads the same frames and does nothing with them.
+bare loop of `websockets` and `msgspec` reads the same frames and does nothing with them. Then the real sandbox takes
+that venue's place, and what is published is compared in full with what its market says happened.
 
 Then frames that were recorded of Binance (where they are on this machine; else made ones in the same mixture) are
 played as fast as they are taken: of five one is a trade, the others are streams that nobody asked for.
@@ -10,51 +11,41 @@ played as fast as they are taken: of five one is a trade, the others are streams
 
 import gzip
 import json
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-import zmq
-
-from bus.frames import HEAD_SIZE
-from bus.frames import TRADE as TRADE_TOPIC
-from bus.records import HOLE, RECORD, TRADE
-from core import paths
-from core.books import open_book
-from core.errors import BotError
+from bus.records import HOLE, TRADE
 from core.paths import ROOT
-from core.settings_load import KNOWN, SUPERVISED, apply, from_texts, full_environment
+from tools.bench import feeder_truth
+from tools.bench.feeder_processes import feeding, reading, venue, wrong
 from tools.bench.feeder_protocols import PROTOCOLS
 from tools.bench.figure import Figure, Options, figure
 from tools.bench.line import scratch
 from tools.bench.processes import cpu_ns
 
 PAIRS, RATE, SECONDS = 300, 20_000, 10.0
+SANDBOX_SECONDS = 6.0
 QUICK_PAIRS, QUICK_RATE = 20, 2_000
 MOST_CORE = 0.35
 MOST_RATIO = 1.5
-BEGIN_SECONDS = 120.0
-DRAIN_SECONDS = 5.0
-IDLE_SECONDS = 0.3
 RECORDED = ROOT.parent / "shared/data/raw/binance_spot_btcusdt_20240808T2354Z.ws.jsonl.gz"
 RECORDED_FRAMES = 99_574
 RECORDED_PAIR = "BTCUSDT"
 
 
 def figures(options: Options) -> list[Figure]:
-    """Core share and what is missing, by protocol; then the recorded frames."""
+    """Core share and what is missing, by protocol, of the bench's own venue and of the sandbox; the recorded frames."""
     seconds = options.seconds_or(SECONDS, 1.0)
+    sandbox_seconds = options.seconds_or(SANDBOX_SECONDS, 0.5)
     pairs, rate = (QUICK_PAIRS, QUICK_RATE) if options.quick else (PAIRS, RATE)
     found = []
     for protocol in PROTOCOLS:
         looks = [load(protocol, pairs, rate, seconds) for _ in range(options.rounds_or(1))]
         found += told(protocol, pairs, rate, looks)
+    for protocol in PROTOCOLS:
+        runs = [feeder_truth.look(protocol, pairs, rate, sandbox_seconds) for _ in range(options.rounds_or(1))]
+        found += feeder_truth.told(protocol, pairs, rate, runs)
     frames = options.records_or(RECORDED_FRAMES, 3_000)
     return found + replayed([replay(frames) for _ in range(options.rounds_or(3))])
 
@@ -214,157 +205,3 @@ def replayed(rounds: Sequence[Replay]) -> list[Figure]:
             most=0,
         ),
     ]
-
-
-# --- processes --------------------------------------------------------------------------------------------
-
-
-class Venue:
-    """The venue's process."""
-
-    def __init__(self, protocol: str, pairs: list[str], child: "subprocess.Popen[str]") -> None:
-        self.protocol = protocol
-        self.pairs = pairs
-        self._child = child
-        self.port = int(self._answer())
-
-    def say(self, command: str) -> dict[str, int]:
-        """Has it do something; the count of trades by pair when that is done. Raises OSError where it ended."""
-        assert self._child.stdin is not None
-        self._child.stdin.write(command + "\n")
-        self._child.stdin.flush()
-        counts: dict[str, int] = json.loads(self._answer())
-        return counts
-
-    def ask(self, command: str) -> dict[str, Any]:
-        """The same for what is answered otherwise."""
-        answer: dict[str, Any] = self.say(command)
-        return answer
-
-    def costs(self, pid: int, command: str) -> tuple[float, dict[str, int]]:
-        """The core share of a process while the venue does something, and the trades."""
-        began, cpu = time.monotonic(), cpu_ns(pid)
-        counts = self.say(command)
-        return (cpu_ns(pid) - cpu) / 1e9 / (time.monotonic() - began), counts
-
-    def timed(self, pid: int, command: str) -> tuple[float, float]:
-        """Seconds, and CPU seconds of a process, until the command is done and the process has nothing left to do."""
-        began, cpu = time.monotonic(), cpu_ns(pid)
-        self.say(command)
-        ended, last = time.monotonic(), cpu_ns(pid)
-        while time.monotonic() - ended < IDLE_SECONDS:
-            if (now := cpu_ns(pid)) != last:
-                ended, last = time.monotonic(), now
-            time.sleep(0.005)
-        return ended - began, (last - cpu) / 1e9
-
-    def _answer(self) -> str:
-        assert self._child.stdout is not None
-        line = self._child.stdout.readline()
-        if not line:
-            raise OSError(f"the bench's venue ended: {self._child.wait()}")
-        return line
-
-
-@contextmanager
-def venue(protocol: str, pairs: int | list[str], frames: Path | None = None) -> Iterator[Venue]:
-    """A venue with so many markets, or with these."""
-    names = pairs if isinstance(pairs, list) else PROTOCOLS[protocol](pairs).pairs
-    command = [sys.executable, "-m", "tools.bench.feeder_venue", protocol, ",".join(names)]
-    command += [str(frames)] if frames is not None else []
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            yield Venue(protocol, names, child)
-        finally:
-            child.terminate()
-
-
-@contextmanager
-def reading(made: Venue) -> Iterator[int]:
-    """The bare loop; its pid."""
-    url = f"ws://127.0.0.1:{made.port}"
-    command = [sys.executable, "-m", "tools.bench.bare_stream", made.protocol, url, *made.pairs]
-    with subprocess.Popen(command, cwd=ROOT) as child:
-        try:
-            yield child.pid
-        finally:
-            child.kill()
-
-
-class Fed:
-    """The feeder's process, and all that it publishes."""
-
-    def __init__(self, pid: int, subscriber: "zmq.Socket[bytes]") -> None:
-        self.pid = pid
-        self._subscriber = subscriber
-        self._payloads: list[bytes] = []
-        self._count = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        while not self._over.is_set():
-            if not self._subscriber.poll(50):
-                continue
-            parts = self._subscriber.recv_multipart()
-            payload = parts[1] if len(parts) > 1 else parts[0][HEAD_SIZE:]
-            self._payloads.append(payload)
-            self._count += len(payload) // RECORD.itemsize
-
-    def published(self, expected: int) -> tuple[np.ndarray, int]:
-        """All records so far, once as many as expected came or nothing more comes; and in how many frames."""
-        changed, last = time.monotonic(), self._count
-        while self._count < expected and time.monotonic() - changed < DRAIN_SECONDS:
-            time.sleep(0.005)
-            if self._count != last:
-                changed, last = time.monotonic(), self._count
-        payloads = list(self._payloads)
-        return np.frombuffer(b"".join(payloads), RECORD), len(payloads)
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join()
-        self._subscriber.close(0)
-
-
-@contextmanager
-def feeding(made: Venue) -> Iterator[Fed]:
-    """The real feeder, of that venue."""
-    with scratch() as folder:
-        texts = {"VAR_DIR": str(folder), "VENUE": made.protocol, "PAIRS": ",".join(made.pairs)}
-        texts |= {"VENUE_REST_URL": f"http://127.0.0.1:{made.port}", "VENUE_STREAM_URL": f"ws://127.0.0.1:{made.port}"}
-        settings = from_texts(texts)
-        apply(settings)
-        open_book(settings)
-        environ = {name: text for name, text in full_environment().items() if name not in KNOWN}
-        environ |= {"VAR_DIR": str(folder), SUPERVISED: "1"}
-        subscriber: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
-        subscriber.setsockopt(zmq.RCVHWM, 0)
-        subscriber.setsockopt(zmq.SUBSCRIBE, TRADE_TOPIC.encode())
-        subscriber.connect(f"ipc://{paths.run_dir(folder) / 'feeder.pub'}")
-        with (folder / "feeder.log").open("w+") as log:
-            command = [sys.executable, "-m", "tools.bench.feeder_stage"]
-            child = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=subprocess.STDOUT)
-            fed = Fed(child.pid, subscriber)
-            try:
-                yield fed
-                if child.poll() is not None:
-                    log.seek(0)
-                    raise BotError(f"the feeder ended: {log.read()[-2_000:]}")
-            finally:
-                fed.close()
-                child.terminate()
-                child.wait(10)
-
-
-def wrong(protocol: str, pairs: Sequence[str], counts: dict[str, int], records: np.ndarray) -> int:
-    """How many trades are missing, there twice, or out of order; holes count as well."""
-    trades = records[records["kind"] == TRADE]
-    numbers = trades["lots" if protocol == "coindcx" else "trade_id"]
-    bad = int((records["kind"] == HOLE).sum())
-    for place, pair in enumerate(pairs):
-        mine = numbers[trades["pair"] == place]
-        there = np.unique(mine)
-        bad += counts[pair] - len(there) + len(mine) - len(there) + int((np.diff(mine) < 0).sum())
-    return bad

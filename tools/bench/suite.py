@@ -33,7 +33,7 @@ BENCHES = {
     "cpu": "CPU of a whole bot at 1 and 50 trades/s",
     "memory": "PSS of each stage over its bare imports",
     "writes": "what a bot writes to its disk, a day",
-    "feeder_load": "the feeder at 20,000 trades/s of 300 pairs, and recorded frames, beside a bare loop",
+    "feeder_load": "the feeder at 20,000 trades/s of 300 pairs, also of the sandbox, and at recorded frames",
     "feeder_cuts": "the feeder whose venue cuts it off every ten seconds, five minutes of each",
     "soak": "PSS and files over time at 20x market speed",
 }
