@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from bus.frames import UNREADABLE
 from bus.layouts import RECORD_SIZE, layout_hash
 from bus.messages import Start
 from bus.messages import encode as pack
@@ -49,7 +50,7 @@ class SegmentHeader(msgspec.Struct, frozen=True):
         """What the records are about."""
         try:
             return _start_decoder.decode(self.body)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise SegmentDamaged(f"the header of segment {self.first} cannot be read: {error}") from error
 
 

@@ -160,7 +160,7 @@ def read_record(path: Path) -> StageRecord | None:
     """What is remembered in `run/STAGE.json`; None where there is nothing readable."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=StageRecord)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, ValueError):  # a ValueError: text that is no UTF-8
         return None
 
 

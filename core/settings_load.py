@@ -98,7 +98,7 @@ def applied(var: Path, secret_texts: Mapping[str, str] | None = None) -> Setting
         texts = msgspec.json.decode(file.read_bytes(), type=dict[str, str])
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, ValueError) as error:
         raise MisconfiguredError(f"cannot read {file}: {error}. `make restart` writes it anew.") from error
     texts = {name: text for name, text in texts.items() if name in SETTINGS}
     texts["VAR_DIR"] = str(var)

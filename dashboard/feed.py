@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from bus.frames import EVENT, GAP, STATUS, TRADER, VIEW, Frame
+from bus.frames import EVENT, GAP, STATUS, TRADER, UNREADABLE, VIEW, Frame
 from bus.messages import Entry, Event, Gap, Status, View
 from bus.notices import FIRST, LATEST, BeatSeen, Cursor, GapFound, Join, Joined, Notice, PeerDiffers
 from core.clock import Clock
@@ -89,7 +89,7 @@ class Feed:
         decoder, fold = known
         try:
             messages = decoder.decode(payload)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             if topic not in self._complained:
                 self._complained.add(topic)
                 self.complain(f"unreadable message on {topic} of {stage}: {error}; passed over, restart that stage")

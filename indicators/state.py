@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from bus.frames import UNREADABLE
 from bus.messages import Start
 from indicators import layout
 from indicators.layout import Array
@@ -64,7 +65,7 @@ def load(path: Path, *, settings_hash: int, sources_hash: int, layout_hash: int,
         return "the saved state is damaged"
     try:
         saved = msgspec.msgpack.decode(packed, type=Saved)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return "the saved state is of another version"
     if (saved.version, saved.sources_hash, saved.layout_hash) != (VERSION, sources_hash, layout_hash):
         return "the saved state is of another version"

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from bus.control import ask_replay
-from bus.frames import STATUS, TRADE, TRADER, UPDATE, Frame, array_of
+from bus.frames import STATUS, TRADE, TRADER, UNREADABLE, UPDATE, Frame, array_of
 from bus.layouts import layout_hash
 from bus.messages import Entry, Request, Status
 from bus.notices import FIRST, LATEST, BeatSeen, GapFound, Join, Joined, Notice, PeerDiffers, PeerSilent, PeerUp
@@ -363,7 +363,7 @@ def _restored(body: bytes, journal_id: str) -> State:
     """The state of the journal. Raises MisconfiguredError where it is another program's."""
     try:
         state = unpack(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise MisconfiguredError(
             f"the journal's state cannot be read ({error}): it is of another version; use that version, or move"
             " journal.db aside and begin a new book"

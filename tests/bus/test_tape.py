@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bus.messages import Market, Start
 from bus.publisher import REPLAY_FRAMES
 from bus.records import CANDLE, HOLE, RECORD, START, TRADE
-from bus.segment import read_header, segment_number, segments_of
+from bus.segment import SegmentDamaged, SegmentHeader, read_header, segment_number, segments_of
 from bus.tape import TapeError, TapeReader, TapeWriter, boot_id, epochs, tape_replay
 from core.clock import NS_PER_S, ManualClock
 from core.paths import ROOT
@@ -457,3 +457,10 @@ def test_another_process_reads_while_it_is_written_and_after_it_was_killed(tmp_p
     assert tape.new_epoch_because == ""
     reader.close()
     tape.close()
+
+
+def test_a_header_whose_text_is_none_is_damaged() -> None:
+    header = SegmentHeader.new(1, 1, 2, "boot", Start("kraken", "b", [], "40", "25", False, 1))
+    damaged = SegmentHeader(*(*(getattr(header, name) for name in header.__struct_fields__[:-1]), b"\x97\xa1\xfe"))
+    with pytest.raises(SegmentDamaged, match="segment 1 cannot be read"):
+        damaged.start()

@@ -9,6 +9,8 @@ import msgspec
 
 from bus import frames
 from bus.messages import At, Entry, Event, StateEvent
+from bus.segment import SegmentDamaged
+from tests.fuzz.peers import FRAMES, TAPE, TAPE_START, frames_cut, tape_header, tape_start
 from venues import answers, engineio
 from venues.account import BUY, LIMIT, NewOrder
 from venues.binance import judge as binance_judge
@@ -24,6 +26,7 @@ from venues.kraken import frames as kraken_frames
 from venues.kraken import judge as kraken_judge
 from venues.kraken import wire_answers as kraken_answers
 from venues.kraken import wire_public as kraken_public
+from venues.kraken.adapter import read_trades
 from venues.kraken.wire_news import Lost, Reports
 from venues.venue import Rules
 
@@ -33,12 +36,37 @@ RULES = Rules("BTC/USDT", "XBTUSDT", "BTC", "USDT", *map(Decimal, ("0.1", "0.000
 NOW_NS = 1_700_000_000_000_000_000
 
 
+def keeps(data: bytes, error: BaseException) -> bool:
+    """Whether an error's text has the beginning of what came, whichever way it is quoted."""
+    begun = data[:1000].decode(errors="replace")[:40]
+    told = _unquoted(str(error))
+    return _unquoted(begun) in told or _unquoted(repr(begun)) in told
+
+
+def _unquoted(text: str) -> str:
+    return "".join(sign for sign in text if sign not in "\\'\"")
+
+
 class Target(NamedTuple):
     """`parse(data)` may answer or raise one of `ours`."""
 
     parse: Callable[[bytes], object]
     ours: tuple[type[BaseException], ...]
     seeds: Sequence[bytes]
+
+
+def _told(parse: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    """For parsers that refuse: the error keeps the raw text."""
+
+    def parsed(data: bytes) -> object:
+        try:
+            return parse(data)
+        except (VenueError, ValueError) as error:
+            if not keeps(data, error):
+                raise AssertionError(f"the raw text is lost: {error}") from error
+            raise
+
+    return parsed
 
 
 def _json(*values: Any) -> list[bytes]:
@@ -65,9 +93,8 @@ def _kraken_account(text: str) -> object:
 
 
 def _kraken_stream(text: str) -> object:
-    if kraken_frames.read(text).channel == "trade":
-        return kraken_public.parse_trade_frame(text, 1, {PAIR: PAIR})
-    return None
+    told = read_trades(text, 1, {PAIR: PAIR})
+    return kraken_frames.control(kraken_frames.read(text), text) if told is None else told
 
 
 def _engineio(text: str) -> object:
@@ -303,6 +330,9 @@ TARGETS: dict[str, Target] = {
         lambda data: coindcx_private.parse_created(data, "sb-1"), COINDCX, _json({"orders": [COINDCX_ORDER]})
     ),
     "coindcx status": Target(lambda data: coindcx_private.parse_status(data, "sb-1"), COINDCX, _json(COINDCX_ORDER)),
+    "coindcx cancelled": Target(
+        coindcx_private.parse_cancelled, COINDCX, _json({"message": "success", "status": 200, "code": 200})
+    ),
     "coindcx fills": Target(
         lambda data: coindcx_private.parse_fills(data, RULES),
         COINDCX,
@@ -368,6 +398,8 @@ TARGETS: dict[str, Target] = {
     "kraken added": Target(
         lambda data: kraken_answers.parse_added(data, ORDER), KRAKEN, _json(_result({"descr": {}, "txid": ["OUF4EM"]}))
     ),
+    "kraken cancelled": Target(kraken_answers.parse_cancelled, KRAKEN, _json(_result({"count": 1}))),
+    "kraken orders by id": Target(kraken_answers.parse_orders_by_id, KRAKEN, _json(_result({"O1": KRAKEN_ORDER}))),
     "kraken open orders": Target(
         kraken_answers.parse_open_orders, KRAKEN, _json(_result({"open": {"O1": KRAKEN_ORDER}}))
     ),
@@ -418,9 +450,16 @@ TARGETS: dict[str, Target] = {
         ),
     ),
     "kraken judge": Target(_judged(kraken_judge.judge), (), REFUSALS),
+    "websocket": Target(frames_cut, (), FRAMES),
+    "tape header": Target(tape_header, (SegmentDamaged,), TAPE),
+    "tape start": Target(tape_start, (SegmentDamaged,), TAPE_START),
     "bus frame": Target(
         _bus_frame, (frames.FrameError,), [b"\0" + frames.HEAD.pack(b"trade/0/", 1, 2, 3, 4, 5) + bytes(64)]
     ),
     "bus events": Target(_packed(list[Event]), (frames.FrameError,), [_pack([Event("feeder", "info", "x", 1)])]),
     "bus entries": Target(_packed(list[Entry]), (frames.FrameError,), [_pack([Entry(1, STATE)])]),
 }
+
+for _name, _target in TARGETS.items():
+    if VenueError in _target.ours and _name != "kraken token":  # a token is a secret
+        TARGETS[_name] = _target._replace(parse=_told(_target.parse))

@@ -1,22 +1,26 @@
 """A short fuzz of every parser; and that the fuzzer finds what blind changes do not."""
 
+import ast
 import json
 import random
 import sys
+from types import FrameType
 
 import pytest
 
+from core.paths import ROOT
 from tests.fuzz.__main__ import fuzzer_of, main
 from tests.fuzz.engine import Fuzzer
 from tests.fuzz.targets import TARGETS
 
-EXECUTIONS = 5_000
+EXECUTIONS = 3_000
+SLOW = {"websocket": 600}  # two connections an input
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_whatever_comes_is_read_or_refused_with_an_error_of_ours(name: str) -> None:
     fuzzer = fuzzer_of(name, 2026)
-    crash = fuzzer.run(EXECUTIONS)
+    crash = fuzzer.run(SLOW.get(name, EXECUTIONS))
     assert crash is None, f"{crash.data[:300]!r}: {crash.error!r}"
     assert fuzzer.places, "nothing of the code under test was seen"
 
@@ -27,6 +31,34 @@ def test_the_whole_inputs_are_read(name: str) -> None:
     target = TARGETS[name]
     for seed in target.seeds:
         target.parse(seed)
+
+
+def parsers() -> set[tuple[str, str]]:
+    """File and name of each function that reads what a venue sent."""
+    found = set()
+    for path in (ROOT / "venues").glob("*/*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith(("parse_", "judge", "read", "control")):
+                found.add((str(path), node.name))
+    return found
+
+
+def test_every_parser_of_the_venues_is_in_the_table() -> None:
+    entered: set[tuple[str, str]] = set()
+
+    def called(frame: FrameType, _event: str, _argument: object) -> None:
+        entered.add((frame.f_code.co_filename, frame.f_code.co_name))
+
+    traced = sys.gettrace()
+    sys.settrace(called)
+    try:
+        for target in TARGETS.values():
+            for seed in target.seeds:
+                target.parse(seed)
+    finally:
+        sys.settrace(traced)
+    assert len(parsers()) > 30
+    assert parsers() - entered == set()
 
 
 def planted(data: bytes) -> None:

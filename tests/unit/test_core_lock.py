@@ -217,3 +217,9 @@ def test_restarts_are_counted_until_the_record_is_removed(tmp_path: Path) -> Non
     lock = StageLock(tmp_path, "trader", clock)
     assert lock.acquire() == 0.0 and lock.restarts == 0
     lock.release()
+
+
+def test_a_record_that_is_no_text_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "trader.json"
+    path.write_bytes(b'{"stage":"\xfe"}')
+    assert read_record(path) is None

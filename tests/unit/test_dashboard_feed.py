@@ -1,5 +1,7 @@
 """From bus notices to the page's state, garbage included."""
 
+import pytest
+
 from bus.frames import EVENT, GAP, STATUS, TRADER, VIEW, Frame
 from bus.messages import Entry, Event, encode
 from bus.notices import FIRST, LATEST, BeatSeen, Cursor, Joined, PeerDiffers
@@ -58,9 +60,10 @@ def test_heartbeats_and_other_layouts_are_noted() -> None:
     assert feed.state.differs == {"trader": "layout"}
 
 
-def test_an_unreadable_message_is_told_once_and_passed_over() -> None:
+@pytest.mark.parametrize("payload", [b"\x91\x93\x01", b"\x91\xa1\xfe", b"\x91" * 5000], ids=["cut", "no text", "deep"])
+def test_an_unreadable_message_is_told_once_and_passed_over(payload: bytes) -> None:
     feed, complaints = made()
-    broken = Frame(VIEW, 1, 0, 1, 0, b"\x91\x93\x01")
+    broken = Frame(VIEW, 1, 0, 1, 0, payload)
     feed.take("indicators", [broken, broken, frame(VIEW, view())])
     assert len(complaints) == 1 and "view/0/ of indicators" in complaints[0]
     assert feed.state.pairs[PAIR].view == view()

@@ -385,3 +385,9 @@ def test_the_environment_of_this_process_is_the_default(monkeypatch: pytest.Monk
 
 def test_every_name_is_upper_case() -> None:
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]+", name) for name in SETTINGS)
+
+
+def test_a_settings_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_bytes(b'{"PAIRS":"\xfe"}')
+    with pytest.raises(MisconfiguredError, match="make restart"):
+        applied(tmp_path)

@@ -268,3 +268,15 @@ def test_the_documented_samples():
 )
 def test_what_is_left_of_the_limit(header, left):
     assert wire.left_of({"ratelimit": header} if header else {}) == left
+
+
+@pytest.mark.parametrize("body", [b'[{"p": 1', b"[{}]", b'"busy"'], ids=["broken", "no row", "no list"])
+def test_an_answer_that_cannot_be_read_is_shown(body):
+    for parse in (
+        wire.parse_markets,
+        lambda body: wire.parse_trades(body, "B-BTC_USDT", 1),
+        lambda body: wire.parse_candles(body, "B-BTC_USDT"),
+    ):
+        with pytest.raises(Retry) as told:
+            parse(body)
+        assert repr(body.decode()) in str(told.value)

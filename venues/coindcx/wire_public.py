@@ -202,7 +202,9 @@ def parse_markets(body: bytes) -> Parsed:
             bad += 1
             problem = problem or f"{row.pair}: {error}"
     if not rules:
-        raise Retry("coindcx", f"markets_details has no market that can be read ({problem or 'an empty list'})")
+        raise Retry(
+            "coindcx", f"markets_details has no market that can be read ({problem or 'an empty list'}): {_begun(body)}"
+        )
     return Parsed(rules, bad, problem, _unread(body, rules) if bad else ())
 
 
@@ -247,7 +249,7 @@ def parse_trades(body: bytes, pair: str, received_ns: int) -> Parsed:
     """Trades of one pair, oldest first, in the venue's order."""
     rows, bad, problem = _read_rows(body, _trade, "trade_history", "a list of trades")
     if not rows and bad:
-        raise Retry("coindcx", f"trade_history of {pair}: none of {bad} rows can be read ({problem})")
+        raise Retry("coindcx", f"trade_history of {pair}: none of {bad} rows can be read ({problem}): {_begun(body)}")
     trades = [_as_trade(row, pair, received_ns) for row in rows]
     if trades and trades[0].time_ns >= trades[-1].time_ns:  # newest first, as documented; turned round otherwise
         trades.reverse()
@@ -258,7 +260,7 @@ def parse_candles(body: bytes, pair: str) -> Parsed:
     """Candles, oldest first, each start once (the venue's first word on it counts)."""
     rows, bad, problem = _read_rows(body, _candle, "candles", "a list of candles")
     if not rows and bad:
-        raise Retry("coindcx", f"candles of {pair}: none of {bad} rows can be read ({problem})")
+        raise Retry("coindcx", f"candles of {pair}: none of {bad} rows can be read ({problem}): {_begun(body)}")
     bars: dict[int, Bar] = {}
     for row in rows:
         if not _is_bar(row):
@@ -333,16 +335,19 @@ def _time_ns(ms: float) -> int:
     return whole * NS_PER_MS if whole == ms else round(ms * 1000) * 1000
 
 
+def _begun(body: bytes) -> str:
+    """The beginning of an answer as it came, for an error."""
+    return repr(shorten(body.decode(errors="replace"), 80))
+
+
 def _read_rows(body: bytes, decoder: "msgspec.json.Decoder[Any]", what: str, wanted: str) -> tuple[list[Any], int, str]:
     """Every row that can be read, the count of others and the first reason; Retry where it is no list at all."""
     try:
         raws: Sequence[msgspec.Raw] = _rows.decode(body)
     except msgspec.ValidationError as error:
-        raise Retry(
-            "coindcx", f"{what}: expected {wanted}, got {shorten(body.decode(errors='replace'), 80)!r}"
-        ) from error
+        raise Retry("coindcx", f"{what}: expected {wanted}, got {_begun(body)}") from error
     except UNREADABLE as error:
-        raise Retry("coindcx", f"{what}: broken JSON after {len(body)} bytes ({error})") from error
+        raise Retry("coindcx", f"{what}: broken JSON after {len(body)} bytes ({error}): {_begun(body)}") from error
     rows, bad, problem = [], 0, ""
     for raw in raws:
         try:
