@@ -112,26 +112,24 @@ FRAMES: dict[str, tuple[dict[str, Any], bool]] = {
 MATCH = {"coindcx": "new-trade", "binance": "@trade", "kraken": '"trade","type":"update"'}
 
 
-def heard(house: House, enough: int, faults: list[dict[str, Any]]) -> list[Any]:
-    """What the stream brings up to so many trades, the market going on."""
+def heard(house: House, enough: int, fields: dict[str, Any] | None = None) -> list[Any]:
+    """What the stream brings until the fault has struck and so many trades have come after it, the market going on."""
 
     async def main() -> list[Any]:
         stream = await house.market.open_stream([house.rules])
-        for fields in faults:
-            await asyncio.to_thread(
-                lambda fields=fields: house.served.fault(
-                    path=house.ways.market_stream, match=MATCH[house.protocol], **fields
-                )
-            )
         items: list[Any] = []
         try:
+            struck = await asyncio.to_thread(set_fault, house, fields) if fields else lambda: True
+            more = 0
             async with asyncio.timeout(10):
-                while sum(isinstance(item, Trade) for item in items) < enough:
+                while more < enough:
+                    after = await asyncio.to_thread(struck)
                     reading = asyncio.ensure_future(stream.read())
                     while not reading.done():
-                        house.step_clocks(500)
-                        await asyncio.wait({reading}, timeout=0.02)
+                        house.step_clocks(300)
+                        await asyncio.wait({reading}, timeout=0.01)
                     items += await reading
+                    more += sum(isinstance(item, Trade) for item in await reading) if after else 0
         finally:
             await stream.close()
         return items
@@ -139,9 +137,16 @@ def heard(house: House, enough: int, faults: list[dict[str, Any]]) -> list[Any]:
     return asyncio.run(main())
 
 
+def set_fault(house: House, fields: dict[str, Any]) -> Callable[[], bool]:
+    """Sets it for frames with trades; answers whether it has struck."""
+    path, match = house.ways.market_stream, MATCH[house.protocol]
+    number = house.served.fault(path=path, match=match, after=2, times=1, **fields)
+    return lambda: house.served.struck(number) > 0
+
+
 @pytest.mark.parametrize(("fields", "noticed"), FRAMES.values(), ids=FRAMES)
 def test_a_frame_that_breaks_costs_no_other(house: House, fields: dict[str, Any], noticed: bool) -> None:
-    items = heard(house, 12, [{**fields, "after": 2, "times": 1}])
+    items = heard(house, 4, fields)
     assert any(isinstance(item, Notice) for item in items) is noticed
     told = {(item.time_ns, item.price, item.quantity) for item in items if isinstance(item, Trade)}
     true = {(trade.time_ns, trade.price, trade.quantity) for trade in house.happened()}
@@ -153,14 +158,14 @@ def test_a_frame_that_breaks_costs_no_other(house: House, fields: dict[str, Any]
 @pytest.mark.parametrize("kind", [kinds.DISCONNECT, kinds.CUT_FRAME])
 def test_a_stream_that_is_cut_is_a_retry_and_can_be_opened_anew(house: House, kind: str) -> None:
     with pytest.raises(Retry):
-        heard(house, 1_000, [{"kind": kind, "after": 2, "times": 1}])
-    assert heard(house, 3, [])
+        heard(house, 1_000, {"kind": kind})
+    assert heard(house, 3)
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_stream_that_is_refused_is_a_retry(house: House, status: int) -> None:
     house.served.fault(kinds.REFUSED, path="*", status=status)
     with pytest.raises(Retry):
-        heard(house, 1, [])
+        heard(house, 1)
     house.served.no_faults()
-    assert heard(house, 1, [])
+    assert heard(house, 1)

@@ -183,17 +183,14 @@ STREAM: dict[str, tuple[list[dict[str, Any]], int]] = {
     "a socket that is silent and answers pings": ([{"kind": kinds.SILENT, "for_s": 1.2}], 8),
     "all of them": (
         [
-            {"kind": kind, "chance": 0.08}
-            for kind in (
-                kinds.DUPLICATE,
-                kinds.REORDER,
-                kinds.MISSING,
-                kinds.HALF_FRAME,
-                kinds.GARBAGE,
-                kinds.CUT_FRAME,
-            )
+            {"kind": kinds.DUPLICATE, "after": 1, "every": 11},
+            {"kind": kinds.REORDER, "after": 3, "every": 13},
+            {"kind": kinds.MISSING, "after": 6, "every": 17},
+            {"kind": kinds.GARBAGE, "after": 8, "every": 7},
+            {"kind": kinds.HALF_FRAME, "after": 11, "every": 19},
+            {"kind": kinds.CUT_FRAME, "after": 14, "every": 23},
         ],
-        1,
+        2,
     ),
 }
 MATCH = {"binance": "@trade", "kraken": '"channel":"trade"'}
