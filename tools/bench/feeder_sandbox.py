@@ -14,6 +14,8 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 
+import numpy as np
+
 from core.clock import LiveClock
 from sandbox import app as sandbox_app
 from sandbox.clock import RealClock
@@ -22,17 +24,27 @@ from sandbox.faces.kraken import add_kraken
 from sandbox.faces.kraken_limits import Counter
 from sandbox.listings import listings_of
 from sandbox.market import MINUTE_MS, Synthetic
+from sandbox.noise import Floats
+from sandbox.trades import Ints
 
 SEED = 4
 AGE_MS = 30 * MINUTE_MS  # the first minutes of a world are laid out alike in all markets
-TOLD_MS = 20_000  # how much of the past there is: more than the trades that REST gives, and no hours of candles to make
+TOLD_MS = 5_000  # how much of the past there is at the start: hours of it would be candles of millions of trades
 UNLIMITED: Mapping[str, sandbox_app.Face] = {
     "binance": partial(add_binance, weight_a_minute=10**9),
     "kraken": partial(add_kraken, public=Counter(1e9, 0.0)),
 }
 
 
-def dense(protocol: str, pairs: int, rate: float, now_ms: int) -> Synthetic:
+class Steady(Synthetic):
+    """As many trades in each second but for chance: with moods and falls a load of seconds would be one of luck."""
+
+    @staticmethod
+    def _counts(key: int, rate: float, seconds: Ints, mood: Floats, hurry: Floats) -> Ints:
+        return Synthetic._counts(key, rate, seconds, np.ones_like(mood), np.zeros_like(hurry))
+
+
+def dense(protocol: str, pairs: int, rate: float, now_ms: int) -> Steady:
     """Markets C0, C1, … as the sandbox lists the real ones, `rate` trades a second in all; the past is short."""
     born_ms = now_ms - AGE_MS
     history_ms = born_ms // MINUTE_MS * MINUTE_MS - (now_ms - TOLD_MS)
@@ -41,11 +53,7 @@ def dense(protocol: str, pairs: int, rate: float, now_ms: int) -> Synthetic:
         model._replace(rules=model.rules._replace(base=f"C{number}"), rate=rate / pairs)
         for number, model in zip(range(pairs), itertools.cycle(models), strict=False)
     ]
-    usual = Synthetic(SEED, born_ms, tuple(listed), history_ms)
-    minute = now_ms // MINUTE_MS + 1
-    there = sum(int(usual.counts(pair, minute, minute + 1).sum()) for pair in usual.rules) / (MINUTE_MS / 1000)
-    fitted = tuple(one._replace(rate=one.rate * rate / there) for one in listed)
-    return Synthetic(SEED, born_ms, fitted, history_ms)
+    return Steady(SEED, born_ms, tuple(listed), history_ms)
 
 
 async def main(protocol: str, pairs: int, rate: float) -> None:
