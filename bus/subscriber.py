@@ -114,6 +114,7 @@ class Subscriber:
         self._requests = sockets.requests_to(run_dir, peer)
         self._loop: Loop | None = None
         self._eager = False
+        self._looked = False  # by its owner, since the last tick
         self._handle: Handle = lambda notices: None
         self._tick_timer: Cancellable | None = None
         self._retry_timer: Cancellable | None = None
@@ -163,7 +164,7 @@ class Subscriber:
     def look(self, most: int = LOOK_FRAMES) -> bool:
         """Hands over what has arrived, at most so many frames (by default what the sockets hold); True where there may
         be more."""
-        more = True
+        self._looked = more = True
         while most > 0 and more and not self._closed:
             now_ns = self._clock.monotonic_ns()
             self._hand_over(self._received(now_ns, min(most, FRAMES_PER_TURN)), now_ns)
@@ -366,10 +367,14 @@ class Subscriber:
 
     def _tick(self) -> None:
         """Twice a second: silence, requests without an answer."""
-        # What arrived while this process was busy or stopped is no silence.
-        self.look()
-        self._read_answers()
         now_ns = self._clock.monotonic_ns()
+        # What arrived while this process was busy or stopped is no silence. Who looks by itself is left to do so.
+        if not self._looked:
+            self.look()
+        elif sockets.more(self._in):
+            self._watch.heard_ns = now_ns
+        self._looked = False
+        self._read_answers()
         out: list[Notice] = []
         self._watch.check(now_ns, out)
         for question in self._questions.values():

@@ -6,6 +6,7 @@ oldest forgotten whole: the minute is the last 50 to 60 seconds, the hour the la
 newest whole slice. What was recorded is sorted in when somebody asks, as the heartbeat does each second.
 """
 
+import sys
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ SLICES = 6
 MINUTE_SLICE_NS = 10 * NS_PER_S
 HOUR_SLICE_NS = 600 * NS_PER_S
 FRESH_MAX = 1_000  # records not yet sorted in
+NUMPY_FROM = 64  # records
 
 
 def bucket_of(us: float) -> int:
@@ -122,7 +124,7 @@ class Histogram:
         return self._hour_told
 
     def _sort_in(self) -> None:
-        self._minute.add(Counter(map(bucket_of, self._fresh)))
+        self._minute.add(_counted(self._fresh))
         self._fresh.clear()
         self._minute_told = None
 
@@ -135,6 +137,17 @@ class Histogram:
             self._minute_told = self._hour_told = None
         if self._fresh:
             self._sort_in()
+
+
+def _counted(values: list[float]) -> Mapping[int, int]:
+    """How many values each bucket gets; by numpy, at a tenth of the cost, in a process that has loaded it anyway."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or len(values) < NUMPY_FROM:
+        return Counter(map(bucket_of, values))
+    buckets = SUB * numpy.log2(numpy.maximum(values, 0.0) + 1.0)
+    counts = numpy.bincount(buckets.astype(numpy.int64))
+    indices = counts.nonzero()[0]
+    return dict(zip(indices.tolist(), counts[indices].tolist(), strict=True))
 
 
 def _told(counts: Mapping[int, int]) -> Window:

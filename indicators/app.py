@@ -24,10 +24,10 @@ from core.stage import Context
 from indicators import jit, report, state
 from indicators.behind import Behind
 from indicators.engine import Indicators, Kernels, Segment, parameters_of
+from indicators.layout import Array
 from indicators.ring import ClosedCandles, candles_kept
 
-VIEW_SECONDS = 0.15  # no page draws more often
-CANDLE_SECONDS = 0.25
+SHOW_SECONDS = 0.25  # as often as candles are told; a view goes with them
 SAVE_CHECK_SECONDS = 1.0
 BEHIND_CHECK_SECONDS = 1.0
 UPDATE_RING = 8_192
@@ -53,8 +53,7 @@ def start(context: Context) -> "Stage":
     if complaint:
         context.event("warn", complaint)
     open_subscriber(context, "feeder", {TRADE: stage.cursor()}, stage.take, layout_hash(), publisher)
-    context.loop.every(VIEW_SECONDS, stage.show_views)
-    context.loop.every(CANDLE_SECONDS, stage.show_candles)
+    context.loop.every(SHOW_SECONDS, stage.show)
     context.loop.every(SAVE_CHECK_SECONDS, stage.save_if_due)
     context.loop.every(BEHIND_CHECK_SECONDS, stage.tell_if_behind)
     context.on_stop(stage.save)
@@ -80,8 +79,7 @@ class Stage:
         self._topic_open = False
         self._feeder_last = -1
         self._behind = Behind()
-        self._dirty_views: dict[int, None] = {}  # pairs, the one that waits longest first
-        self._dirty_candles: dict[int, None] = {}
+        self._dirty: dict[int, None] = {}  # pairs to be shown, the one that waits longest first
         self._warm: set[int] = set()
         self._unsaved = False
         self._saved_ns = 0
@@ -254,8 +252,7 @@ class Stage:
         self.indicators = Indicators(self._parameters, self._kernels)
         self._pairs = []
         self._warm.clear()
-        self._dirty_views.clear()
-        self._dirty_candles.clear()
+        self._dirty.clear()
         self._ring.begin(self.epoch)
 
     def _take_gap(self, notice: GapFound) -> None:
@@ -303,24 +300,16 @@ class Stage:
             return f"{len(pairs)} pairs"
         return ", ".join(self._pairs[pair] for pair in sorted(pairs) if pair < len(self._pairs))
 
-    def _take_dirty(self) -> None:
-        dirty = dict.fromkeys(self.indicators.take_dirty())
-        self._dirty_views |= dirty
-        self._dirty_candles |= dirty
-
-    def show_views(self) -> None:
-        """Publish the latest state of pairs that changed."""
-        self._take_dirty()
-        if self._dirty_views:
-            rows = self.indicators.describe(taken(self._dirty_views, PAIRS_AT_ONCE))
+    def show(self) -> None:
+        """Publish view and forming candle of pairs that changed: the candles after a trade that has come meanwhile."""
+        self._dirty |= dict.fromkeys(self.indicators.take_dirty())
+        if self._dirty:
+            rows = self.indicators.describe(taken(self._dirty, PAIRS_AT_ONCE)).copy()
             self._publisher.send_many(VIEW, report.views_of(rows, self._pairs, self._parameters.needed))
+            self._context.loop.call_later(0, lambda: self._show_candles(rows))
 
-    def show_candles(self) -> None:
-        """Publish the forming candle of pairs that changed."""
-        self._take_dirty()
-        if self._dirty_candles:
-            rows = self.indicators.describe(taken(self._dirty_candles, PAIRS_AT_ONCE))
-            self._publisher.send_many(CANDLE, report.forming_of(rows, self._pairs))
+    def _show_candles(self, rows: Array) -> None:
+        self._publisher.send_many(CANDLE, report.forming_of(rows, self._pairs))
 
     def _candle_snapshot(self) -> bytes:
         candles = report.plain_candles(self._ring.rows(), self._pairs, closed=True)

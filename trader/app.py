@@ -35,10 +35,10 @@ from trader.terms import deciding_settings, terms_of
 from trader.timing import OrderTimes
 from trader.words import words
 
-TURN_SECONDS = 0.1  # status at most so often
-TURNS_FULL = 10  # in so many turns every pair is shown once, changed or not
+TURN_SECONDS = 0.2  # status at most so often
+TURNS_FULL = 5  # in so many turns every pair is shown once, changed or not
 RAWS_AT_ONCE = 16  # raw trades that are looked at before an update that waits has its turn
-SAVE_TURNS = 300  # the state is saved so often, where it moved without an entry: a restart catches up with the rest
+SAVE_TURNS = 150  # the state is saved so often, where it moved without an entry: a restart catches up with the rest
 REPLAY_MESSAGES = 500  # in one frame
 UNTAPED_SECONDS = 1.0  # how long the feeder is waited for, for records that are not on the tape
 COMMAND_SECONDS = 1.0  # how long the answer to a command waits for the disk
@@ -275,7 +275,8 @@ class Trader:
 
     def _turn(self) -> None:
         if not self._looking:
-            self._look_at_raws()
+            self._looking = True
+            self._context.loop.call_later(0, self._look_at_raws)
         self._follow.check(self._clock.monotonic_ns())
         self._raws.hurry(self._follow.mode == LAGGING)
         self._turns += 1

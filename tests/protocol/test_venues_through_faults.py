@@ -248,7 +248,11 @@ def test_changed_lot_rules_are_refused_and_read_anew(bench: Bench) -> None:
 
 def test_a_clock_that_was_set_is_measured_anew(bench: Bench) -> None:
     bench.served.fault(kinds.CLOCK_SKEW, ms=180_000)
-    assert bench.account.create(bench.order("clock1")).client_order_id == "clock1"
+    try:
+        assert bench.account.create(bench.order("clock1")).client_order_id == "clock1"
+    except OutcomeUnknown:  # its deadline was over by Kraken's clock: that costs one order at most
+        assert bench.protocol == "kraken" and bench.found("clock1") is None
+        assert bench.account.create(bench.order("clock2")).client_order_id == "clock2"
     assert sum(fill.quantity for fill in bench.account.fills(bench.rules, 0)) == QUANTITY
 
 

@@ -2,7 +2,7 @@
 
 `python -m tools.bench.bare relay SOURCE OUT` stands for indicators: SUB to PUB, 128 bytes for each 64.
 `python -m tools.bench.bare sink SOURCE RELAY STAMPS [eager]` stands for the trader: SUB on both, stamps what the relay
-sent. It looks at the raw trades ten times a second, as the trader does; `eager`: each of them wakes it.
+sent. It looks at the raw trades five times a second, as the trader does; `eager`: each of them wakes it.
 `BareLine.write` stands for the feeder: head and payload in one part where that is cheaper, as ours, also written to a
 file.
 """
@@ -24,7 +24,7 @@ from tools.bench.stamps import FRAMES, LAST, RAWS, UPDATES, Stamps
 
 TRADE, UPDATE = b"trade/0/", b"update/0/"
 CONNECT_SECONDS = 10.0
-LOOK_NS = 100_000_000
+LOOK_NS = 200_000_000
 
 
 def relay(source: str, out: str) -> None:

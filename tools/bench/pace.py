@@ -9,7 +9,7 @@ import numpy as np
 from bus.layouts import RECORD_SIZE
 from tools.bench.stamps import Stamps
 
-SERVICE_SECONDS = 0.1
+SERVICE_SECONDS = 0.5  # heartbeats are due once a second
 
 
 class Sender(Protocol):
