@@ -241,7 +241,17 @@ STATES = {
     "cancelled, both told": (
         {"status": "cancelled", "remaining_quantity": "0.9", "cancelled_quantity": "0.9"},
         CANCELLED,
-        "0",
+        "0.1",
+    ),
+    "cancelled after most of it, both told": (
+        {"status": "cancelled", "remaining_quantity": "0.4", "cancelled_quantity": "0.4"},
+        CANCELLED,
+        "0.6",
+    ),
+    "cancelled, part remaining and part moved": (
+        {"status": "cancelled", "remaining_quantity": "0.3", "cancelled_quantity": "0.2"},
+        CANCELLED,
+        "0.5",
     ),
     "rejected": ({"status": "rejected"}, REJECTED, "0"),
     "rejected with fills": ({"status": "rejected", "remaining_quantity": "0.5"}, CANCELLED, "0.5"),

@@ -123,8 +123,12 @@ def order_of(row: OrderRow) -> Told:
     if status is None:
         raise WireError(f"an order in the unknown state {row.status!r:.40}")
     total = amount(row.total_quantity)
-    # Of a cancelled order the rest is either still "remaining" or moved to "cancelled": never counted as filled.
-    left = _EXACT.add(amount(row.remaining_quantity), amount(row.cancelled_quantity or Decimal(0)))
+    # Of a cancelled order the rest is either still "remaining" or moved to "cancelled": never counted as filled. Told
+    # twice, it is subtracted once: twice would hide what was filled.
+    remaining, cancelled = amount(row.remaining_quantity), amount(row.cancelled_quantity or Decimal(0))
+    left = _EXACT.add(remaining, cancelled)
+    if remaining == cancelled or left > total:
+        left = max(remaining, cancelled)
     filled = max(_EXACT.subtract(total, left), Decimal(0))
     if status == OPEN and filled:
         status = PARTIALLY_FILLED
