@@ -110,6 +110,26 @@ def test_a_create_without_a_clear_answer_is_unknown_and_never_sent_twice(venue, 
     assert SECRET not in shown and "key-of-coindcx" not in shown
 
 
+TAKEN = (
+    "Client order id already exists",
+    "client_order_id must be unique",
+    "A client_order_id of this name exists",
+    "Duplicate order",
+    "Order with the same id already placed",
+)
+
+
+@pytest.mark.parametrize("message", TAKEN)
+@pytest.mark.parametrize("inside", [False, True], ids=["refusal", "in the answer"])
+def test_an_order_whose_id_may_be_there_already_is_looked_up_in_whatever_words_it_is_said(venue, message, inside):
+    server, ours = venue
+    refusal = answer({"code": 422, "message": message, "status": "error"}, 422)
+    server.routes[wire.CREATE] = [answer({"orders": [{"error_message": message}]}) if inside else refusal]
+    with pytest.raises(OutcomeUnknown, match="look up"):
+        ours.create(new_order())
+    assert len(bodies(server, wire.CREATE)) == 1
+
+
 REFUSALS = {
     "funds": (400, "Insufficient funds"),
     "price": (422, "Price outside permitted band"),

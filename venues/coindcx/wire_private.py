@@ -292,9 +292,15 @@ def knows_no_order(text: str) -> bool:
 
 
 def id_is_taken(text: str) -> bool:
-    """Whether a refusal says that the client id was used before; the venue's own words are not known."""
+    """Whether a refusal of a new order may say that its client id was used before.
+
+    The venue's own words are not known, so it need not name the id: a lookup too many does no harm, an order taken for
+    refused does.
+    """
     text = text.lower().replace("_", " ")
-    return "client order id" in text and any(word in text for word in ("already", "duplicate", "unique", "exists"))
+    return any(word in text for word in ("already", "duplicate", "unique")) or (
+        "client order id" in text and "exists" in text
+    )
 
 
 def unreadable(what: str, error: Exception, body: bytes) -> WireError:
