@@ -43,7 +43,9 @@ def test_rules_of_a_live_row():
         pytest.param({"min_quantity": 0, "step": 0.5}, "min_quantity", Decimal("0.5"), id="step counts"),
         pytest.param({"min_quantity": 0, "step": 1e-08}, "min_quantity", Decimal("0.0001"), id="precision counts"),
         pytest.param({"min_quantity": "2"}, "min_quantity", Decimal(2), id="text"),
-        pytest.param({"step": 1e-8}, "step", Decimal("1E-8"), id="exponent"),
+        pytest.param({"step": 1e-8, "target_currency_precision": 8}, "step", Decimal("1E-8"), id="exponent"),
+        pytest.param({"step": 1e-8}, "step", Decimal("0.0001"), id="finer than the decimals allowed"),
+        pytest.param({"step": 5}, "step", Decimal(5), id="coarser than the decimals allowed"),
         pytest.param({"step": 0}, "step", Decimal("0.0001"), id="no step"),
         pytest.param({"base_currency_precision": 0}, "tick", Decimal(1), id="whole prices"),
         pytest.param({"base_currency_precision": "8"}, "tick", Decimal("1E-8"), id="precision as text"),
@@ -60,8 +62,9 @@ def test_a_row_that_cannot_be_read_is_counted_and_the_others_stand():
     missing = {name: value for name, value in ROW.items() if name != "step"}
     absurd = {**ROW, "base_currency_precision": 400}
     nan = {**ROW, "min_notional": "nan"}
-    parsed = wire.parse_markets(json.dumps([missing, ROW, absurd, nan, 5]).encode())
-    assert len(parsed.rows) == 1 and parsed.bad == 4 and "step" in parsed.problem
+    endless = {**ROW, "step": "1e999999"}
+    parsed = wire.parse_markets(json.dumps([missing, ROW, absurd, nan, endless, 5]).encode())
+    assert len(parsed.rows) == 1 and parsed.bad == 5 and "step" in parsed.problem
     assert parsed.unread == ()  # its other row could be read
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.clock import NS_PER_MS
+from core.money import common_step
 from venues.call import Failure
 from venues.engineio import UNREADABLE, event_frame, shorten
 from venues.errors import Retry
@@ -230,7 +231,10 @@ def _rules(row: MarketRow) -> Rules:
         if not value.is_finite():  # a nan cannot even be compared
             raise ValueError(f"{value} is no number")
     finest = Decimal(1).scaleb(-row.target_currency_precision)
-    step = row.step if row.step > 0 else finest
+    if abs(row.step.adjusted()) > 18 or len(row.step.as_tuple().digits) > 18:
+        raise ValueError(f"{row.step!s:.40} is no step")
+    # Some markets have a step finer than the decimals that an order may have there (OMS-VF-0006).
+    step = common_step(max(row.step, Decimal(0)), finest)
     return Rules(
         pair=row.pair,
         symbol=row.coindcx_name,
@@ -238,7 +242,7 @@ def _rules(row: MarketRow) -> Rules:
         quote=row.base_currency_short_name,
         tick=Decimal(1).scaleb(-row.base_currency_precision),
         step=step,
-        min_quantity=max(row.min_quantity, step, finest),
+        min_quantity=max(row.min_quantity, step),
         min_notional=max(row.min_notional, Decimal(0)),
         max_quantity=most if most > 0 else None,
         active=row.status == "active",
