@@ -216,6 +216,8 @@ ERRORS = [
     ("EService:Busy", "unknown", "retry"),
     ("EService:Timeout", "unknown", "retry"),
     ("EGeneral:Internal error", "unknown", "retry"),
+    ("EGeneral:never seen before", "unknown", "retry"),
+    ("EGeneral:Unknown method", "rejected", "rejected"),
     ("EDatabase:Internal error", "unknown", "retry"),
     ("ENew:never seen before", "unknown", "retry"),
 ]

@@ -41,7 +41,8 @@ RULES = (
     Rule("EGeneral:Temporary lockout", "rate_limited", LOCKOUT_S),
     Rule("EGeneral:Internal error", "unknown"),
     Rule("EGeneral:Invalid arguments:deadline", "skewed"),  # too far ahead, which ours is by a wrong clock alone
-    Rule("EGeneral:", "rejected"),
+    Rule("EGeneral:Invalid arguments", "rejected"),
+    Rule("EGeneral:Unknown method", "rejected"),
     Rule("EAccount:Invalid permissions", "misconfigured"),
     Rule("EAuth:", "misconfigured"),
     Rule("ETrade:User Locked", "misconfigured"),
