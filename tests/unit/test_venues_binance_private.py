@@ -538,13 +538,13 @@ def test_refusals_call_for_a_reaction(code, status, text, asking, new_order):
 
 
 WITHOUT_A_CODE = {
-    "firewall": (403, b"{}", "retry", "retry"),
+    "firewall": (403, b"{}", "retry", "unknown"),
     "keys": (401, b'"no"', "misconfigured", "misconfigured"),
-    "nowhere": (404, b"[]", "rejected", "rejected"),
+    "nowhere": (404, b"[]", "rejected", "unknown"),
     "gateway": (502, b"null", "retry", "unknown"),
     "too often": (429, b"{}", "rate_limited", "rate_limited"),
     "banned": (418, b"\xff", "rate_limited", "rate_limited"),
-    "code as text": (400, b'{"code":"x"}', "rejected", "rejected"),
+    "code as text": (400, b'{"code":"x"}', "rejected", "unknown"),
 }
 
 

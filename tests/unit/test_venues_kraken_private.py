@@ -276,9 +276,21 @@ def test_what_is_no_refusal(body):
 
 
 def test_the_first_error_decides_and_all_are_told():
-    failure = judge(200, {}, b'{"error":["WGeneral:x","EOrder:Insufficient funds","EGeneral:Internal error"]}', True)
+    failure = judge(200, {}, b'{"error":["WGeneral:x","EOrder:Insufficient funds","EQuery:Unknown asset pair"]}', True)
     assert (failure.kind, failure.code) == ("rejected", "EOrder:Insufficient funds")
-    assert failure.message == "EGeneral:Internal error"
+    assert failure.message == "EQuery:Unknown asset pair"
+
+
+def test_an_error_that_leaves_an_order_open_outweighs_the_others():
+    body = b'{"error":["EOrder:Insufficient funds","EService:Unavailable"]}'
+    failure = judge(200, {}, body, True)
+    assert (failure.kind, failure.code, failure.message) == (
+        "unknown",
+        "EService:Unavailable",
+        "EOrder:Insufficient funds",
+    )
+    assert judge(200, {}, body, False).kind == "rejected"
+    assert judge(200, {}, b'{"error":["EOrder:Internal error"]}', True).kind == "unknown"
 
 
 @given(st.binary(max_size=200), st.booleans())

@@ -466,6 +466,9 @@ REFUSALS = {
     "500 of a question": (500, "oops", False, "retry"),
     "503 of a create": (503, "oops", True, "unknown"),
     "408 of a create": (408, "oops", True, "unknown"),
+    "403 of the edge": (403, "blocked", True, "unknown"),
+    "409 of a create": (409, "conflict", True, "unknown"),
+    "no text of theirs": (404, "", True, "unknown"),
 }
 
 

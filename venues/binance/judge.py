@@ -1,7 +1,8 @@
 """What Binance's refusals call for: by code, for orders also by text (its errors.md). Pure.
 
 * -1003, 418 and 429: nothing more until Retry-After (or the time named in the text) is over; -1015 holds orders alone.
-* -1000, -1001, -1006, -1007, -1008 and any 5xx leave open whether an order was taken: it is looked up. What only asks
+* -1000, -1001, -1006, -1007, -1008, any 5xx and a refusal without a code of theirs (a proxy's, perhaps on the way back)
+  leave open whether an order was taken: it is looked up. What only asks
   is asked again.
 * "Duplicate order sent." is proof that an order of that id rests at the venue: looked up as well, never sent anew.
 * "Market is closed." may pass by itself. A symbol or account that may not trade, and keys that do not do, are for a
@@ -84,7 +85,7 @@ def refusal(status: int, code: int, text: str, changes: bool, headers: Mapping[s
     by_text = _BY_TEXT.get(text) if code in _OF_THE_ENGINE else None
     if by_text is not None and (by_text != "unknown" or changes):
         return Failure(by_text, shown, text)
-    if code in _OPEN or status >= 500 or status in (408, 409):
+    if code in _OPEN or status >= 500 or status in (408, 409) or (changes and not code):
         if not changes:
             return Failure("retry", shown, text)
         pause_s = OVERLOADED_PAUSE_S if code == -1008 else None

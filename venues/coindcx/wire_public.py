@@ -175,19 +175,21 @@ def left_of(headers: Mapping[str, str]) -> dict[str, float]:
 def judge(status: int, headers: Mapping[str, str], body: bytes, changes: bool) -> Failure | None:
     """What a refusal calls for; of public and private calls.
 
-    401 says "Invalid credentials" for a wrong key and perhaps for a wrong clock: nothing was carried out. After 429 and
-    5xx a change may have been carried out all the same. No other refusal is known to have had an effect.
+    401 says "Invalid credentials" for a wrong key and perhaps for a wrong clock: nothing was carried out. After 429,
+    5xx, and what is none of their refusals (403 and 409 of the edge, no text of theirs), a change may have been carried
+    out all the same. No other refusal is known to have had an effect.
     """
     if status < 400:
         return None
     code, message = parse_error(body)
+    bare = not message
     request = headers.get("x-request-id", "")  # what their support asks for
     message += f" (request {request[:64]})" if request else ""
     if status == 401:
         return Failure("skewed", code, message)
     if status in (418, 429):
         return Failure("unknown" if changes else "rate_limited", code, message)
-    if status >= 500 or status == 408:
+    if status >= 500 or status in (403, 408, 409) or (changes and bare):
         return Failure("unknown" if changes else "retry", code, message)
     return Failure("rejected", code, message)
 

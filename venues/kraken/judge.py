@@ -46,6 +46,7 @@ RULES = (
     Rule("EAccount:Invalid permissions", "misconfigured"),
     Rule("EAuth:", "misconfigured"),
     Rule("ETrade:User Locked", "misconfigured"),
+    Rule("EOrder:Internal error", "unknown"),
     Rule("EOrder:Rate limit exceeded", "rate_limited", PAUSE_S, ORDERS),
     Rule("EOrder:Domain rate limit exceeded", "rate_limited", PAUSE_S, ORDERS),
     Rule("EOrder:", "rejected"),
@@ -75,13 +76,16 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, changes: bool) -
     serious = [text for text in map(normal, errors) if not text.startswith("W")]
     if not serious:
         return None
-    first = serious[0]
+    # Of several errors, one that leaves the outcome open outweighs those before it.
+    first = next((text for text in serious if changes and _rule_of(text).kind == "unknown"), serious[0])
     rule = _rule_of(first)
     kind: Kind = "retry" if rule.kind == "unknown" and not changes else rule.kind
     pause_s = rule.pause_s
     if rule.begins == "EService:Throttled":
         pause_s = _until_s(first, headers, PAUSE_S)
-    return Failure(kind, first[:CODE_MAX], ", ".join(serious[1:]), pause_s, rule.limit)
+    return Failure(
+        kind, first[:CODE_MAX], ", ".join(text for text in serious if text is not first), pause_s, rule.limit
+    )
 
 
 def normal(text: str) -> str:
