@@ -147,6 +147,18 @@ def test_a_create_that_was_clearly_refused_was_not_taken(venue, status, message)
     assert caught.value.code == "OMS-VF-0001" and len(bodies(server, wire.CREATE)) == 1
 
 
+@pytest.mark.parametrize(
+    "message",
+    ["Duplicate order", "clientOrderId has been used", "Order already exists", "client_order_id is not unique"],
+)
+def test_a_refusal_that_may_mean_that_the_id_was_used_is_looked_up(venue, message):
+    """The venue's words for it are not known; taken for a refusal, the first order of that id would be forgotten."""
+    server, ours = venue
+    server.routes[wire.CREATE] = [answer({"code": 422, "message": message, "status": "error"}, 422)]
+    with pytest.raises(OutcomeUnknown, match=message):
+        ours.create(new_order())
+
+
 def test_a_create_refused_in_the_answer_itself(venue):
     server, ours = venue
     server.routes[wire.CREATE] = [answer({"orders": [{"error_message": "Order type not allowed"}]})]

@@ -297,9 +297,9 @@ def id_is_taken(text: str) -> bool:
     The venue's own words are not known, so it need not name the id: a lookup too many does no harm, an order taken for
     refused does.
     """
-    text = text.lower().replace("_", " ")
-    return any(word in text for word in ("already", "duplicate", "unique")) or (
-        "client order id" in text and "exists" in text
+    letters = "".join(filter(str.isalpha, text.lower()))
+    return any(word in letters for word in ("already", "duplicate", "unique")) or (
+        "clientorderid" in letters and any(word in letters for word in ("exist", "used", "taken"))
     )
 
 
