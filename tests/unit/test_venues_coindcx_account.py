@@ -301,6 +301,21 @@ def test_fills_come_in_as_many_pages_as_it_takes_each_once_and_oldest_first(venu
     assert len(bodies(server, wire.TRADES)) == 3
 
 
+@pytest.mark.parametrize("first_refused", [False, True])
+def test_the_newest_fills_are_asked_for_by_the_venues_clock_also_in_the_first_call(venue, first_refused):
+    """After a restart with a clock an hour behind, an hour of own fills would be missing without a word."""
+    server, ours = venue
+    ahead_s = 3600 + LiveClock().wall_ms() // 1000
+    in_time = {"Date": formatdate(ahead_s, usegmt=True)}
+    server.routes[wire.MARKETS] = [http(200, b"[]", **in_time)]
+    history = History([{**FILL, "timestamp": ahead_s * 1000 - 5}])
+    if first_refused:  # the clock was set in mid-life
+        server.routes[wire.MARKETS] = [http(200, b"[]", Date=formatdate(usegmt=True)), http(200, b"[]", **in_time)]
+    refused = answer({"code": 401, "message": "Invalid credentials", "status": "error"}, 401)
+    server.routes[wire.TRADES] = [refused, history] if first_refused else [history]
+    assert len(ours.fills(RULES, 1)) == 1
+
+
 def test_fills_older_than_asked_for_are_left_out(venue):
     server, ours = venue
     server.routes[wire.TRADES] = [answer([FILL, {**FILL, "id": 1, "timestamp": 5}])]

@@ -146,9 +146,14 @@ class CoinDcxAccount:
     def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
         """Pages on from the last time seen; whether the venue sorts as it is asked to does not matter."""
         found: dict[str, Fill] = {}
-        from_ms, to_ms = since_ms, self._signed.time_ms() + FILLS_AHEAD_MS
+        from_ms, until_ms = since_ms, 0
+
+        def build(time_ms: int) -> Call:
+            # The newest are asked for by the time of the call itself: before the first one ours may be far behind.
+            to_ms = until_ms or time_ms + FILLS_AHEAD_MS
+            return wire.build_fills(self._hosts.api, rules.symbol, from_ms, to_ms, self._keys, time_ms)
+
         for _ in range(FILL_PAGES):
-            build = partial(wire.build_fills, self._hosts.api, rules.symbol, from_ms, to_ms, self._keys)
             page = self._ask(build, lambda body: wire.parse_fills(body, rules))
             new = [fill for fill in page.fills if fill.venue_fill_id not in found]
             found.update({fill.venue_fill_id: fill for fill in new})
@@ -160,7 +165,7 @@ class CoinDcxAccount:
             if times[0] <= times[-1]:
                 from_ms = max(times)
             else:
-                to_ms = min(times) + 1
+                until_ms = min(times) + 1
         else:
             raise Retry(self.name, f"fills of {rules.symbol}: more than {FILL_PAGES} pages", "ask for a later time")
         fills = [fill for fill in found.values() if fill.time_ms >= since_ms]
