@@ -200,6 +200,8 @@ def test_a_token_is_read_and_shown_by_no_error():
         ("EOrder:Duplicate client order id", True),
         ("EOrder:cl_ord_id already in use", True),
         ("EOrder:Order scalp1 exists", True),
+        ("EOrder:Client order ID already exists", True),
+        ("EOrder:clOrdId in use", True),
         ("EOrder:Insufficient funds", False),
         ("EGeneral:Invalid arguments:cl_ord_id", False),
     ],

@@ -301,8 +301,9 @@ def parse_token(body: bytes) -> str:
 def already_there(error: Rejected, client_order_id: str) -> bool:
     """Whether a refusal may mean that an order of this client id is open already; its words are not documented."""
     text = error.code.casefold()
-    words = ("duplicate", "cl_ord_id", client_order_id.casefold())
-    return text.startswith("eorder") and any(word in text for word in words)
+    letters = "".join(filter(str.isalpha, text))
+    mentions_it = client_order_id.casefold() in text or "clordid" in letters or "clientorderid" in letters
+    return text.startswith("eorder") and (mentions_it or "duplicate" in letters)
 
 
 def newest(orders: Sequence[Order]) -> Order | None:
