@@ -60,6 +60,15 @@ class Limits:
                     bucket.line_up(cost, wait_s, now_ns)
             return wait_s, name
 
+    def spend(self, costs: Mapping[str, float], now_ns: int) -> None:
+        """Books what went out without asking for room: never below nothing, for the venue had room for it."""
+        with self._lock:
+            for name, cost in costs.items():
+                if name in self._buckets:
+                    bucket = self._buckets[name]
+                    bucket.refill(now_ns)
+                    bucket.level = min(bucket.level, max(0.0, bucket.level - cost))
+
     def told(self, left: Mapping[str, float], now_ns: int) -> None:
         """What the venue says is left of its limits (others may use the same ones): never more than that is used."""
         with self._lock:

@@ -19,6 +19,7 @@ from venues.account import BalanceNews, FillNews, NewOrder, OrderNews
 from venues.choose import account
 from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry, Skewed
 from venues.kraken.account import KrakenAccount, Nonce
+from venues.kraken.wire_private import cancel_cost
 
 ORDER = order(rules=USD, client_order_id="scalp1")
 ADDED = {"descr": {"order": "buy"}, "txid": ["OABC"]}
@@ -312,6 +313,33 @@ def test_an_order_does_not_queue_behind_a_query_that_waits_for_room() -> None:
         assert len(asked(peer, "OpenOrders")) == 15
 
     played(play, clock)
+
+
+def test_cancels_of_young_orders_leave_room_for_exits_alone() -> None:
+    """Six of them are 6 x (1 + 8) of the engine's 60: a further entry would be the last order of all."""
+    clock = Held()
+
+    def play(peer: Peer, made: KrakenAccount) -> None:
+        peer.results["CancelOrder"] = lambda fields: {"count": 1}
+        made.server_time_ms()
+        clock.held_ns = clock.monotonic_ns()
+        for n in range(6):
+            made.create(order(rules=USD, client_order_id=f"scalp{n}"))
+            made.cancel(USD, f"scalp{n}")
+        waiting = threading.Thread(target=lambda: made.create(order(rules=USD, client_order_id="entry")), daemon=True)
+        waiting.start()
+        made.create(order(rules=USD, client_order_id="exit", urgent=True))
+        assert waiting.is_alive()
+        clock.held_ns += 60 * NS_PER_S
+        waiting.join(20)
+        assert [fields["cl_ord_id"] for fields in asked(peer, "AddOrder")][-2:] == ["exit", "entry"]
+
+    played(play, clock)
+
+
+@pytest.mark.parametrize(("age_s", "cost"), [(0, 8), (4.9, 8), (5, 6), (14, 5), (44, 4), (89, 2), (299, 1), (300, 0)])
+def test_what_a_cancel_costs_by_the_age_of_its_order(age_s: float, cost: float) -> None:
+    assert cancel_cost(age_s) == cost
 
 
 def test_a_full_counter_holds_up_queries_and_no_orders() -> None:

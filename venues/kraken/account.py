@@ -7,6 +7,7 @@ call gets its nonce, so that an order never queues behind a query that waits.
 import asyncio
 import contextlib
 import threading
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
@@ -52,6 +53,7 @@ STREAM = "wss://ws-auth.kraken.com"
 LIMITS = {COUNTER: Limit(0.33, 14.0), ORDERS: Limit(1.0, 59.0, kept_for_exits=0.2)}
 PATIENCE_S = 20.0
 PAGES_MAX = 100  # of own fills
+REMEMBERED = 1000  # orders whose age is known
 
 T = TypeVar("T")
 Opener = Callable[[str, str], Awaitable["Socket"]]
@@ -103,6 +105,7 @@ class KrakenAccount:
         self._stream = settings.venue_stream_url.rstrip("/") or (f"ws://{local}" if sandbox else STREAM)
         self._fast = sandbox and settings.sandbox_speed > 1  # a deadline would be over at once
         self._nonce = Nonce()
+        self._sent_ns: OrderedDict[str, int] = OrderedDict()  # monotonic, by client id
         self._limits = Limits(LIMITS)
         self._rest = RestClient(self.name, clock, judge, self._limits)
         self._signed = Signed(self._rest, clock, Offset(), self._measure, in_order=True)
@@ -121,6 +124,9 @@ class KrakenAccount:
         def build(venue_time_ms: int) -> wire.Ask:
             return wire.build_order(self.name, order, None if self._fast else venue_time_ms)
 
+        self._sent_ns[order.client_order_id] = self._clock.monotonic_ns()
+        while len(self._sent_ns) > REMEMBERED:
+            self._sent_ns.popitem(last=False)
         try:
             return self._ask(build(self._signed.time_ms()), answers.parse_added, order, again=build)
         except Rejected as error:
@@ -154,6 +160,11 @@ class KrakenAccount:
         ask = wire.build_cancel(client_order_id, venue_order_id)
         if not self._ask(ask, answers.parse_cancelled):
             raise Rejected(self.name, f"{ask.about}: no order to cancel", "look up what became of it")
+        # A young order's cancel costs as much as eight orders: those that come next wait, so that exits have room.
+        now_ns = self._clock.monotonic_ns()
+        sent_ns = self._sent_ns.get(client_order_id)
+        if sent_ns is not None:
+            self._limits.spend({ORDERS: wire.cancel_cost((now_ns - sent_ns) / NS_PER_S)}, now_ns)
 
     def open_orders(self, rules: Rules) -> list[Order]:
         orders = self._ask(wire.build_open_orders(), answers.parse_open_orders)

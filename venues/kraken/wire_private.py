@@ -27,6 +27,9 @@ CLIENT_ID_MAX = 18  # of free text; longer ones have to be UUIDs
 DEADLINE_MS = 5_000
 FORM = "application/x-www-form-urlencoded"
 
+# What cancelling an order younger than so many seconds adds to the engine's counter.
+_CANCEL_COSTS = ((5, 8.0), (10, 6.0), (15, 5.0), (45, 4.0), (90, 2.0), (300, 1.0))
+
 _KINDS = {MARKET: "market", LIMIT: "limit", IOC: "limit", POST_ONLY: "limit", STOP: "stop-loss"}
 
 
@@ -117,9 +120,14 @@ def build_order(venue: str, order: NewOrder, venue_time_ms: int | None) -> Ask:
 
 
 def build_cancel(client_order_id: str, venue_order_id: str = "") -> Ask:
-    """By client id where there is one. Safe to repeat, and never held up: it costs nothing of our limits."""
+    """By client id where there is one. Safe to repeat, and never held up: what it costs is booked when it is over."""
     fields = {"cl_ord_id": client_order_id} if client_order_id else {"txid": venue_order_id}
     return Ask("CancelOrder", fields, cost=0.0, urgent=True, about=client_order_id or venue_order_id)
+
+
+def cancel_cost(age_s: float) -> float:
+    """What cancelling an order of this age takes out of the room for orders, once the venue has accepted it."""
+    return next((cost for younger_s, cost in _CANCEL_COSTS if age_s < younger_s), 0.0)
 
 
 def build_open_orders(client_order_id: str = "") -> Ask:
