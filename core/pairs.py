@@ -50,7 +50,10 @@ def canonical(name: str) -> str:
 
 
 def own_name(name: str, protocol: str) -> str:
-    """The name that the venue speaking `protocol` uses; a name that is already its own is kept."""
+    """The name that the venue speaking `protocol` uses; a name that is already its own is kept.
+
+    For Binance it stays BASE/QUOTE where the two joined would be read as other ones.
+    """
     base, quote = split(name)
     if protocol == "coindcx":
         text = name.strip().upper()
@@ -58,7 +61,8 @@ def own_name(name: str, protocol: str) -> str:
             return text
         return f"{'I' if quote == 'INR' else 'B'}-{base}_{quote}"
     if protocol == "binance":
-        return base + quote
+        joined = _PLAIN.fullmatch(base + quote)
+        return base + quote if joined and joined.groups() == (base, quote) else f"{base}/{quote}"
     plain = _KRAKEN_PLAIN.fullmatch(name.strip().upper())
     if plain and f"{base}{quote}" == plain.group():
         base, quote = plain.groups()

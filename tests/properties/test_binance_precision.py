@@ -15,9 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import money
+from core.clock import LiveClock
+from core.settings_load import from_texts
 from tests.shared_data import shared_data
 from venues.account import IOC, LIMIT, MARKET, POST_ONLY, NewOrder
 from venues.binance import wire_private, wire_public
+from venues.choose import market_data
 from venues.venue import Rules
 
 OLD = "raw/binance_spot_exchangeInfo_20211012.http-capture.txt.gz"
@@ -137,3 +140,15 @@ def test_the_least_order_passes_and_one_step_less_does_not(name: str, place: flo
         assert refusals(row, parameters, price) == []
         less = money.plain(least - rules.step)
         assert less == "0" or refusals(row, {**parameters, "quantity": less}, price)
+
+
+def test_every_market_is_meant_by_its_base_and_quote_in_pairs() -> None:
+    """Also of the rare quote currencies, of which no name without a slash can be split."""
+    rows = [rules for rules, _ in listings(OLD)]
+    venue = market_data(from_texts({"VENUE": "binance"}), LiveClock())
+    try:
+        for rules in rows:
+            wanted = from_texts({"VENUE": "binance", "PAIRS": f"{rules.base}/{rules.quote}"}).pairs
+            assert venue.resolve(wanted, rows) == [rules]
+    finally:
+        venue.close()

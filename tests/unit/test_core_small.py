@@ -39,11 +39,13 @@ def test_a_manual_clock_stands_until_it_is_moved() -> None:
         ("KC-XYZ_USDT", "XYZ/USDT", "KC-XYZ_USDT", "XYZUSDT", "XYZ/USDT"),
         ("ETHFDUSD", "ETH/FDUSD", "B-ETH_FDUSD", "ETHFDUSD", "ETH/FDUSD"),
         ("XBTUSDT", "XBT/USDT", "B-XBT_USDT", "XBTUSDT", "BTC/USDT"),
-        ("XXBTZUSD", "XBT/USD", "B-XBT_USD", "XBTUSD", "BTC/USD"),
-        ("USDTZUSD", "USDT/USD", "B-USDT_USD", "USDTUSD", "USDT/USD"),
+        ("XXBTZUSD", "XBT/USD", "B-XBT_USD", "XBT/USD", "BTC/USD"),
+        ("USDTZUSD", "USDT/USD", "B-USDT_USD", "USDT/USD", "USDT/USD"),
         ("XDG/XBT", "XDG/XBT", "B-XDG_XBT", "XDGXBT", "DOGE/BTC"),
         ("BNBUSD", "BN/BUSD", "B-BN_BUSD", "BNBUSD", "BNB/USD"),
         ("ETHXBT", "ETH/XBT", "B-ETH_XBT", "ETHXBT", "ETH/BTC"),
+        ("BNB/USD", "BNB/USD", "B-BNB_USD", "BNB/USD", "BNB/USD"),
+        ("BTC/PLN", "BTC/PLN", "B-BTC_PLN", "BTC/PLN", "BTC/PLN"),
     ],
 )
 def test_names_of_one_market(name: str, canonical: str, coindcx: str, binance: str, kraken: str) -> None:
