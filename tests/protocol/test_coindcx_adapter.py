@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from core.clock import LiveClock
 from core.settings_load import from_texts
@@ -15,7 +17,7 @@ from sandbox.listings import LISTINGS
 from sandbox.market import Synthetic
 from tests.protocol.sandbox_served import Served
 from venues.choose import market_data
-from venues.errors import RateLimited, Retry
+from venues.errors import Misconfigured, RateLimited, Retry
 from venues.venue import MarketData, Notice, Rules, Stream, Trade
 
 STREAM = "/socket.io/*"
@@ -47,6 +49,43 @@ def play(served: Served, act: Callable[[MarketData, Rules], Awaitable[Any]]) -> 
             venue.close()
 
     return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [
+        ("LYX/USDT", "KC-LYX_USDT"),
+        ("LYXUSDT", "KC-LYX_USDT"),
+        ("KC-LYX_USDT", "KC-LYX_USDT"),
+        ("BTC/USDT", "B-BTC_USDT"),
+        ("KC-BTC_USDT", "KC-BTC_USDT"),
+        ("BTC/INR", "I-BTC_INR"),
+        ("LYX/INR", None),
+        ("I-LYX_USDT", None),
+    ],
+)
+def test_a_market_is_meant_by_base_and_quote_in_whatever_book_it_is(wanted: str, meant: str | None) -> None:
+    """As PAIRS comes to the adapter: through the settings, which know no list of markets."""
+    like = Rules("", "", "", "", Decimal("0.1"), Decimal("0.1"), Decimal("0.1"), Decimal(5))
+    listed = [
+        replace(like, pair=f"{book}-{base}_{quote}", symbol=symbol, base=base, quote=quote)
+        for book, base, quote, symbol in (
+            ("KC", "BTC", "USDT", "BTCUSDTKC"),
+            ("B", "BTC", "USDT", "BTCUSDT"),
+            ("KC", "LYX", "USDT", "LYXUSDT"),
+            ("I", "BTC", "INR", "BTCINR"),
+        )
+    ]
+    settings = from_texts({"VENUE": "coindcx", "PAIRS": wanted})
+    venue = market_data(settings, LiveClock())
+    try:
+        if meant is None:
+            with pytest.raises(Misconfigured, match="nearest: KC-LYX_USDT"):
+                venue.resolve(settings.pairs, listed)
+        else:
+            assert [market.pair for market in venue.resolve(settings.pairs, listed)] == [meant]
+    finally:
+        venue.close()
 
 
 async def some(stream: Stream, trades: int, notices: int = 0) -> tuple[list[Trade], list[Notice]]:

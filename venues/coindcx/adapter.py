@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
+from core import pairs
 from core.clock import NS_PER_MS, Clock
 from core.settings import Settings
 from venues import names
@@ -115,7 +116,7 @@ class CoinDcx:
         if broken:
             what = f"markets_details: the row of {', '.join(broken)} cannot be read ({self._problem})"
             raise Retry(self.name, what)
-        return names.resolve(self.name, wanted, markets, _rank)
+        return names.resolve(self.name, [_in_its_book(name, markets) for name in wanted], markets, _rank)
 
     def fees_bps(self, quote: str) -> tuple[Decimal, Decimal]:
         fee = SANDBOX_FEE_BPS if self._sandbox else FEES_BPS.get(quote, OTHER_FEE_BPS)
@@ -163,6 +164,21 @@ class CoinDcxStream(EventStream[Trade]):
         except wire.WireError as error:
             return [Notice("unreadable trade", str(error))]
         return [unknown_event(name, body) if trade is None else trade]
+
+
+def _in_its_book(name: str, markets: Sequence[Rules]) -> str:
+    """BASE/QUOTE reaches us as a name of book B or I (`core.pairs`): where that book has no such market, another's."""
+    text = name.strip().upper()
+    if any(text in (market.pair.upper(), market.symbol.upper()) for market in markets):
+        return name
+    try:
+        base, quote = pairs.split(text)
+    except ValueError:
+        return name
+    if text != pairs.own_name(f"{base}/{quote}", "coindcx"):
+        return name
+    found = [market for market in markets if (market.base.upper(), market.quote.upper()) == (base, quote)]
+    return min(found, key=_rank).pair if found else name
 
 
 def _rank(rules: Rules) -> int:
