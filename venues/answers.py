@@ -78,7 +78,7 @@ def read(
 ) -> Refusal | None:
     """None where it is an answer; `now_ns` is our wall time."""
     status, headers, body = answer
-    told_s = _retry_after_s(headers, now_ns) if status in (418, 429, 503) else None
+    told_s = retry_after_s(headers, now_ns) if status in (418, 429, 503) else None
     if not _JSON.match(headers.get("content-type", "")):
         return _no_json(venue, call, what, answer, told_s, pauses)
     try:
@@ -107,13 +107,13 @@ def _judged(
     shown = f"{code} {message!r:.300}" if message else code
     if kind == "rate_limited":
         wait_s = _longer(told_s, pause_s)
-        pause = _bounded(rate_pause_s if wait_s is None else wait_s)
+        pause = bounded(rate_pause_s if wait_s is None else wait_s)
         error = RateLimited(venue, f"{what}: asked too often ({shown})", pause, code)
         return Refusal(error, pause, limit)
     pause_all = _longer(told_s, pause_s)
     if pause_all is None and status in (418, 429):
         pause_all = rate_pause_s
-    pause_all = None if pause_all is None else _bounded(pause_all)
+    pause_all = None if pause_all is None else bounded(pause_all)
     if kind == "unknown":
         return Refusal(lost(venue, call, f"{what}: no clear answer ({shown})", code=code), pause_all, limit)
     error_of = {"retry": Retry, "rejected": Rejected, "skewed": Skewed, "misconfigured": Misconfigured}[kind]
@@ -141,7 +141,7 @@ def _by_status(
         return Refusal(lost(venue, call, f"{what}: moved to {where:.120} (HTTP {status})", ADDRESS, str(status)))
     if status >= 500 or status == 408:
         error = lost(venue, call, f"{what}: the venue has a problem (HTTP {status})", code=str(status))
-        return Refusal(error, None if told_s is None else _bounded(told_s))
+        return Refusal(error, None if told_s is None else bounded(told_s))
     return Refusal(Rejected(venue, f"{what}: refused (HTTP {status})", code=str(status)))
 
 
@@ -156,12 +156,12 @@ def _no_json(venue: str, call: Call, what: str, answer: Answer, told_s: float | 
         hint = "the venue's edge may refuse this region or host; try from elsewhere or set VENUE_REST_URL"
     else:
         hint = "" if status >= 500 else f"{ADDRESS} if this stays"
-    pause_s = None if told_s is None else _bounded(told_s)
+    pause_s = None if told_s is None else bounded(told_s)
     return Refusal(lost(venue, call, text, hint, str(status)), pause_s)
 
 
 def _too_often(venue: str, call: Call, text: str, status: int, told_s: float | None, rate_pause_s: float) -> Refusal:
-    pause = _bounded(rate_pause_s if told_s is None else told_s)
+    pause = bounded(rate_pause_s if told_s is None else told_s)
     if call.changes:
         return Refusal(lost(venue, call, text, code=str(status)), pause)
     return Refusal(RateLimited(venue, text, pause, str(status)), pause)
@@ -177,8 +177,11 @@ def _described(answer: Answer) -> str:
     return f"no JSON (HTTP {status}, {kind}, {len(body)} bytes)"
 
 
-def _retry_after_s(headers: Mapping[str, str], now_ns: int) -> float | None:
-    """Seconds, where the venue names a time in one of the two forms."""
+def retry_after_s(headers: Mapping[str, str], now_ns: int | None = None) -> float | None:
+    """Seconds, where the venue names a time in one of the two forms; names of headers in lower case.
+
+    `now_ns` is our wall time, for a date without a Date beside it.
+    """
     text = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(text):
         return float(text)
@@ -186,7 +189,9 @@ def _retry_after_s(headers: Mapping[str, str], now_ns: int) -> float | None:
     if until_s is None:
         return None
     stamp_s = date_s(headers.get("date", ""))
-    return until_s - (now_ns / NS_PER_S if stamp_s is None else stamp_s)
+    if stamp_s is not None:
+        return until_s - stamp_s
+    return None if now_ns is None else until_s - now_ns / NS_PER_S
 
 
 def date_s(text: str) -> int | None:
@@ -201,7 +206,7 @@ def _longer(one: float | None, other: float | None) -> float | None:
     return max((value for value in (one, other) if value is not None), default=None)
 
 
-def _bounded(pause_s: float) -> float:
+def bounded(pause_s: float) -> float:
     return min(max(pause_s, MIN_PAUSE_S), MAX_PAUSE_S)
 
 

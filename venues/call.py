@@ -11,6 +11,8 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+AGENT = "scalp-bot"  # what we call ourselves in requests and handshakes
+
 # What a refusal calls for. All but `unknown` mean that the request was certainly not carried out.
 Kind = Literal["retry", "rejected", "skewed", "unknown", "rate_limited", "misconfigured"]
 

@@ -37,7 +37,7 @@ from core.clock import NS_PER_S, Clock, sleep
 from venues import answers
 from venues.answers import Answer
 from venues.bans import Bans
-from venues.call import Call, Failure, Judge, Kind, Reply, bare, named, public_get
+from venues.call import AGENT, Call, Failure, Judge, Kind, Reply, bare, named, public_get
 from venues.errors import Misconfigured, RateLimited, Retry, VenueError
 from venues.limits import Limits
 
@@ -52,7 +52,6 @@ RATE_PAUSE_S = 60.0
 RATE_PAUSE_MAX_S = 3600.0  # of those that we choose; what the venue says has no such limit
 MAX_WAIT_S = 5.0  # for room in our own limits
 NAP_S = 0.001
-AGENT = "scalp-bot"
 
 # Its warnings of every broken connection repeat what our own errors say.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)

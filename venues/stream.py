@@ -16,6 +16,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, Event
 
+from venues.answers import bounded, retry_after_s
+from venues.call import AGENT
 from venues.errors import Misconfigured, RateLimited, Retry
 
 OPEN_S = 6.0
@@ -24,6 +26,7 @@ MAX_FRAME = 2 * 1024 * 1024
 MAX_QUEUE = 256  # unread messages from which on nothing more is taken off the network
 MAX_FRAGMENTS = 1024  # of one message
 MAX_HEAD = 64 * 1024  # of the answer to the handshake
+RATE_PAUSE_S = 60.0  # after "asked too often" where the venue names no time
 
 # A wake-up costs more than a frame. From so many frames a second on they are taken off the network every REST_S,
 # many at a time; below that each one at once.
@@ -266,14 +269,16 @@ async def open_socket(venue: str, url: str) -> Socket:
             ping_interval=None,
             max_size=MAX_FRAME,
             proxy=None,
-            user_agent_header=None,
+            user_agent_header=AGENT,  # Kraken's edge wants one of every request
         )
     except InvalidURI as error:
         raise Misconfigured(venue, f"{url} is no stream address", "check VENUE_STREAM_URL (ws:// or wss://)") from error
     except InvalidStatus as error:
         status = error.response.status_code
         if status in (418, 429):
-            raise RateLimited(venue, f"stream {url}: asked too often (HTTP {status})", 60.0, str(status)) from error
+            told_s = retry_after_s({name.lower(): value for name, value in error.response.headers.raw_items()})
+            pause_s = bounded(RATE_PAUSE_S if told_s is None else told_s)
+            raise RateLimited(venue, f"stream {url}: asked too often (HTTP {status})", pause_s, str(status)) from error
         raise Retry(venue, f"stream {url}: HTTP {status} in place of a stream", code=str(status)) from error
     except (InvalidHandshake, WebSocketException) as error:
         raise Retry(venue, f"stream {url}: no websocket there ({error})") from error

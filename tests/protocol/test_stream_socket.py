@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
 
 import pytest
@@ -15,7 +15,7 @@ from websockets.uri import parse_uri
 from websockets.utils import accept_key, apply_mask
 
 from venues import stream
-from venues.errors import Retry
+from venues.errors import RateLimited, Retry
 from venues.stream import MAX_FRAME, MAX_QUEUE, Connection, open_socket
 
 TEXT, BINARY, CONTINUED, CLOSE, PING, PONG = 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
@@ -287,5 +287,50 @@ def test_a_flood_waits_at_the_other_side_and_a_farewell_gets_through_it():
             assert 0 < got < 2 * MAX_QUEUE and got <= sent + 1
             await socket.close()
             await ended.wait()
+
+    play(scene)
+
+
+# --- the handshake ---
+
+
+@contextlib.asynccontextmanager
+async def answering(head: str) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that answers every handshake so; its address, and what it was asked."""
+    asked: list[bytes] = []
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(head.encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    async with server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/", asked
+
+
+REFUSED = {
+    "seconds": ("429 Too Many Requests", "Retry-After: 300", 300.0),
+    "a ban of days": ("418 Banned", "Retry-After: 259200", 259_200.0),
+    "a date": (
+        "429 Too Many Requests",
+        "Date: Sun, 22 Nov 2026 13:38:10 GMT\r\nRetry-After: Sun, 22 Nov 2026 13:48:10 GMT",
+        600.0,
+    ),
+    "a date without a clock": ("429 Too Many Requests", "Retry-After: Sun, 22 Nov 2026 13:48:10 GMT", 60.0),
+    "nothing": ("429 Too Many Requests", "X: y", 60.0),
+}
+
+
+@pytest.mark.parametrize(("status", "header", "pause_s"), REFUSED.values(), ids=REFUSED)
+def test_a_handshake_refused_for_coming_too_often_waits_as_long_as_the_venue_says(status, header, pause_s):
+    async def scene() -> None:
+        head = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n{header}\r\n\r\n"
+        async with answering(head) as (url, asked):
+            with pytest.raises(RateLimited) as caught:
+                await open_socket("v", url)
+            assert caught.value.retry_after_s == pause_s
+            assert b"\r\nUser-Agent: scalp-bot\r\n" in asked[0]
 
     play(scene)
