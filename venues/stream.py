@@ -50,6 +50,7 @@ class Connection(ClientConnection):
         self._cutting = False  # frames are cut out here; else the library reads everything
         self._parts: list[bytes] = []  # of a message in fragments
         self._of_text = False
+        self.heard_s = self.loop.time()  # when a message was taken or a ping came, by the loop's clock
         self._left = False  # nobody reads any more
         self._full = self._resting = False  # why nothing is taken off the network now
         self._window_s = 0.0
@@ -67,6 +68,7 @@ class Connection(ClientConnection):
             finally:
                 self._waiter = None
         taken, self._messages = self._messages, []
+        self.heard_s = self.loop.time()
         self._full = False
         self._go_on()
         return taken
@@ -100,8 +102,10 @@ class Connection(ClientConnection):
     def process_event(self, event: Event) -> None:
         if isinstance(event, Frame) and event.opcode in DATA:
             self._fragment(event)
-        else:
-            super().process_event(event)
+            return
+        if isinstance(event, Frame) and event.opcode is Opcode.PING:
+            self.heard_s = self.loop.time()
+        super().process_event(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -250,6 +254,10 @@ class Socket:
             await self._connection.send(text)
         except ConnectionClosed as error:
             raise Retry(self._venue, f"the stream was cut ({_closing(error)})") from error
+
+    def silent_s(self) -> float:
+        """For how long nothing was heard, not even a ping."""
+        return self._connection.loop.time() - self._connection.heard_s
 
     async def close(self) -> None:
         """Closes within CLOSE_S, politely where the other side takes part."""

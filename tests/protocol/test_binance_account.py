@@ -404,6 +404,28 @@ def test_an_ended_subscription_ends_the_stream_after_what_it_brought():
     play(scenario)
 
 
+class Mute:
+    """A socket on which nothing comes; `silent_for` are the answers to how long nothing was heard."""
+
+    def __init__(self, *silent_for):
+        self.silent_for = list(silent_for)
+
+    async def receive_many(self):
+        await asyncio.Event().wait()
+
+    def silent_s(self):
+        return self.silent_for.pop(0)
+
+
+def test_a_stream_without_pings_is_lost_and_one_with_them_may_be_silent(monkeypatch):
+    """A connection that died without a farewell would never tell of a fill again."""
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    socket = Mute(20.0, module.SILENT_S, 5.0, module.SILENT_S + 1)
+    with pytest.raises(Retry, match="the account stream is silent: no ping for 71 s"):
+        asyncio.run(module.BinanceAccountStream("binance", socket).read())
+    assert socket.silent_for == []
+
+
 # --- which account ----------------------------------------------------------------------------------
 
 

@@ -223,6 +223,21 @@ def test_many_frames_a_second_are_taken_in_batches(monkeypatch):
     play(scene)
 
 
+def test_a_ping_and_a_message_are_heard_and_an_answer_of_ours_is_not():
+    async def scene() -> None:
+        connection, _ = connected([])
+        socket = stream.Socket("v", connection)
+        for came, heard in ((frame(b"", PING), True), (frame(b"", PONG), False), (frame(b"{}"), True)):
+            connection.heard_s -= 100
+            connection.data_received(came)
+            if connection._messages:
+                await socket.receive_many()
+            assert (socket.silent_s() < 50) is heard
+            connection.heard_s = connection.loop.time()
+
+    play(scene)
+
+
 def test_who_waits_is_cancelled_and_may_come_again():
     async def scene() -> None:
         connection, _ = connected([])

@@ -5,6 +5,7 @@ against a second order only while the first one is live, so a lost answer is loo
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -50,6 +51,8 @@ PRIVATE_LIMITS = {
 FILLS_PAGES_MAX = 60  # requests for own fills
 WINDOWS_MAX = 30  # days that are asked for one by one
 ACK_S = 5.0  # within which the subscription is acknowledged
+# The venue pings every 20 s, and an account without orders hears nothing else: without three of them it is lost.
+SILENT_S, LOOK_S = 70.0, 20.0
 
 RATE_PAUSE_S = 60.0
 REQUEST_ID = "account"
@@ -258,15 +261,24 @@ class BinanceAccountStream:
         return ERRORS[kind](self._venue, what, step, code)
 
     async def read(self) -> Sequence[News]:
-        """All that arrived, at least one; Retry once the connection is lost or the venue ended the subscription."""
+        """All that arrived, at least one; Retry once the connection is lost or silent, or the subscription ended."""
         while not self._early:
             if self._ended:
                 raise Retry(self._venue, self._ended)
-            for frame in await self._socket.receive_many():
+            for frame in await self._frames():
                 for item in wire_news.parse_message(frame):
                     self._keep(item)
         news, self._early = self._early, []
         return news
+
+    async def _frames(self) -> Sequence[str | None]:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    return await self._socket.receive_many()
+            silent_s = self._socket.silent_s()
+            if silent_s > SILENT_S:
+                raise Retry(self._venue, f"the account stream is silent: no ping for {silent_s:.0f} s")
 
     def _keep(self, item: News | wire_news.Answer | wire_news.Ended) -> None:
         if isinstance(item, wire_news.Ended):
