@@ -30,12 +30,13 @@ class Stamp(NamedTuple):
 class Offset:
     """Bounds of venue clock minus our clock, in nanoseconds."""
 
-    __slots__ = ("_high", "_low", "_seen_ns", "resets")
+    __slots__ = ("_doubted", "_high", "_low", "_seen_ns", "resets")
 
     def __init__(self) -> None:
         self._low: float | None = None
         self._high = 0.0
         self._seen_ns = 0
+        self._doubted = False
         self.resets = -1  # how often the bounds began anew after the first time
 
     def add(self, sent_ns: int, received_ns: int, stamp_s: int) -> None:
@@ -48,8 +49,9 @@ class Offset:
         self._narrow(stamp.sent_ns, stamp.received_ns, stamp.venue_ns, stamp.resolution_ns, give_ns)
 
     def forget(self) -> None:
-        """What is known is doubted: the next answer counts alone."""
+        """What is known is doubted: the next answer counts alone, and our clock is not taken for right any more."""
         self._low = None
+        self._doubted = True
 
     def _narrow(self, sent_ns: int, received_ns: int, venue_ns: int, resolution_ns: int, give_ns: int) -> None:
         low = float(venue_ns - received_ns - give_ns)
@@ -69,7 +71,10 @@ class Offset:
 
     @property
     def ns(self) -> int:
-        """The middle of the bounds; 0 before the first answer, and where it lies within: most clocks are right."""
-        if self._low is None or self._low <= 0 <= self._high:
+        """The middle of the bounds; 0 before the first answer, and where it lies within: most clocks are right.
+
+        Not that of one who was refused for its time: over a slow line 0 lies within wide bounds all the same.
+        """
+        if self._low is None or (self._low <= 0 <= self._high and not self._doubted):
             return 0
         return int((self._low + self._high) / 2)

@@ -130,6 +130,17 @@ def test_a_forgotten_offset_is_that_of_the_next_answer_alone():
 # --- limits ----------------------------------------------------------------------------------------
 
 
+def test_a_clock_that_was_refused_is_not_taken_for_right_over_a_slow_line():
+    """Ours is 1.2 s ahead, which Binance refuses, and an answer takes 3 s: 0 lies within what it says."""
+    offset, ms = Offset(), 1_000_000
+    stamp = Stamp(10_000 * ms, 13_000 * ms, (11_500 - 1_200) * ms)
+    offset.measured(stamp)
+    assert offset.ns == 0
+    offset.forget()
+    offset.measured(stamp)
+    assert abs(offset.ns + 1_200 * ms) <= ms
+
+
 def test_a_burst_goes_through_and_the_rest_is_spaced_in_line():
     limits = Limits({"a": Limit(10.0, 5.0)})
     waits = [limits.take({"a": 1}, S)[0] for _ in range(8)]
