@@ -1,5 +1,6 @@
 """The small parts of venues: errors, names, the clock's offset, the token bucket, which adapter."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 from bus import records
 from core.clock import LiveClock
 from core.errors import MisconfiguredError
+from core.paths import run_dir
 from core.settings_load import from_texts
 from venues import names, venue
-from venues.choose import market_data
+from venues.choose import account, market_data
 from venues.coindcx.adapter import CoinDcx
 from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry, VenueError
 from venues.limits import Limit, Limits
@@ -232,6 +234,24 @@ def test_the_adapter_is_that_of_the_protocol(protocol):
         venue.close()
         assert type(venue).__module__ == f"venues.{protocol}.adapter"
         assert venue.name == settings.venue
+
+
+@pytest.mark.parametrize("protocol", ["coindcx", "binance", "kraken"])
+def test_a_ban_of_the_address_that_another_process_met_holds_for_both_sides_of_every_venue(protocol, tmp_path):
+    name = protocol.upper()
+    texts = {"VENUE": protocol, "VAR_DIR": str(tmp_path), "VENUE_REST_URL": "https://venue.invalid"}
+    settings = from_texts({**texts, f"{name}_API_KEY": "key", f"{name}_SECRET_KEY": "c2VjcmV0"})
+    clock = LiveClock()
+    run_dir(tmp_path).joinpath(f"ban-{protocol}").write_text(f"{clock.wall_ns() + 60 * S}\n")
+    venue, ours = market_data(settings, clock), account(settings, clock)
+    try:
+        with pytest.raises(RateLimited, match="not sent"):
+            asyncio.run(venue.markets())
+        with pytest.raises(RateLimited, match="not sent"):
+            ours.balances()
+    finally:
+        venue.close()
+        ours.close()
 
 
 def fees(**texts):

@@ -27,6 +27,7 @@ from venues.account import (
     News,
     Order,
 )
+from venues.bans import bans_of
 from venues.call import Call
 from venues.errors import OutcomeUnknown, RateLimited, Rejected, Retry, Skewed
 from venues.kraken import frames, naming, wire_news
@@ -107,7 +108,7 @@ class KrakenAccount:
         self._nonce = Nonce()
         self._sent_ns: OrderedDict[str, int] = OrderedDict()  # monotonic, by client id
         self._limits = Limits(LIMITS)
-        self._rest = RestClient(self.name, clock, judge, self._limits)
+        self._rest = RestClient(self.name, clock, judge, self._limits, bans=bans_of(settings, self._host))
         self._signed = Signed(self._rest, clock, Offset(), self._measure, in_order=True)
 
     def server_time_ms(self) -> int:

@@ -13,6 +13,7 @@ from core import pairs
 from core.clock import NS_PER_MS, Clock
 from core.settings import Settings
 from venues import names
+from venues.bans import bans_of
 from venues.errors import RateLimited, Retry
 from venues.kraken import frames, naming
 from venues.kraken import wire_public as wire
@@ -75,7 +76,8 @@ class Kraken:
         local = f"127.0.0.1:{settings.sandbox_port}"
         self._host = settings.venue_rest_url.rstrip("/") or (f"http://{local}" if self._sandbox else REST)
         self._stream = settings.venue_stream_url.rstrip("/") or (f"ws://{local}" if self._sandbox else STREAM)
-        self._rest = RestClient(self.name, clock, judge, Limits({PUBLIC: EVERYTHING}))
+        bans = bans_of(settings, self._host)
+        self._rest = RestClient(self.name, clock, judge, Limits({PUBLIC: EVERYTHING}), bans=bans)
 
     async def markets(self) -> list[Rules]:
         """Every market that can be read; dark pools are none."""
