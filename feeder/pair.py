@@ -152,8 +152,8 @@ class PairFeed:
         for run in self._runs():
             if self.on_tape:
                 from_ns = self._end_ns()
-                to_ns = run[0].row[0] if run else self.guard.bucket_ns
-                records.append(hole(self.number, HOLE_NO_OVERLAP, from_ns, to_ns))
+                to_ns = run[0].row[0] if run else venue_ns or from_ns
+                records.append(hole(self.number, HOLE_NO_OVERLAP, from_ns, max(from_ns, to_ns)))
                 self.guard.forget()
             records += self._go_live(run, offset_ns, venue_ns)
         return records

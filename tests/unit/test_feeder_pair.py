@@ -188,3 +188,18 @@ def test_the_tape_knows_the_rules_when_the_venue_does_not_answer():
         Rules("P", "BTCUSDT", *[getattr(RULES, n) for n in RULES.__struct_fields__[2:]])
     ]
     assert known_rules(start, ["P", "Q"]) == [] and known_rules(None, ["P"]) == []
+
+
+@pytest.mark.parametrize("buffered", [False, True])
+def test_a_hole_where_rest_does_not_answer_goes_from_the_tapes_end_to_what_comes_next(buffered):
+    pair = make()
+    answer = pair.read(TradesAnswer([trade(START + 90 * NS_PER_S)], True, 0))
+    pair.join()
+    pair.settle(answer, pair.plan(answer), [], 0, START + 95 * NS_PER_S, 0)
+    pair.part()
+    pair.join()
+    if buffered:
+        pair.stream(trade(START + 98 * NS_PER_S), 0)
+    (gap, *_) = pair.abandon(0, START + 100 * NS_PER_S)
+    until_s = 98 if buffered else 100
+    assert gap == hole(0, HOLE_NO_OVERLAP, START + 90 * NS_PER_S, START + until_s * NS_PER_S)
