@@ -120,9 +120,9 @@ def heard(house: House, enough: int, fields: dict[str, Any] | None = None) -> li
         items: list[Any] = []
         try:
             struck = await asyncio.to_thread(set_fault, house, fields) if fields else lambda: True
-            more = 0
+            more = reads = 0  # after the fault: a frame that it holds back comes behind the next one
             async with asyncio.timeout(10):
-                while more < enough:
+                while more < enough or reads < 3:
                     after = await asyncio.to_thread(struck)
                     reading = asyncio.ensure_future(stream.read())
                     while not reading.done():
@@ -130,6 +130,7 @@ def heard(house: House, enough: int, fields: dict[str, Any] | None = None) -> li
                         await asyncio.wait({reading}, timeout=0.01)
                     items += await reading
                     more += sum(isinstance(item, Trade) for item in await reading) if after else 0
+                    reads += after
         finally:
             await stream.close()
         return items
