@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "dashboard": ("core", "bus", "storage.queries"),
     "sandbox": ("core",),
     "watchdog": ("core", "bus"),
-    "backtest": ("core", "bus", "indicators", "trader", "feeder"),
+    "backtest": ("core", "bus", "indicators", "trader", "feeder", "venues"),
     "guardian": ("core", "bus", "venues"),
     "tools": None,
 }
@@ -114,7 +114,7 @@ HOMES = (
     Home("uvicorn", ("dashboard/", "sandbox/", "tools/bench/"), "the dashboard or the sandbox"),
     Home("prometheus_client", ("dashboard/",), "the dashboard"),
     Home("numba", ("indicators/", "backtest/", "tools/bench/"), "plain functions; indicators compiles them"),
-    Home("llvmlite", ("indicators/",), "nothing: numba brings it"),
+    Home("llvmlite", ("indicators/", "backtest/"), "nothing: numba brings it"),
     Home("dotenv", ("core/settings_load.py",), "core.settings_load"),
     Home("supervisor", ("core/supervisor.py", "tools/supervise.py"), "core.supervisor"),
     Home("time", ("core/clock.py", "tools/bench/"), "the clock that is handed in (core.clock)"),
