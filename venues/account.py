@@ -159,7 +159,10 @@ class Account(Protocol):
         ...
 
     def order(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> Order | None:
-        """The order of that client id, open or over, None where the venue knows none (now: it may lag behind)."""
+        """The order of that client id, open or over, None where the venue knows none (now: it may lag behind).
+
+        Without the venue's id it is an order whose answer was lost: the look-up is as urgent as an exit.
+        """
         ...
 
     def cancel(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> None:

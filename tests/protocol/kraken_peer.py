@@ -65,6 +65,7 @@ class Peer:
         self.ahead_s = 0.0  # its clock before ours
         self.results: dict[str, Callable[[dict[str, str]], object]] = {}  # private methods
         self.lose: set[str] = set()  # private methods that are done, and the answer lost
+        self.held: set[str] = set()  # methods that are done, and the answer waits until they are taken out
         self.beats = True
         self.refused: dict[str, str] = {}  # symbols, with the venue's words
         self.mute = False  # acknowledges nothing
@@ -144,6 +145,8 @@ class Peer:
                 verb, target, _ = line.decode().split()
                 path, _, query = target.partition("?")
                 status, kind, answer = self._answer(verb, path, query, headers, body)
+                while path.rpartition("/")[2] in self.held:  # noqa: ASYNC110 - another thread lets it go
+                    await asyncio.sleep(0.005)
                 if status == 0:
                     break
                 head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(answer)}\r\n"

@@ -1,28 +1,22 @@
-"""Kraken's account against a hand-written venue over real sockets: orders once, lookups, pages, nonces in order."""
+"""Kraken's account against a hand-written venue over real sockets: orders once, lookups, pages, the stream."""
 
 import asyncio
-import contextlib
-import threading
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from core.clock import NS_PER_S, Clock, LiveClock, ManualClock
+from core.clock import NS_PER_S, LiveClock
 from core.settings_load import from_texts
 from tests.kraken_data import USD, order
-from tests.protocol.kraken_peer import API_KEY, HALF, HTML, NOTHING, SECRET, Peer, bad
+from tests.protocol.kraken_desk import ORDER, asked, played, world
+from tests.protocol.kraken_peer import HALF, HTML, NOTHING, Peer, bad
 from venues.account import BalanceNews, FillNews, NewOrder, OrderNews
 from venues.choose import account
-from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry, Skewed
-from venues.kraken.account import KrakenAccount, Nonce
-from venues.kraken.wire_private import cancel_cost
+from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry
+from venues.kraken.account import KrakenAccount
 
-ORDER = order(rules=USD, client_order_id="scalp1")
-ADDED = {"descr": {"order": "buy"}, "txid": ["OABC"]}
 ROW = {
     "status": "open",
     "vol": "0.0005",
@@ -42,50 +36,6 @@ FILL = {
     "fee": "0.1",
     "maker": False,
 }
-
-
-class Held(LiveClock):
-    """A clock whose monotonic time can be stopped: no room comes back into the limits then."""
-
-    __slots__ = ("held_ns",)
-
-    def __init__(self) -> None:
-        self.held_ns: int | None = None
-
-    def monotonic_ns(self) -> int:
-        return super().monotonic_ns() if self.held_ns is None else self.held_ns
-
-
-@contextlib.asynccontextmanager
-async def world(clock: Clock | None = None) -> AsyncIterator[tuple[Peer, KrakenAccount]]:
-    async with Peer() as peer:
-        peer.results["AddOrder"] = lambda fields: ADDED
-        texts = {
-            "VENUE": "kraken",
-            "VENUE_REST_URL": peer.rest_url,
-            "VENUE_STREAM_URL": peer.stream_url,
-            "KRAKEN_API_KEY": API_KEY,
-            "KRAKEN_SECRET_KEY": SECRET,
-        }
-        made = KrakenAccount(from_texts(texts), clock or LiveClock())
-        try:
-            yield peer, made
-        finally:
-            made.close()
-
-
-def played(play: Callable[[Peer, KrakenAccount], Any], clock: Clock | None = None) -> Any:
-    """Runs a blocking `play` beside the venue."""
-
-    async def run() -> Any:
-        async with world(clock) as (peer, made):
-            return await asyncio.to_thread(play, peer, made)
-
-    return asyncio.run(run())
-
-
-def asked(peer: Peer, method: str) -> list[dict[str, str]]:
-    return [fields for name, fields in peer.asked if name == method]
 
 
 def test_an_order_goes_out_once_with_its_deadline() -> None:
@@ -244,122 +194,6 @@ def test_a_query_whose_answer_is_broken_is_asked_again_by_others() -> None:
             peer.faults["BalanceEx"] = [fault]
             with pytest.raises(Retry):
                 made.balances()
-
-    played(play)
-
-
-# --- nonces ---
-
-
-def test_nonces_rise_whatever_the_clock_does() -> None:
-    clock = ManualClock()
-    nonce = Nonce()
-    given = [nonce.next(clock.wall_ns()) for _ in range(3)]
-    clock.set_wall_ns(clock.wall_ns() - 3600 * NS_PER_S)
-    given += [nonce.next(clock.wall_ns()) for _ in range(3)]
-    clock.set_wall_ns(clock.wall_ns() + 7200 * NS_PER_S)
-    given += [nonce.next(clock.wall_ns())]
-    assert given == sorted(set(given)) and given[-1] == clock.wall_ns()
-    after_restart = Nonce()
-    clock.advance(1)
-    assert after_restart.next(clock.wall_ns()) > given[-1]
-
-
-def test_nonces_are_given_once_to_many_threads() -> None:
-    nonce = Nonce()
-    with ThreadPoolExecutor(8) as pool:
-        given = list(pool.map(lambda _: [nonce.next(5) for _ in range(200)], range(8)))
-    assert len({number for numbers in given for number in numbers}) == 1600
-
-
-def test_calls_of_many_threads_arrive_in_the_order_of_their_nonces() -> None:
-    """The peer refuses a nonce that does not rise: none of these calls is refused."""
-
-    def play(peer: Peer, made: KrakenAccount) -> None:
-        with ThreadPoolExecutor(6) as pool:
-            list(pool.map(lambda n: made.create(order(rules=USD, client_order_id=f"o{n}")), range(24)))
-        assert len(asked(peer, "AddOrder")) == 24 and peer.nonces == sorted(peer.nonces)
-
-    played(play)
-
-
-def test_a_refused_nonce_is_followed_by_a_larger_one_once() -> None:
-    def play(peer: Peer, made: KrakenAccount) -> None:
-        peer.faults["AddOrder"] = [bad("EAPI:Invalid nonce")]
-        assert made.create(ORDER).venue_order_id == "OABC"
-        first, second = asked(peer, "AddOrder")
-        assert int(second["nonce"]) > int(first["nonce"]) and second["cl_ord_id"] == first["cl_ord_id"]
-        peer.faults["AddOrder"] = [bad("EAPI:Invalid nonce"), bad("EAPI: Invalid nonce")]
-        with pytest.raises(Skewed, match="a key of its own"):
-            made.create(ORDER)
-
-    played(play)
-
-
-def test_an_order_does_not_queue_behind_a_query_that_waits_for_room() -> None:
-    clock = Held()
-
-    def play(peer: Peer, made: KrakenAccount) -> None:
-        peer.results["OpenOrders"] = lambda fields: {"open": {}}
-        clock.held_ns = clock.monotonic_ns()
-        for _ in range(14):
-            made.open_orders(USD)
-        waiting = threading.Thread(target=lambda: made.open_orders(USD), daemon=True)
-        waiting.start()
-        made.create(order(rules=USD))
-        assert waiting.is_alive() and len(asked(peer, "OpenOrders")) == 14
-        clock.held_ns += 4 * NS_PER_S
-        waiting.join(20)
-        assert len(asked(peer, "OpenOrders")) == 15
-
-    played(play, clock)
-
-
-def test_cancels_of_young_orders_leave_room_for_exits_alone() -> None:
-    """Six of them are 6 x (1 + 8) of the engine's 60: a further entry would be the last order of all."""
-    clock = Held()
-
-    def play(peer: Peer, made: KrakenAccount) -> None:
-        peer.results["CancelOrder"] = lambda fields: {"count": 1}
-        made.server_time_ms()
-        clock.held_ns = clock.monotonic_ns()
-        for n in range(6):
-            made.create(order(rules=USD, client_order_id=f"scalp{n}"))
-            made.cancel(USD, f"scalp{n}")
-        waiting = threading.Thread(target=lambda: made.create(order(rules=USD, client_order_id="entry")), daemon=True)
-        waiting.start()
-        made.create(order(rules=USD, client_order_id="exit", urgent=True))
-        assert waiting.is_alive()
-        clock.held_ns += 60 * NS_PER_S
-        waiting.join(20)
-        assert [fields["cl_ord_id"] for fields in asked(peer, "AddOrder")][-2:] == ["exit", "entry"]
-
-    played(play, clock)
-
-
-@pytest.mark.parametrize(("age_s", "cost"), [(0, 8), (4.9, 8), (5, 6), (14, 5), (44, 4), (89, 2), (299, 1), (300, 0)])
-def test_what_a_cancel_costs_by_the_age_of_its_order(age_s: float, cost: float) -> None:
-    assert cancel_cost(age_s) == cost
-
-
-def test_a_full_counter_holds_up_queries_and_no_orders() -> None:
-    def play(peer: Peer, made: KrakenAccount) -> None:
-        peer.faults["BalanceEx"] = [bad("EAPI:Rate limit exceeded")]
-        with pytest.raises(RateLimited, match="no request for 5 s"):
-            made.balances()
-        assert made.create(ORDER).venue_order_id == "OABC"
-
-    played(play)
-
-
-def test_a_lockout_holds_up_everything() -> None:
-    def play(peer: Peer, made: KrakenAccount) -> None:
-        peer.faults["BalanceEx"] = [bad("EGeneral:Temporary lockout")]
-        with pytest.raises(RateLimited, match="no request for 900 s"):
-            made.balances()
-        with pytest.raises(RateLimited, match="not sent"):
-            made.create(order(rules=USD, urgent=True))
-        assert asked(peer, "AddOrder") == []
 
     played(play)
 

@@ -13,7 +13,7 @@ from tests.kraken_data import RULES, order
 from venues import account
 from venues.errors import Misconfigured, Rejected
 from venues.kraken import wire_private as wire
-from venues.kraken.judge import COUNTER, ORDERS, judge
+from venues.kraken.judge import COUNTER, ORDERS, is_lockout, judge
 
 NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 
@@ -119,9 +119,7 @@ def test_a_venue_whose_clock_runs_faster_gets_no_deadline() -> None:
     assert "deadline" not in wire.build_order("sandbox", order(), None).fields
 
 
-def test_an_exit_is_urgent():
-    assert wire.build_order("kraken", order(urgent=True), NOW_MS).urgent
-    assert not wire.build_order("kraken", order(), NOW_MS).urgent
+NO_AMOUNTS = ("0", "-0.1", "NaN", "sNaN", "Infinity", "-Infinity")
 
 
 @pytest.mark.parametrize(
@@ -135,6 +133,9 @@ def test_an_exit_is_urgent():
         pytest.param(order(side="hold"), "none that can be sent", id="unknown side"),
         pytest.param(order(price=None), "needs a price", id="no price"),
         pytest.param(order(account.STOP, stop_price=None), "needs a price", id="no stop price"),
+        *(pytest.param(order(quantity=Decimal(text)), f"quantity {text} has", id=f"of {text}") for text in NO_AMOUNTS),
+        *(pytest.param(order(price=Decimal(text)), f"price {text} has", id=f"at {text}") for text in NO_AMOUNTS),
+        pytest.param(order(account.STOP, stop_price=Decimal(-1)), "price -1 has", id="a stop at -1"),
     ],
 )
 def test_an_order_that_cannot_be_sent_is_refused_before(bad, words):
@@ -167,6 +168,23 @@ def test_what_is_asked_and_what_it_costs():
     }
     for name, (ask, method, fields, costs) in asks.items():
         assert (ask.method, dict(ask.fields), ask.costs, ask.changes) == (method, fields, costs, False), name
+
+
+def test_what_is_urgent():
+    asks = {
+        "exit": wire.build_order("kraken", order(urgent=True), NOW_MS),
+        "entry": wire.build_order("kraken", order(), NOW_MS),
+        "cancel": wire.build_cancel("id1"),
+        "lookup": wire.build_open_orders("id1", urgent=True),
+        "lookup among those over": wire.build_closed_orders("id1", urgent=True),
+        "open": wire.build_open_orders(),
+        "by id": wire.build_orders_by_id("OABC"),
+        "fills": wire.build_fills(NOW_MS, 0),
+    }
+    urgent = {"exit", "cancel", "lookup", "lookup among those over"}
+    assert {name for name, ask in asks.items() if ask.urgent} == urgent
+    key = wire.Key("k", SECRET)
+    assert {name for name, ask in asks.items() if wire.build_call("h", key, ask, 7).urgent} == urgent
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=18))
@@ -237,6 +255,7 @@ def test_what_a_refusal_calls_for(text, changing, asking, colon):
     assert refused(spaced, changes=False).kind == asking
     assert refused(spaced.upper(), changes=True).kind == changing
     assert refused(spaced).code.startswith(head + ":")
+    assert is_lockout(refused(spaced.upper()).code) == (text == "EGeneral:Temporary lockout")
 
 
 @pytest.mark.parametrize(

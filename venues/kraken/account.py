@@ -1,12 +1,12 @@
 """Kraken's account behind the contract of `venues.account`; also the sandbox's when it speaks this protocol.
 
-Calls of one key go out one after the other, in the order of their nonces. Room in the limits is waited for before a
-call gets its nonce, so that an order never queues behind a query that waits.
+Calls of one key go out one after the other, in the order of their nonces, and urgent ones wait for no answer of another
+(`nonces`). Room in the limits is waited for before a call takes its turn, so that an order never queues behind a query
+that waits. A lockout of the key is obeyed after a restart too.
 """
 
 import asyncio
 import contextlib
-import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
@@ -27,7 +27,7 @@ from venues.account import (
     News,
     Order,
 )
-from venues.bans import bans_of
+from venues.bans import Bans, bans_of, lasting_file
 from venues.call import Call
 from venues.errors import OutcomeUnknown, RateLimited, Rejected, Retry, Skewed
 from venues.kraken import frames, naming, wire_news
@@ -35,7 +35,8 @@ from venues.kraken import wire_answers as answers
 from venues.kraken import wire_private as wire
 from venues.kraken.connection import PATH, Connection
 from venues.kraken.frames import WireError
-from venues.kraken.judge import COUNTER, DEADLINE_ELAPSED, ORDERS, judge
+from venues.kraken.judge import COUNTER, DEADLINE_ELAPSED, ORDERS, is_lockout, judge
+from venues.kraken.nonces import Nonce, Turns
 from venues.kraken.wire_public import parse_time_s, time_path
 from venues.limits import Limit, Limits
 from venues.offset import Offset, Stamp
@@ -50,31 +51,15 @@ REST = "https://api.kraken.com"
 STREAM = "wss://ws-auth.kraken.com"
 
 # The Starter tier: the REST counter of the key (15), and the engine's own of one pair (60), here for all of them
-# together. One less of each: calls may arrive closer to each other than they were sent.
-LIMITS = {COUNTER: Limit(0.33, 14.0), ORDERS: Limit(1.0, 59.0, kept_for_exits=0.2)}
+# together. One less of each: calls may arrive closer to each other than they were sent. Orders and cancels cost nothing
+# of the first; what is kept of it lets two orders be looked up whose answers were lost, which exits wait for.
+LIMITS = {COUNTER: Limit(0.33, 14.0, kept_for_exits=0.45), ORDERS: Limit(1.0, 59.0, kept_for_exits=0.2)}
 PATIENCE_S = 20.0
 PAGES_MAX = 100  # of own fills
 REMEMBERED = 1000  # orders whose age is known
 
 T = TypeVar("T")
 Opener = Callable[[str, str], Awaitable["Socket"]]
-
-
-class Nonce:
-    """Numbers that rise with every call of a key, from a clock in nanoseconds; safe to use from several threads.
-
-    Nothing is kept on disk: after a restart the clock has gone on. Who uses a key elsewhere too has to give this
-    program one of its own.
-    """
-
-    def __init__(self) -> None:
-        self._last = 0
-        self._lock = threading.Lock()
-
-    def next(self, now_ns: int) -> int:
-        with self._lock:
-            self._last = max(self._last + 1, now_ns)
-            return self._last
 
 
 class KrakenAccount:
@@ -105,11 +90,14 @@ class KrakenAccount:
         self._host = settings.venue_rest_url.rstrip("/") or (f"http://{local}" if sandbox else REST)
         self._stream = settings.venue_stream_url.rstrip("/") or (f"ws://{local}" if sandbox else STREAM)
         self._fast = sandbox and settings.sandbox_speed > 1  # a deadline would be over at once
-        self._nonce = Nonce()
+        self._nonce = Nonce(lasting_file(settings, self._host, "nonce"))
+        self._turns = Turns(clock)
         self._sent_ns: OrderedDict[str, int] = OrderedDict()  # monotonic, by client id
         self._limits = Limits(LIMITS)
-        self._rest = RestClient(self.name, clock, judge, self._limits, bans=bans_of(settings, self._host))
-        self._signed = Signed(self._rest, clock, Offset(), self._measure, in_order=True)
+        lockout = lasting_file(settings, self._host, "lockout")
+        self._lockout = None if lockout is None else Bans(lockout)
+        self._rest = RestClient(self.name, clock, judge, self._limits, bans=bans_of(settings, self._host, lockout))
+        self._signed = Signed(self._rest, clock, Offset(), self._measure)
 
     def server_time_ms(self) -> int:
         """To a second, which is all the venue tells; deadlines go by it from now on."""
@@ -141,14 +129,18 @@ class KrakenAccount:
             raise
 
     def order(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> Order | None:
-        """By the venue's id where it is known, which costs least; else among those open, then among those over."""
+        """By the venue's id where it is known, which costs least; else among those open, then among those over.
+
+        Without the venue's id nothing is known of the order, and an exit may wait for that: it is urgent.
+        """
         found: Order | None = None
+        urgent = not venue_order_id
         if venue_order_id:
             found = self._by_id(venue_order_id)
         if found is None and client_order_id:
             asks = (
-                (wire.build_open_orders(client_order_id), answers.parse_open_orders),
-                (wire.build_closed_orders(client_order_id), answers.parse_closed_orders),
+                (wire.build_open_orders(client_order_id, urgent=urgent), answers.parse_open_orders),
+                (wire.build_closed_orders(client_order_id, urgent=urgent), answers.parse_closed_orders),
             )
             for ask, parse in asks:
                 orders = [item for item in self._ask(ask, parse) if item.client_order_id == client_order_id]
@@ -232,7 +224,13 @@ class KrakenAccount:
             return wire.build_call(self._host, self._key, again(venue_time_ms) if again else ask, nonce)
 
         try:
-            reply = self._signed.send(build)
+            with self._turns.taken(ask.urgent):
+                reply = self._signed.send(build)
+        except RateLimited as error:
+            if self._lockout is not None and is_lockout(error.code):
+                now_ns = self._clock.wall_ns()
+                self._lockout.add(now_ns + int(error.retry_after_s * NS_PER_S), now_ns)
+            raise
         except Skewed as error:
             step = "give this program a key of its own; after a clock was set back, wait or make a new key"
             raise Skewed(self.name, error.text, step, error.code) from error

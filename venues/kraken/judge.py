@@ -19,6 +19,7 @@ CODE_MAX = 120  # characters
 PAUSE_S = 5.0
 LOCKOUT_S = 900.0  # every call within it prolongs it
 DEADLINE_ELAPSED = "EService:Deadline elapsed"
+LOCKOUT = "EGeneral:Temporary lockout"
 
 
 class Rule(NamedTuple):
@@ -38,7 +39,7 @@ RULES = (
     Rule("EAPI:Rate limit exceeded", "rate_limited", PAUSE_S, COUNTER),
     Rule("EGeneral:Permission denied", "misconfigured"),
     Rule("EGeneral:Too many requests", "rate_limited", PAUSE_S),
-    Rule("EGeneral:Temporary lockout", "rate_limited", LOCKOUT_S),
+    Rule(LOCKOUT, "rate_limited", LOCKOUT_S),
     Rule("EGeneral:Internal error", "unknown"),
     Rule("EGeneral:Invalid arguments:deadline", "skewed"),  # too far ahead, which ours is by a wrong clock alone
     Rule("EGeneral:Invalid arguments", "rejected"),
@@ -86,6 +87,11 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, changes: bool) -
     return Failure(
         kind, first[:CODE_MAX], ", ".join(text for text in serious if text is not first), pause_s, rule.limit
     )
+
+
+def is_lockout(code: str) -> bool:
+    """Whether a refusal shuts the key out: for that long nothing may be sent, after a restart neither."""
+    return code.casefold().startswith(LOCKOUT.casefold())
 
 
 def normal(text: str) -> str:

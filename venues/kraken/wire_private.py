@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -101,14 +102,14 @@ def build_order(venue: str, order: NewOrder, venue_time_ms: int | None) -> Ask:
     fields = {
         "ordertype": _KINDS[order.kind],
         "type": order.side,
-        "volume": plain(order.quantity),
+        "volume": plain(_above_0(venue, "quantity", order.quantity)),
         "pair": naming.request_name(order.rules),
     }
     price = order.stop_price if order.kind == STOP else order.price
     if order.kind != MARKET:
         if price is None:
             raise Rejected(venue, f"an order of kind {order.kind} needs a price")
-        fields["price"] = plain(price)
+        fields["price"] = plain(_above_0(venue, "price", price))
     if order.kind == IOC:
         fields["timeinforce"] = "IOC"
     fields["oflags"] = "post,fciq" if order.kind == POST_ONLY else "fciq"
@@ -117,6 +118,12 @@ def build_order(venue: str, order: NewOrder, venue_time_ms: int | None) -> Ask:
         fields["deadline"] = rfc3339(venue_time_ms + DEADLINE_MS)
     about = f"{fields['pair']} {client_id}"
     return Ask("AddOrder", fields, cost=0.0, orders=1.0, changes=True, urgent=order.urgent, about=about)
+
+
+def _above_0(venue: str, name: str, value: Decimal) -> Decimal:
+    if not value.is_finite() or value <= 0:
+        raise Rejected(venue, f"not sent: {name} {value} has to be a number above 0")
+    return value
 
 
 def build_cancel(client_order_id: str, venue_order_id: str = "") -> Ask:
@@ -130,13 +137,14 @@ def cancel_cost(age_s: float) -> float:
     return next((cost for younger_s, cost in _CANCEL_COSTS if age_s < younger_s), 0.0)
 
 
-def build_open_orders(client_order_id: str = "") -> Ask:
-    return Ask("OpenOrders", {"cl_ord_id": client_order_id} if client_order_id else {}, about=client_order_id)
+def build_open_orders(client_order_id: str = "", *, urgent: bool = False) -> Ask:
+    fields = {"cl_ord_id": client_order_id} if client_order_id else {}
+    return Ask("OpenOrders", fields, urgent=urgent, about=client_order_id)
 
 
-def build_closed_orders(client_order_id: str) -> Ask:
+def build_closed_orders(client_order_id: str, *, urgent: bool = False) -> Ask:
     fields = {"cl_ord_id": client_order_id, "closetime": "both", "without_count": "true"}
-    return Ask("ClosedOrders", fields, cost=2.0, about=client_order_id)
+    return Ask("ClosedOrders", fields, cost=2.0, urgent=urgent, about=client_order_id)
 
 
 def build_orders_by_id(venue_order_id: str) -> Ask:
