@@ -5,13 +5,10 @@
 * A call that is refused for its stamp was certainly not carried out: the offset is measured alone, without what was
   known before, and the call is built, signed and sent once more. A second refusal is the caller's.
 * With `by_date`, the Date of every answer narrows the offset: for a venue that has no clock to ask.
-* With `in_order`, one call is built and sent at a time: numbers that have to rise (Kraken's nonce) then arrive so.
 """
 
-import contextlib
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 from core.clock import NS_PER_MS, NS_PER_S, Clock
@@ -43,7 +40,6 @@ class Signed:
         measure: Callable[[], Stamp] | None = None,
         *,
         max_age_s: float = MAX_AGE_S,
-        in_order: bool = False,
         by_date: bool = False,
     ) -> None:
         self._rest = rest
@@ -54,7 +50,6 @@ class Signed:
         self._by_date = by_date
         self._due_ns: int | None = None  # monotonic; None: never measured
         self._lock = threading.Lock()  # guards the offset
-        self._turn: AbstractContextManager[object] = threading.Lock() if in_order else contextlib.nullcontext()
 
     def send(self, build: Callable[[int], Call]) -> Reply:
         """`build` makes and signs the call for a time of the venue in ms; it may be called several times.
@@ -85,8 +80,7 @@ class Signed:
             self._due_ns = self._clock.monotonic_ns() + self._max_age_ns
 
     def _send(self, build: Callable[[int], Call]) -> Reply:
-        with self._turn:
-            reply = self._rest.send_blocking(build(self.time_ms()))
+        reply = self._rest.send_blocking(build(self.time_ms()))
         if self._by_date and reply.date_s is not None:
             with self._lock:
                 self._offset.add(reply.sent_ns, reply.received_ns, reply.date_s)

@@ -1,11 +1,8 @@
 """Signed calls: when the offset is measured, what a refused stamp leads to, and who waits for whom."""
 
-import threading
-
 import pytest
 
 from core.clock import ManualClock
-from tests.unit.http_peer import until
 from venues.call import Call, Reply
 from venues.errors import OutcomeUnknown, RateLimited, Rejected, Retry, Skewed
 from venues.offset import Offset, Stamp
@@ -142,7 +139,7 @@ def test_a_ban_met_in_measuring_is_told():
 def test_a_venue_that_looks_at_no_time_gets_a_new_number_and_one_more_try():
     venue, numbers = Venue(), iter(range(10))
     venue.refusals = [Skewed(VENUE, "EAPI:Invalid nonce")]
-    signed = Signed(venue, venue.clock, Offset(), in_order=True)
+    signed = Signed(venue, venue.clock, Offset())
     signed.send(lambda ms: Call("POST", "http://x/", str(venue.time_ms()), str(next(numbers)).encode()))
     assert [call.body for call in venue.sent] == [b"0", b"1"]
 
@@ -165,30 +162,3 @@ def test_by_date_every_answer_narrows_the_offset():
         venue.clock.advance(1_130_000_000)
         signed.send(stamped)
     assert abs(offset.ns - ahead_ns) < 100_000_000
-
-
-def test_in_order_one_call_is_built_and_sent_at_a_time():
-    lock, numbers, arrived = threading.Lock(), iter(range(1000)), []
-    gate = threading.Event()
-
-    class Slow(Venue):
-        def send_blocking(self, call):
-            gate.wait(10)
-            arrived.append(int(call.body))
-            return super().send_blocking(call)
-
-    slow = Slow()
-    signed = Signed(slow, slow.clock, Offset(), in_order=True)
-
-    def build(ms):
-        with lock:
-            return Call("POST", "http://x/", str(slow.time_ms()), str(next(numbers)).encode())
-
-    threads = [threading.Thread(target=signed.send, args=(build,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    until(lambda: all(thread.is_alive() for thread in threads))
-    gate.set()
-    for thread in threads:
-        thread.join(10)
-    assert arrived == sorted(arrived) and len(arrived) == 8
