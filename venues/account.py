@@ -105,7 +105,7 @@ class FillNews(NamedTuple):
 
 
 class BalanceNews(NamedTuple):
-    """The account stream: what changed, not the whole account."""
+    """The account stream: what changed, not the whole account; empty where the venue does not tell what orders hold."""
 
     balances: tuple[Balance, ...]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kraken_data import USD
-from venues.account import Balance, BalanceNews, Fill, FillNews, OrderNews
+from venues.account import BalanceNews, Fill, FillNews, OrderNews
 from venues.kraken import frames, wire_news
 from venues.kraken.frames import WireError
 
@@ -99,25 +99,57 @@ def test_a_fill_is_told_once_though_a_snapshot_repeats_it():
     assert read(to, TRADE, kind="snapshot") == [OrderNews("scalp1", "OK4GJX", "XBTUSD", "partially_filled")]
 
 
-def test_fees_of_one_asset_are_added_and_a_maker_is_one():
-    fees = [{"asset": "BTC", "qty": 0.1}, {"asset": "BTC", "qty": 0.20}, {"asset": "USD", "qty": 5}]
+@pytest.mark.parametrize(
+    ("fees", "fee", "currency"),
+    [
+        pytest.param([{"asset": "BTC", "qty": 0.1}, {"asset": "XXBT", "qty": 0.20}], "0.30", "BTC", id="two of one"),
+        pytest.param([{"asset": "USD", "qty": 0}, {"asset": "KFEE", "qty": 5}], "5", "KFEE", id="a third currency"),
+        pytest.param([{"asset": "USD", "qty": -0.01}], "-0.01", "USD", id="a rebate"),
+        pytest.param([{"asset": "BTC", "qty": 0}, {"asset": "USD", "qty": 0.0}], "0", "USD", id="twice nothing"),
+        pytest.param([], "0", "USD", id="none"),
+    ],
+)
+def test_a_fee_in_one_currency_is_told_with_its_fill(fees, fee, currency):
     fill = read(reports(), TRADE | {"fees": fees, "liquidity_ind": "m"})[0].fill
-    assert (fill.fee, fill.fee_currency, fill.maker) == (Decimal("0.30"), "BTC", True)
-    fill = read(reports(), TRADE | {"fees": None, "liquidity_ind": None})[0].fill
-    assert (fill.fee, fill.fee_currency, fill.maker) == (Decimal(0), "", None)
+    assert (fill.fee, fill.fee_currency, fill.maker) == (Decimal(fee), currency, True)
+    assert read(reports(), TRADE | {"liquidity_ind": None})[0].fill.maker is None
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param({"fees": [{"asset": "BTC", "qty": 0.1}, {"asset": "USD", "qty": 5}]}, id="fees in two currencies"),
+        pytest.param({"fees": None}, id="no word of fees"),
+        pytest.param({"side": None}, id="no side"),
+        pytest.param({"symbol": None}, id="no market"),
+        pytest.param({"timestamp": None}, id="no time"),
+    ],
+)
+def test_a_fill_that_is_not_told_whole_is_news_of_its_order_alone(row):
+    """Booked with half its fee it would not be booked from REST any more, which tells the whole."""
+    news = read(reports(), TRADE | row)
+    assert [type(item) for item in news] == [OrderNews] and news[0].venue_order_id == "OK4GJX"
+
+
+def test_a_fill_whose_report_was_unreadable_is_told_when_it_comes_again():
+    to = reports()
+    with pytest.raises(WireError):
+        read(to, TRADE | {"last_price": None})
+    assert read(to, TRADE)[0].fill.price == Decimal("26599.90")
 
 
 def test_a_market_that_was_not_asked_for_has_its_altname():
     assert read(reports(), NEW | {"symbol": "DOGE/BTC"})[0].symbol == "XDGXBT"
 
 
-def test_balances():
-    rows = [{"asset": "BTC", "balance": 1.2, "wallets": []}, {"asset": "USDT.F", "balance": 7}]
-    assert read(reports(), *rows, channel="balances", kind="snapshot") == [
-        BalanceNews((Balance("BTC", Decimal("1.2"), Decimal(0)),))
-    ]
-    entry = {"asset": "ZUSD", "amount": -5.0, "balance": 95.00, "fee": 0, "ledger_id": "L", "type": "trade"}
-    assert read(reports(), entry, channel="balances")[0].balances[0].currency == "USD"
+@pytest.mark.parametrize(
+    ("assets", "told"),
+    [(["BTC"], True), (["ZUSD", "DOT.S"], True), (["USDT.F"], True), (["DOT.S", "ETH2.B"], False), ([], False)],
+)
+def test_balances_are_totals_of_which_orders_may_hold_a_part_and_so_a_nudge(assets, told):
+    rows = [{"asset": asset, "balance": 95.00, "amount": -5.0, "fee": 0, "type": "trade"} for asset in assets]
+    for kind in ("snapshot", "update"):
+        assert read(reports(), *rows, channel="balances", kind=kind) == ([BalanceNews(())] if told else [])
 
 
 @pytest.mark.parametrize(

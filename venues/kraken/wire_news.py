@@ -9,6 +9,9 @@
 * `sequence` counts up by one within a channel: a jump means that something was lost, and the truth is to be had over
   REST alone.
 * A fill may say `partially_filled` even where it was the last one: completion is a report of its own.
+* A fill is told where it is told whole: side, market, price, quantity, time and a fee in one currency. Of any other one
+  its order's news are all that is told; REST, where fees are in the quote currency, has the rest.
+* Balances come as totals, and what of them orders hold is not told: that something changed is all the news.
 """
 
 from collections import OrderedDict
@@ -25,7 +28,6 @@ from venues.account import (
     OPEN,
     PARTIALLY_FILLED,
     PENDING,
-    Balance,
     BalanceNews,
     Fill,
     FillNews,
@@ -79,7 +81,6 @@ class _Report(msgspec.Struct):
 
 class _Holding(msgspec.Struct):
     asset: str
-    balance: Decimal
 
 
 class _Known(msgspec.Struct):
@@ -120,7 +121,7 @@ class Reports:
         self._check(frame)
         try:
             if frame.channel == BALANCES:
-                return _balances(_holdings.decode(frame.data), text)
+                return _balances(_holdings.decode(frame.data))
             reports = _reports.decode(frame.data)
         except UNREADABLE as error:
             raise error if isinstance(error, WireError) else WireError(f"{frame.channel}: {error}", text) from error
@@ -139,8 +140,11 @@ class Reports:
         known = self._merged(report)
         symbol = self._symbols.get(known.symbol) or naming.altname(known.symbol)
         found: list[News] = []
-        if report.exec_type == "trade" and report.exec_id and _is_new(self._fills, report.exec_id):
-            found.append(FillNews(_fill(report, known, symbol, text)))
+        if report.exec_type == "trade" and report.exec_id and report.exec_id not in self._fills:
+            fill = _fill(report, known, symbol, text)
+            _remember(self._fills, report.exec_id)
+            if fill is not None:
+                found.append(FillNews(fill))
         status = _STATUS.get(report.order_status) or _STATUS.get(report.exec_type, "")
         found.append(OrderNews(known.client_order_id, report.order_id, symbol, status))
         return found
@@ -156,41 +160,39 @@ class Reports:
         return known
 
 
-def _is_new(seen: "OrderedDict[str, None]", key: str) -> bool:
-    if key in seen:
-        return False
+def _remember(seen: "OrderedDict[str, None]", key: str) -> None:
     seen[key] = None
     while len(seen) > REMEMBERED:
         seen.popitem(last=False)
-    return True
 
 
-def _fill(report: _Report, known: _Known, symbol: str, text: str) -> Fill:
-    """Raises WireError where price or quantity are missing."""
+def _fill(report: _Report, known: _Known, symbol: str, text: str) -> Fill | None:
+    """None where it is not told whole. Raises WireError where price or quantity are missing, or an amount is none."""
     if report.last_price is None or report.last_qty is None:
         raise WireError("executions: a fill without price or quantity", text)
-    charges = report.fees or []
+    charges = [(naming.asset(charge.asset), _amount(charge.qty, text)) for charge in report.fees or []]
+    price, quantity = _amount(report.last_price, text), _amount(report.last_qty, text)
+    currencies = {currency for currency, fee in charges if fee}
+    time_ms = ns_of(report.timestamp) // NS_PER_MS if report.timestamp else 0
+    if report.fees is None or len(currencies) > 1 or not (known.symbol and known.side and time_ms):
+        return None
     return Fill(
         venue_fill_id=report.exec_id or "",
         venue_order_id=report.order_id,
         client_order_id=known.client_order_id,
         symbol=symbol,
         side=known.side,
-        price=_amount(report.last_price, text),
-        quantity=_amount(report.last_qty, text),
-        fee=sum((_amount(charge.qty, text) for charge in charges if charge.asset == charges[0].asset), _ZERO),
-        fee_currency=naming.asset(charges[0].asset) if charges else "",
-        time_ms=ns_of(report.timestamp) // NS_PER_MS if report.timestamp else 0,
+        price=price,
+        quantity=quantity,
+        fee=sum((fee for _, fee in charges), _ZERO),
+        fee_currency=next(iter(currencies), naming.asset(known.symbol.rpartition("/")[2])),
+        time_ms=time_ms,
         maker={"m": True, "t": False}.get(report.liquidity_ind or ""),
     )
 
 
-def _balances(rows: Sequence[_Holding], text: str) -> list[News]:
-    """What of it is held by open orders is not told, nor are the parts of a balance that earn."""
-    balances = [
-        Balance(naming.asset(row.asset), _amount(row.balance, text), _ZERO) for row in rows if "." not in row.asset
-    ]
-    return [BalanceNews(tuple(balances))] if balances else []
+def _balances(rows: Sequence[_Holding]) -> list[News]:
+    return [BalanceNews(())] if any(naming.balance_asset(row.asset) for row in rows) else []
 
 
 def _amount(value: Decimal, text: str) -> Decimal:
