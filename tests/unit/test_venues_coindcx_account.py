@@ -166,7 +166,17 @@ def test_a_create_refused_in_the_answer_itself(venue):
         ours.create(new_order())
 
 
-@pytest.mark.parametrize("changes", [{"kind": IOC}, {"client_order_id": "x" * 37}, {"client_order_id": "ä"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": IOC},
+        {"client_order_id": "x" * 37},
+        {"client_order_id": "ä"},
+        {"side": "hold"},
+        {"quantity": Decimal(0)},
+        {"price": Decimal("NaN")},
+    ],
+)
 def test_what_the_venue_cannot_do_is_refused_before_anything_is_sent(venue, changes):
     server, ours = venue
     with pytest.raises(Rejected, match="not sent"):
@@ -278,27 +288,47 @@ def test_open_orders_are_those_of_the_market_that_live(venue):
 
 
 class History:
-    """Serves own trades as the documents say, or in the other order."""
+    """Serves own trades as the documents say, or in the other order, from after the time asked for, fewer at once."""
 
-    def __init__(self, rows, descending=False):
+    def __init__(self, rows, descending=False, after=False, most=500):
         self.rows = rows
         self.descending = descending
+        self.after = after
+        self.most = most
 
     def __call__(self, body):
         asked = json.loads(body)
-        rows = [row for row in self.rows if asked["from_timestamp"] <= row["timestamp"] <= asked["to_timestamp"]]
+        from_ms, to_ms = asked["from_timestamp"] + self.after, asked["to_timestamp"]
+        rows = [row for row in self.rows if from_ms <= row["timestamp"] <= to_ms]
         rows = sorted(rows, key=lambda row: row["timestamp"], reverse=self.descending)
-        return answer(rows[: asked["limit"]])
+        return answer(rows[: min(asked["limit"], self.most)])
 
 
-@pytest.mark.parametrize("descending", [False, True])
-def test_fills_come_in_as_many_pages_as_it_takes_each_once_and_oldest_first(venue, descending):
+BEGAN_MS = 1780000000000
+
+
+@pytest.mark.parametrize("descending", [False, True], ids=["oldest first", "newest first"])
+@pytest.mark.parametrize("after", [False, True], ids=["from", "after"])
+@pytest.mark.parametrize("most", [500, 100], ids=["500 a page", "100 a page"])
+@pytest.mark.parametrize("at_once", [1, 3, 7, 40])
+def test_no_fill_is_lost_or_doubled_where_several_of_one_time_lie_across_a_page_border(
+    venue, descending, after, most, at_once
+):
+    """Neither whether the first time asked for is part of the answer nor how long answers are is for certain."""
     server, ours = venue
-    rows = [{**FILL, "id": n, "timestamp": 1780000000000 + n // 3 * 10 + 0.25} for n in range(1300)]
-    server.routes[wire.TRADES] = [History(rows, descending)]
-    fills = ours.fills(RULES, 1780000000000)
-    assert [fill.venue_fill_id for fill in fills] == [str(n) for n in range(1300)]
-    assert len(bodies(server, wire.TRADES)) == 3
+    count = most * 5 // 2
+    rows = [{**FILL, "id": n, "timestamp": BEGAN_MS + n // at_once + 0.25} for n in range(count)]
+    server.routes[wire.TRADES] = [History(rows, descending, after, most)]
+    fills = ours.fills(RULES, BEGAN_MS)
+    assert [fill.venue_fill_id for fill in fills] == [str(n) for n in range(count)]
+
+
+def test_fills_of_other_markets_in_an_answer_end_no_paging(venue):
+    """A venue that overlooks the market asked for: a page may hold none of its fills, the next one some."""
+    server, ours = venue
+    others = [{**FILL, "id": n, "symbol": "ETHUSDT", "timestamp": BEGAN_MS + n} for n in range(600)]
+    server.routes[wire.TRADES] = [History([*others, {**FILL, "id": 700, "timestamp": BEGAN_MS + 700}])]
+    assert [fill.venue_fill_id for fill in ours.fills(RULES, BEGAN_MS)] == ["700"]
 
 
 @pytest.mark.parametrize("first_refused", [False, True])

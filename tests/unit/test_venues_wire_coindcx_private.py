@@ -3,6 +3,7 @@
 import json
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,6 +134,7 @@ def test_any_amount_goes_out_exactly_and_without_exponent(value):
     assert "e" not in sent.lower().replace('"n"', "") and json.loads(sent, parse_float=Decimal)["n"] == value
 
 
+NO_AMOUNTS = ("0", "-0.1", "NaN", "sNaN", "Infinity", "-Infinity")
 REFUSED = {
     "ioc": ({"kind": IOC}, "market and limit only"),
     "post-only": ({"kind": POST_ONLY}, "market and limit only"),
@@ -141,6 +143,9 @@ REFUSED = {
     "no id": ({"client_order_id": ""}, "a client id"),
     "an id with a space": ({"client_order_id": "a b"}, "a client id"),
     "no price": ({"price": None}, "without a price"),
+    "no side": ({"side": "hold"}, "no order of the side 'hold'"),
+    **{f"of {text}": ({"quantity": Decimal(text)}, f"quantity {text} has to be") for text in NO_AMOUNTS},
+    **{f"at {text}": ({"price": Decimal(text)}, f"price {text} has to be") for text in NO_AMOUNTS},
 }
 
 
@@ -150,18 +155,25 @@ def test_what_the_venue_has_not_is_not_built(changes, words):
         wire.build_create(HOST, new_order(**changes), KEYS, 1)
 
 
+def test_what_a_market_order_may_hold_at_most_is_no_limit_to_a_limit_order():
+    narrow = msgspec.structs.replace(RULES, max_quantity=Decimal("0.0001"))
+    body = json.loads(wire.build_create(HOST, new_order(rules=narrow), KEYS, 1).body)
+    assert body["total_quantity"] == 0.0005
+
+
 def test_orders_are_named_by_our_id_and_else_by_theirs():
     assert wire.which("sb-1", "796071145") == {"client_order_id": "sb-1"}
     assert wire.which("", "796071145") == {"id": 796071145}
     assert wire.which("", "fcaae278-2a73-11ef-a2d5-5374ccb4f829") == {"id": "fcaae278-2a73-11ef-a2d5-5374ccb4f829"}
 
 
-def test_only_create_changes_and_only_exits_and_cancels_are_urgent():
+def test_only_create_changes_and_only_exits_cancels_and_lookups_are_urgent():
     name = wire.which("a")
     calls = {
         "create": wire.build_create(HOST, new_order(), KEYS, 1),
         "exit": wire.build_create(HOST, new_order(urgent=True), KEYS, 1),
         "status": wire.build_status(HOST, name, KEYS, 1),
+        "lookup": wire.build_status(HOST, name, KEYS, 1, urgent=True),
         "cancel": wire.build_cancel(HOST, name, KEYS, 1),
         "active": wire.build_open_orders(HOST, "BTCUSDT", KEYS, 1),
         "fills": wire.build_fills(HOST, "BTCUSDT", 1, 2, KEYS, 1),
@@ -169,7 +181,7 @@ def test_only_create_changes_and_only_exits_and_cancels_are_urgent():
         "clock": wire.build_clock(HOST),
     }
     assert {name for name, call in calls.items() if call.changes} == {"create", "exit"}
-    assert {name for name, call in calls.items() if call.urgent} == {"exit", "cancel"}
+    assert {name for name, call in calls.items() if call.urgent} == {"exit", "cancel", "lookup"}
     assert {name for name, call in calls.items() if "active_orders" in call.costs} == {"active"}
     for call in calls.values():
         assert call.costs["requests"] == 1 and "test-secret" not in f"{call!r}{call.what}"
@@ -363,7 +375,7 @@ FILL = {
 def test_a_documented_fill():
     page = wire.parse_fills(as_json([FILL, {**FILL, "symbol": "ETHUSDT"}]), RULES)
     (fill,) = page.fills
-    assert page.rows == 2
+    assert (len(page.ids), page.times) == (2, [FILL["timestamp"]] * 2)
     assert (fill.venue_fill_id, fill.venue_order_id, fill.side) == ("252949810", "284195365", "buy")
     assert (fill.price, fill.quantity, fill.fee) == (Decimal("100.5"), Decimal("4.97"), Decimal("2.9469615"))
     assert (fill.fee_currency, fill.time_ms, fill.symbol) == ("USDT", 1780415747836, "BTCUSDT")

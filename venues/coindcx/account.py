@@ -112,10 +112,14 @@ class CoinDcxAccount:
         return told.order
 
     def order(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> Order | None:
-        """Asked for by our id, and where that is unknown by theirs. None may be lag: ask for 2 s and more."""
+        """Asked for by our id, and where that is unknown by theirs. None may be lag: ask for 2 s and more.
+
+        Without their id nothing is known of the order, and an exit may wait for that: it is urgent.
+        """
+        urgent = not venue_order_id
         for name in _names(client_order_id, venue_order_id):
             try:
-                reply = self._send(partial(wire.build_status, self._hosts.api, name, self._keys))
+                reply = self._send(partial(wire.build_status, self._hosts.api, name, self._keys, urgent=urgent))
             except Rejected as error:
                 if wire.knows_no_order(error.text):
                     continue
@@ -144,9 +148,14 @@ class CoinDcxAccount:
         return [item.order for item in told if item.order.symbol == rules.symbol and item.order.live]
 
     def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
-        """Pages on from the last time seen; whether the venue sorts as it is asked to does not matter."""
+        """Pages on from the last time seen until an answer has nothing new.
+
+        Whether the venue sorts as it is asked to, cuts its answers shorter than asked for, or counts the first time
+        in, does not matter: each page begins a millisecond before the end of the last one.
+        """
         found: dict[str, Fill] = {}
-        from_ms, until_ms = since_ms, 0
+        seen: set[str] = set()
+        from_ms, until_ms = max(0, since_ms - 1), 0
 
         def build(time_ms: int) -> Call:
             # The newest are asked for by the time of the call itself: before the first one ours may be far behind.
@@ -155,17 +164,17 @@ class CoinDcxAccount:
 
         for _ in range(FILL_PAGES):
             page = self._ask(build, lambda body: wire.parse_fills(body, rules))
-            new = [fill for fill in page.fills if fill.venue_fill_id not in found]
-            found.update({fill.venue_fill_id: fill for fill in new})
-            if page.rows < wire.FILLS_MAX:
-                break
+            found.update({fill.venue_fill_id: fill for fill in page.fills})
+            new = page.ids - seen
+            seen |= new
             if not new:
-                raise Retry(self.name, f"fills of {rules.symbol}: more than {wire.FILLS_MAX} at one time")
-            times = [fill.time_ms for fill in page.fills]
-            if times[0] <= times[-1]:
-                from_ms = max(times)
+                if len(page.times) >= wire.FILLS_MAX:
+                    raise Retry(self.name, f"fills of {rules.symbol}: more than {wire.FILLS_MAX} at one time")
+                break
+            if page.times[0] <= page.times[-1]:
+                from_ms = max(page.times) - 1
             else:
-                until_ms = min(times) + 1
+                until_ms = min(page.times) + 1
         else:
             raise Retry(self.name, f"fills of {rules.symbol}: more than {FILL_PAGES} pages", "ask for a later time")
         fills = [fill for fill in found.values() if fill.time_ms >= since_ms]

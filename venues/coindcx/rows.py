@@ -153,10 +153,14 @@ def order_of(row: OrderRow) -> Told:
     return Told(order, _price(row.taker_fee), _price(row.maker_fee))
 
 
-def fill_of(row: FillRow, rules: Rules) -> Fill:
+def fill_time_ms(row: FillRow) -> int:
     time_ms = _time_ms(row.timestamp)
     if not time_ms:
         raise WireError(f"a trade at no time: {row.timestamp!r:.40}")
+    return time_ms
+
+
+def fill_of(row: FillRow, rules: Rules) -> Fill:
     return Fill(
         venue_fill_id=str(row.id),
         venue_order_id=str(row.order_id),
@@ -167,7 +171,7 @@ def fill_of(row: FillRow, rules: Rules) -> Fill:
         quantity=amount(row.quantity),
         fee=amount(row.fee_amount),
         fee_currency=rules.quote,
-        time_ms=time_ms,
+        time_ms=fill_time_ms(row),
     )
 
 

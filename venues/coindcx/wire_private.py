@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from core.money import plain
-from venues.account import LIMIT, PARTIALLY_FILLED, Balance, BalanceNews, Fill, NewOrder, Order, OrderNews
+from venues.account import BUY, LIMIT, PARTIALLY_FILLED, SELL, Balance, BalanceNews, Fill, NewOrder, Order, OrderNews
 from venues.call import Call
 from venues.coindcx.rows import (
     KINDS,
@@ -31,6 +31,7 @@ from venues.coindcx.rows import (
     TradeRow,
     balance_of,
     fill_of,
+    fill_time_ms,
     order_of,
 )
 from venues.coindcx.wire_public import REQUESTS, WireError, payload
@@ -99,9 +100,11 @@ def build(
 
 
 def build_create(host: str, order: NewOrder, keys: Keys, time_ms: int) -> Call:
-    """A market or limit order. Raises ValueError for what the venue has not, and for a client id not to its taste."""
+    """A market or limit order. Raises ValueError for what is none, or not to the venue's taste."""
     if order.kind not in KINDS:
         raise ValueError(f"no order of the kind {order.kind}: market and limit only")
+    if order.side not in (BUY, SELL):
+        raise ValueError(f"no order of the side {order.side!r}: buy and sell only")
     if not _CLIENT_ID.fullmatch(order.client_order_id):
         raise ValueError(
             f"a client id of 1 to {CLIENT_ID_MAX} letters, digits, dots, dashes: {order.client_order_id!r}"
@@ -114,10 +117,16 @@ def build_create(host: str, order: NewOrder, keys: Keys, time_ms: int) -> Call:
     if order.kind == LIMIT:
         if order.price is None:
             raise ValueError("a limit order without a price")
-        fields["price_per_unit"] = order.price
-    fields |= {"total_quantity": order.quantity, "client_order_id": order.client_order_id}
+        fields["price_per_unit"] = _above_0("price", order.price)
+    fields |= {"total_quantity": _above_0("quantity", order.quantity), "client_order_id": order.client_order_id}
     what = f"{order.rules.symbol} {order.side} {order.kind} {order.client_order_id}"
     return build(host, CREATE, fields, keys, time_ms, what, changes=True, urgent=order.urgent)
+
+
+def _above_0(name: str, value: Decimal) -> Decimal:
+    if not value.is_finite() or value <= 0:
+        raise ValueError(f"{name} {value} has to be a number above 0")
+    return value
 
 
 def which(client_order_id: str, venue_order_id: str = "") -> dict[str, object]:
@@ -127,8 +136,8 @@ def which(client_order_id: str, venue_order_id: str = "") -> dict[str, object]:
     return {"id": int(venue_order_id) if venue_order_id.isdecimal() else venue_order_id}
 
 
-def build_status(host: str, name: Mapping[str, object], keys: Keys, time_ms: int) -> Call:
-    return build(host, STATUS, name, keys, time_ms, _of(name))
+def build_status(host: str, name: Mapping[str, object], keys: Keys, time_ms: int, *, urgent: bool = False) -> Call:
+    return build(host, STATUS, name, keys, time_ms, _of(name), urgent=urgent)
 
 
 def build_cancel(host: str, name: Mapping[str, object], keys: Keys, time_ms: int) -> Call:
@@ -176,10 +185,11 @@ def _of(name: Mapping[str, object]) -> str:
 
 
 class FillsPage(NamedTuple):
-    """Fills of one answer, and how many rows it had."""
+    """Fills of one answer; ids of all its rows, whatever their market, and their times in its order."""
 
     fills: list[Fill]
-    rows: int
+    ids: frozenset[str]
+    times: list[int]
 
 
 _orders = msgspec.json.Decoder(list[OrderRow], strict=False)
@@ -244,7 +254,11 @@ def parse_fills(body: bytes, rules: Rules) -> FillsPage:
     """Own trades of a market in the order of the answer; rows of other markets are left out."""
     try:
         rows = _fills.decode(body)
-        return FillsPage([fill_of(row, rules) for row in rows if row.symbol == rules.symbol], len(rows))
+        return FillsPage(
+            [fill_of(row, rules) for row in rows if row.symbol == rules.symbol],
+            frozenset(f"{row.symbol} {row.id}" for row in rows),
+            [fill_time_ms(row) for row in rows],
+        )
     except UNREADABLE as error:
         raise unreadable("trade_history", error, body) from error
 
