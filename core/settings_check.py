@@ -29,7 +29,10 @@ def _pairs(settings: Settings) -> list[Problem]:
     shown = ",".join(settings.pairs)
     if len(set(settings.pairs)) < len(settings.pairs):
         found.append((names, f"PAIRS={shown} names a market twice: name each once"))
-    if len({pairs.split(name)[1] for name in settings.pairs}) > 1:
+    quotes = {pairs.quote_of(name) for name in settings.pairs}
+    if "" in quotes and settings.venue == "sandbox":
+        found.append((names, f"PAIRS={shown}: at the sandbox write BASE/QUOTE, as BTC/USDT"))
+    if len(quotes - {""}) > 1:  # of the others the venue's list tells
         text = f"PAIRS={shown} mixes quote currencies: one wallet needs all pairs in one of them"
         found.append((names, text))
     return found

@@ -114,7 +114,7 @@ def pair_names(text: str) -> tuple[str, ...]:
     if not names:
         raise ValueError(text)
     for name in names:
-        pairs.split(name)
+        pairs.quote_of(name)
     return names
 
 

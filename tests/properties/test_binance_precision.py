@@ -142,13 +142,14 @@ def test_the_least_order_passes_and_one_step_less_does_not(name: str, place: flo
         assert less == "0" or refusals(row, {**parameters, "quantity": less}, price)
 
 
-def test_every_market_is_meant_by_its_base_and_quote_in_pairs() -> None:
-    """Also of the rare quote currencies, of which no name without a slash can be split."""
+def test_every_market_is_meant_by_its_base_and_quote_in_pairs_and_by_its_own_name() -> None:
+    """Also of the rare quote currencies; and the name in the settings is the one that all stages know it by."""
     rows = [rules for rules, _ in listings(OLD)]
     venue = market_data(from_texts({"VENUE": "binance"}), LiveClock())
     try:
         for rules in rows:
-            wanted = from_texts({"VENUE": "binance", "PAIRS": f"{rules.base}/{rules.quote}"}).pairs
-            assert venue.resolve(wanted, rows) == [rules]
+            for name in (f"{rules.base}/{rules.quote}", rules.symbol, rules.symbol.lower()):
+                wanted = from_texts({"VENUE": "binance", "PAIRS": name}).pairs
+                assert venue.resolve(wanted, rows) == [rules] and wanted == (rules.pair,)
     finally:
         venue.close()

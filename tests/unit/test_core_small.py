@@ -45,7 +45,12 @@ def test_a_manual_clock_stands_until_it_is_moved() -> None:
         ("BNBUSD", "BN/BUSD", "B-BN_BUSD", "BNBUSD", "BNB/USD"),
         ("ETHXBT", "ETH/XBT", "B-ETH_XBT", "ETHXBT", "ETH/BTC"),
         ("BNB/USD", "BNB/USD", "B-BNB_USD", "BNB/USD", "BNB/USD"),
-        ("BTC/PLN", "BTC/PLN", "B-BTC_PLN", "BTC/PLN", "BTC/PLN"),
+        ("BTC/PLN", "BTC/PLN", "B-BTC_PLN", "BTCPLN", "BTC/PLN"),
+        ("BTCPLN", "BTCPLN", "BTCPLN", "BTCPLN", "BTCPLN"),
+        ("btcuah", "BTC/UAH", "B-BTC_UAH", "BTCUAH", "BTC/UAH"),
+        ("XBTDAI", "XBT/DAI", "B-XBT_DAI", "XBTDAI", "BTC/DAI"),
+        ("ETH2.S/ETH", "ETH2.S/ETH", "B-ETH2.S_ETH", "ETH2.SETH", "ETH2.S/ETH"),
+        ("NEW-BTC_USDT", "BTC/USDT", "NEW-BTC_USDT", "BTCUSDT", "BTC/USDT"),
     ],
 )
 def test_names_of_one_market(name: str, canonical: str, coindcx: str, binance: str, kraken: str) -> None:
@@ -53,10 +58,13 @@ def test_names_of_one_market(name: str, canonical: str, coindcx: str, binance: s
     assert [pairs.own_name(name, venue) for venue in ("coindcx", "binance", "kraken")] == [coindcx, binance, kraken]
 
 
-@pytest.mark.parametrize("name", ["", "BTC", "B-BTC", "BTC-USDT", "BTC//USDT", "B BTC_USDT"])
+@pytest.mark.parametrize(
+    "name", ["", "BTC", "B-BTC", "BTC-USDT", "BTC//USDT", "B BTC_USDT", "../BTC", "BTC/..", "X" * 40]
+)
 def test_what_is_no_pair_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="is no pair"):
-        pairs.split(name)
+    for read in (pairs.split, pairs.quote_of, pairs.canonical, lambda name: pairs.own_name(name, "kraken")):
+        with pytest.raises(ValueError, match="is no pair"):
+            read(name)
 
 
 # --- paths and books ---

@@ -152,6 +152,7 @@ ACROSS = {
     "real orders with one key": ({"SIMULATION_MODE": "false", "VENUE": "coindcx"}, "needs LIVE_CONFIRM=yes"),
     "real orders in this release": ({"SIMULATION_MODE": "false"}, "not available in this release"),
     "one market twice": ({"PAIRS": "BTC/USDT,B-BTC_USDT"}, "names a market twice"),
+    "a word at the sandbox": ({"PAIRS": "BTCXYZ"}, "at the sandbox write BASE/QUOTE"),
     "two quote currencies": ({"PAIRS": "BTC/USDT,ETH/INR"}, "mixes quote currencies"),
     "one port for two": ({"PORT": "3080"}, "PORT=3080 and SANDBOX_PORT are the same"),
 }

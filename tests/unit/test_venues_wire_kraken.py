@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import pairs
+from core.clock import LiveClock
+from core.settings_load import from_texts
 from tests import kraken_data
 from tests.shared_data import shared_data
+from venues.choose import market_data
 from venues.kraken import naming
 from venues.kraken import wire_public as wire
 from venues.kraken.frames import WireError
@@ -98,11 +101,22 @@ def test_every_recorded_market_is_found_by_all_its_spellings_and_by_no_others():
         assert (naming.asset(row["base"]), naming.asset(row["quote"])) == (market.base, market.quote)
         for name in (key, row["altname"], row["wsname"], market.pair):
             assert [other.symbol for other in parsed.rows if naming.is_of(other, name)] == [market.symbol], name
-            if name != key or key == row["altname"] or key[-4:] in naming.LEGACY:
-                try:
-                    assert pairs.own_name(name, "kraken") == market.pair, name
-                except ValueError:
-                    assert "/" not in name or "." in name  # of a rare quote currency, or staked
+            if "." not in name and (name != key or key == row["altname"] or key[-4:] in naming.LEGACY):
+                assert pairs.own_name(name, "kraken") == market.pair, name
+
+
+def test_every_recorded_market_is_meant_by_all_its_spellings_in_pairs():
+    rows = wire.parse_markets(kraken_data.answer(kraken_data.asset_pairs())).rows
+    by_symbol = {market.symbol: market for market in rows}
+    venue = market_data(from_texts({"VENUE": "kraken"}), LiveClock())
+    try:
+        for key, row in kraken_data.listed().items():
+            market = by_symbol[row["altname"]]
+            for name in (key, row["altname"], row["wsname"], market.pair):
+                wanted = from_texts({"VENUE": "kraken", "PAIRS": name}).pairs
+                assert venue.resolve(wanted, rows) == [market], name
+    finally:
+        venue.close()
 
 
 @pytest.mark.parametrize(
