@@ -154,6 +154,13 @@ def test_a_frame_that_breaks_costs_no_other(house: House, fields: dict[str, Any]
     missing = {row for row in true - told if min(told)[0] < row[0] < max(told)[0]}
     breaks = fields["kind"] in (kinds.HALF_FRAME, kinds.MISSING) or "instead" in fields
     assert told <= true and bool(missing) is breaks
+    ids = [item.trade_id for item in items if isinstance(item, Trade)]
+    if house.market.capabilities.trade_ids:
+        assert (set(ids) == set(range(min(ids), max(ids) + 1))) is not breaks
+        assert (len(set(ids)) < len(ids)) is (fields["kind"] == kinds.DUPLICATE)
+        assert ids != sorted(ids) or fields["kind"] != kinds.REORDER
+    else:
+        assert set(ids) == {0}
 
 
 @pytest.mark.parametrize("kind", [kinds.DISCONNECT, kinds.CUT_FRAME])
