@@ -174,6 +174,38 @@ def test_fills_since_a_time_from_all_pages_oldest_first_each_once() -> None:
     played(play)
 
 
+@pytest.mark.parametrize(
+    ("rows", "a_page", "told"),
+    [(rows, 50, told) for rows in (0, 50, 51, 100) for told in (True, False)] + [(45, 20, True)],
+)
+def test_all_pages_of_fills_however_long_they_are(rows: int, a_page: int, told: bool) -> None:
+    """Shorter pages than documented are seen by the count that comes with them."""
+
+    def play(peer: Peer, made: KrakenAccount) -> None:
+        def page(fields: dict[str, str]) -> object:
+            first = int(fields["ofs"])
+            names = [f"T{n:03}" for n in range(rows)][first : first + a_page]
+            return {"trades": dict.fromkeys(names, FILL)} | ({"count": rows} if told else {})
+
+        peer.results["TradesHistory"] = page
+        assert len(made.fills(USD, 1688667796_000)) == rows
+
+    played(play)
+
+
+def test_an_answer_full_of_other_orders_is_no_proof_that_there_is_none() -> None:
+    """The venue overlooked what was asked for: taken for absence, a second order would go out."""
+
+    def play(peer: Peer, made: KrakenAccount) -> None:
+        stranger = ROW | {"status": "closed", "cl_ord_id": "other"}
+        peer.results["OpenOrders"] = lambda fields: {"open": {}}
+        peer.results["ClosedOrders"] = lambda fields: {"closed": {f"O{n}": stranger for n in range(50)}}
+        with pytest.raises(Retry, match="50 orders, none of them of that id"):
+            made.order(USD, "scalp1")
+
+    played(play)
+
+
 def test_balances_and_fees() -> None:
     def play(peer: Peer, made: KrakenAccount) -> None:
         peer.results["BalanceEx"] = lambda fields: {"ZUSD": {"balance": "10.5", "hold_trade": "0.5"}}

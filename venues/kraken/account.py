@@ -143,10 +143,14 @@ class KrakenAccount:
                 (wire.build_closed_orders(client_order_id, urgent=urgent), answers.parse_closed_orders),
             )
             for ask, parse in asks:
-                orders = [item for item in self._ask(ask, parse) if item.client_order_id == client_order_id]
+                told = self._ask(ask, parse)
+                orders = [item for item in told if item.client_order_id == client_order_id]
                 if orders:
                     found = answers.newest(orders)
                     break
+                if len(told) >= answers.ORDERS_A_PAGE:  # of others: it was overlooked which one was asked for
+                    text = f"{ask.method} {client_order_id}: {len(told)} orders, none of them of that id"
+                    raise Retry(self.name, text, "there may be one all the same: look for it by hand")
         return found and _renamed(found, rules)
 
     def cancel(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> None:
@@ -166,12 +170,14 @@ class KrakenAccount:
     def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
         """Fifty of all markets a request, the newest first; raises Retry beyond PAGES_MAX of them."""
         found: dict[str, Fill] = {}
-        for number in range(PAGES_MAX):
-            ask = wire.build_fills(since_ms, number * answers.FILLS_A_PAGE)
-            page = self._ask(ask, answers.parse_fills, rules)
+        offset = 0
+        for _ in range(PAGES_MAX):
+            page = self._ask(wire.build_fills(since_ms, offset), answers.parse_fills, rules)
             # A fill that happens meanwhile moves the others on: some come twice, none is missed.
             found.update({fill.venue_fill_id: fill for fill in page.fills})
-            if page.size < answers.FILLS_A_PAGE:
+            offset += page.size
+            more = page.size >= answers.FILLS_A_PAGE if page.total is None else offset < page.total
+            if not more or not page.size:
                 fills = [fill for fill in found.values() if fill.time_ms >= since_ms]
                 return sorted(fills, key=lambda fill: (fill.time_ms, fill.venue_fill_id))
         many = PAGES_MAX * answers.FILLS_A_PAGE

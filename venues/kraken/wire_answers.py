@@ -30,7 +30,7 @@ from venues.kraken.frames import WireError
 from venues.kraken.wire_public import result_of
 from venues.venue import Rules
 
-FILLS_A_PAGE = 50
+FILLS_A_PAGE = ORDERS_A_PAGE = 50
 
 _ZERO = Decimal(0)
 
@@ -89,6 +89,7 @@ class _FillRow(msgspec.Struct):
 
 class _Fills(msgspec.Struct):
     trades: dict[str, msgspec.Raw] = {}
+    count: int | None = None
 
 
 class _BalanceRow(msgspec.Struct):
@@ -112,10 +113,11 @@ class _Token(msgspec.Struct):
 
 
 class FillsPage(NamedTuple):
-    """Fills of one market in one page, and how many of all markets it held."""
+    """Fills of one market in one page, how many of all markets it held, and how many all pages hold; None: not told."""
 
     fills: list[Fill]
     size: int
+    total: int | None
 
 
 def _decoder(kind: Any) -> "msgspec.json.Decoder[Any]":
@@ -226,9 +228,9 @@ def _status_of(status: str, quantity: Decimal, filled: Decimal, what: str, body:
 def parse_fills(body: bytes, rules: Rules) -> FillsPage:
     """Own fills of one market in a page, in the venue's order."""
     what = "TradesHistory"
-    rows = _read(_fills, result_of(body, what), what, body).trades
+    page = _read(_fills, result_of(body, what), what, body)
     fills = []
-    for trade_id, raw in rows.items():
+    for trade_id, raw in page.trades.items():
         row = _read(_fill_row, raw, what, body)
         if naming.is_of(rules, row.pair):
             fills.append(
@@ -246,7 +248,7 @@ def parse_fills(body: bytes, rules: Rules) -> FillsPage:
                     maker=row.maker,
                 )
             )
-    return FillsPage(fills, len(rows))
+    return FillsPage(fills, len(page.trades), page.count)
 
 
 def parse_balances(body: bytes) -> list[Balance]:
