@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_venues_wire_coindcx_private import BALANCE, CAPTURED, FILL, ORDER, RULES, UPDATE
+from tests.coindcx_data import BALANCE, CAPTURED, FILL, ORDER, RULES, UPDATE
 from venues.coindcx import wire_private, wire_public
 from venues.coindcx.wire_public import WireError
 from venues.errors import Retry

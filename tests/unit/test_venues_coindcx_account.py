@@ -10,8 +10,8 @@ import pytest
 from core import sandbox_keys
 from core.clock import LiveClock
 from core.settings_load import from_texts
+from tests.coindcx_data import CAPTURED, FILL, RULES, new_order
 from tests.unit.http_peer import Cut, Server, http
-from tests.unit.test_venues_wire_coindcx_private import CAPTURED, FILL, RULES, new_order
 from venues.account import FILLED, IOC, MARKET, OPEN, PENDING
 from venues.choose import account as choose_account
 from venues.coindcx import wire_private as wire

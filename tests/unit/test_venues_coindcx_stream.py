@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from core.clock import LiveClock, ManualClock
 from core.settings_load import from_texts
-from tests.unit.test_venues_wire_coindcx_private import BALANCE, ORDER, RULES, UPDATE
+from tests.coindcx_data import BALANCE, ORDER, RULES, UPDATE
 from venues.account import FILLED, OrderNews
 from venues.choose import account as choose_account
 from venues.choose import market_data
