@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / ".env"
 
 STAGES = ("feeder", "indicators", "trader", "storage", "dashboard")
+HOT_PATH = ("feeder", "indicators", "trader")  # a trade's way to its decision
 WATCHDOG = "watchdog"
 PROGRAMS = ("sandbox", *STAGES, WATCHDOG)
 

@@ -25,6 +25,7 @@ from core.loop import STOP_SIGNALS, Loop, PollLoop
 from core.parent import stop_without_supervisord
 from core.settings import Settings
 from core.settings_load import for_stage
+from core.slices import ask_for_short_slice
 
 EXIT_CLEAN, EXIT_CRASH, EXIT_MISCONFIGURED, EXIT_NOT_CALLED_FOR = 0, 1, 2, 3
 CANCEL_GRACE_S = 1.0
@@ -125,6 +126,8 @@ def _in_asyncio(work: Coroutine[Any, Any, None]) -> None:
 def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: Settings | None) -> int:
     """Everything around the loop; returns the exit code."""
     os.umask(0o077)
+    if name in paths.HOT_PATH:
+        ask_for_short_slice()  # before there are other threads: they inherit it
     clock = LiveClock()
     log = logs.setup(name, "info")
     lock: StageLock | None = None
