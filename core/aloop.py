@@ -68,6 +68,10 @@ class AsyncLoop:
         """Calls `callback` once, after `seconds`."""
         return self.inner.call_later(seconds, self.guarded, callback)
 
+    def aside(self, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        """Calls `callback` once, after what has come meanwhile."""
+        return self.call_later(0, callback)
+
     def call_threadsafe(self, callback: Callable[[], object]) -> None:
         """Has the loop call `callback` soon; the only method that other threads may use."""
         self.inner.call_soon_threadsafe(self.guarded, callback)

@@ -3,6 +3,14 @@
 A reader's callback takes what is there without blocking and returns True when it stopped at its bound with more
 waiting: then it is called again before the loop blocks. That is what zmq needs, whose descriptors tell of a change only
 once. An exception in a callback ends `run` with it: a stage that cannot go on crashes and is started again.
+
+Work that can wait (`every`, `aside`) makes way for what comes in. At a steady pace the next thing is farthest away
+right after the last; but then others still need the processor for it, which the kernel does not take from us at once:
+
+* a piece that is due waits for a pause: PAUSE_S in which nothing comes
+* one piece in a pause, so that pieces do not add up
+* where there is no pause a period's piece runs a quarter of the period too late, at most LONGEST_PATIENCE_S, one that
+  was put aside ASIDE_PATIENCE_S
 """
 
 import contextlib
@@ -18,18 +26,22 @@ from typing import Protocol
 from core.clock import NS_PER_S, Clock, LiveClock
 
 Reader = Callable[[], bool | None]
+PAUSE_S = 0.0002
+LONGEST_PATIENCE_S = 0.02
+ASIDE_PATIENCE_S = 0.005
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Timer:
     """A callback to come; `cancel()` takes it back."""
 
-    __slots__ = ("callback", "cancelled", "due_ns", "every_ns")
+    __slots__ = ("callback", "cancelled", "due_ns", "every_ns", "patience_ns")
 
-    def __init__(self, callback: Callable[[], object], due_ns: int, every_ns: int) -> None:
+    def __init__(self, callback: Callable[[], object], due_ns: int, every_ns: int = 0, patience_ns: int = 0) -> None:
         self.callback = callback
         self.due_ns = due_ns
         self.every_ns = every_ns
+        self.patience_ns = patience_ns
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -37,7 +49,7 @@ class Timer:
 
 
 class Cancellable(Protocol):
-    """What `every` and `call_later` return, whichever loop it is."""
+    """What `every`, `aside` and `call_later` return, whichever loop it is."""
 
     def cancel(self) -> None: ...
 
@@ -50,6 +62,8 @@ class Loop(Protocol):
     def remove_reader(self, fd: int) -> None: ...
 
     def every(self, seconds: float, callback: Callable[[], object]) -> Cancellable: ...
+
+    def aside(self, callback: Callable[[], object]) -> Cancellable: ...
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Cancellable: ...
 
@@ -66,7 +80,8 @@ class PollLoop:
         self._poll = select.poll()
         self._readers: dict[int, Reader] = {}
         self._again: dict[int, Reader] = {}  # readers that said that more is waiting
-        self._timers: list[tuple[int, int, Timer]] = []
+        self._timers: list[tuple[int, int, Timer]] = []  # by when they run
+        self._patient: list[tuple[int, int, Timer]] = []  # by when they run at the latest
         self._order = count()
         self._from_threads: deque[Callable[[], object]] = deque()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -85,13 +100,20 @@ class PollLoop:
             self._poll.unregister(fd)
 
     def every(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        """Calls `callback` every `seconds`; what was missed while busy is not made up for."""
+        """Calls `callback` every `seconds`, in a pause; what was missed while busy is not made up for."""
         period = int(seconds * NS_PER_S)
-        return self._add(Timer(callback, self._clock.monotonic_ns() + period, period))
+        patience = min(period // 4, int(LONGEST_PATIENCE_S * NS_PER_S))
+        return self._add(self._patient, Timer(callback, self._clock.monotonic_ns() + period, period, patience))
+
+    def aside(self, callback: Callable[[], object]) -> Timer:
+        """Calls `callback` once, in the next pause."""
+        patience = int(ASIDE_PATIENCE_S * NS_PER_S)
+        return self._add(self._patient, Timer(callback, self._clock.monotonic_ns(), 0, patience))
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Calls `callback` once, after `seconds`."""
-        return self._add(Timer(callback, self._clock.monotonic_ns() + int(seconds * NS_PER_S), 0))
+        due_ns = self._clock.monotonic_ns() + int(seconds * NS_PER_S)
+        return self._add(self._timers, Timer(callback, due_ns))
 
     def call_threadsafe(self, callback: Callable[[], object]) -> None:
         """Has the loop call `callback` soon; the only method that other threads may use."""
@@ -124,21 +146,14 @@ class PollLoop:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def _add(self, timer: Timer) -> Timer:
-        heapq.heappush(self._timers, (timer.due_ns, next(self._order), timer))
+    def _add(self, timers: list[tuple[int, int, Timer]], timer: Timer) -> Timer:
+        heapq.heappush(timers, (timer.due_ns + timer.patience_ns, next(self._order), timer))
         return timer
 
     def _turn(self) -> None:
-        """One round: wait, then every reader that has something, then every timer that is due."""
-        if self._again:
-            timeout_ms: float | None = 0
-        elif self._timers:
-            # Rounded up: a timer must not find itself called a moment early and the loop spinning until it is due.
-            timeout_ms = max(0, -((self._clock.monotonic_ns() - self._timers[0][0]) // 1_000_000))
-        else:
-            timeout_ms = None
+        """One round: wait, then every reader that has something, then the timers whose time has come."""
         ready, self._again = self._again, {}
-        for fd, _ in self._poll.poll(timeout_ms):
+        for fd, _ in self._poll.poll(0 if ready else self._timeout_ms()):
             if fd == self._wake_read:
                 self._woken()
             elif fd in self._readers:
@@ -148,7 +163,25 @@ class PollLoop:
                 return
             if self._readers.get(fd) is callback and callback():
                 self._again[fd] = callback
-        self._run_timers()
+        self._run_due()
+
+    def _timeout_ms(self) -> int | None:
+        """How long nothing has to be done, in whole ms rounded up: no timer must find itself called too early."""
+        if not self._patient:
+            if not self._timers:
+                return None
+            until_ns = self._timers[0][0]
+        else:
+            until_ns, _, timer = self._patient[0]
+            if self._timers and self._timers[0][0] < until_ns:
+                until_ns = self._timers[0][0]
+            if not timer.every_ns:  # put aside: now is when to see whether there is a pause
+                return 0
+        return max(0, -((self._clock.monotonic_ns() - until_ns) // 1_000_000))
+
+    def _more_comes(self) -> bool:
+        """Waits for a moment; whether something came or waits already."""
+        return bool(self._again or select.select([self._wake_read, *self._readers], (), (), PAUSE_S)[0])
 
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -157,14 +190,27 @@ class PollLoop:
         for _ in range(len(self._from_threads)):
             self._from_threads.popleft()()
 
-    def _run_timers(self) -> None:
-        now = self._clock.monotonic_ns()
-        while self._timers and self._timers[0][0] <= now and not self.stopped:
-            _, _, timer = heapq.heappop(self._timers)
-            if timer.cancelled:
-                continue
+    def _run_due(self) -> None:
+        """What cannot wait any longer, in the order of its time; else one piece of what can, in a pause."""
+        now_ns = self._clock.monotonic_ns()
+        timers, patient = self._timers, self._patient
+        waited = True
+        while not self.stopped:
+            if patient and patient[0][0] <= now_ns and (not timers or patient[0][0] <= timers[0][0]):
+                self._run_first(patient, now_ns)
+                waited = False
+            elif timers and timers[0][0] <= now_ns:
+                self._run_first(timers, now_ns)
+            else:
+                break
+        if waited and patient and patient[0][2].due_ns <= now_ns and not self.stopped and not self._more_comes():
+            self._run_first(patient, now_ns)
+
+    def _run_first(self, timers: list[tuple[int, int, Timer]], now_ns: int) -> None:
+        _, _, timer = heapq.heappop(timers)
+        if not timer.cancelled:
             timer.callback()
-            if timer.every_ns and not timer.cancelled:
-                following = timer.due_ns + timer.every_ns
-                timer.due_ns = following if following > now else now + timer.every_ns
-                self._add(timer)
+        if timer.every_ns and not timer.cancelled:
+            following = timer.due_ns + timer.every_ns
+            timer.due_ns = following if following > now_ns else now_ns + timer.every_ns
+            self._add(timers, timer)

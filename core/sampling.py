@@ -31,7 +31,7 @@ MAX_DEPTH = 120
 WAITS, OTHERS = "(waits)", "(others)"
 
 # File and function of the loops' wait: whoever stands there has nothing to do.
-_WAITING = {("loop.py", "_turn"), ("selectors.py", "select")}
+_WAITING = {("loop.py", "_turn"), ("loop.py", "_more_comes"), ("selectors.py", "select")}
 
 Stack = tuple[str, ...]
 

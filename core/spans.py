@@ -17,10 +17,13 @@ A span is recorded by the stage in which it ends, in microseconds. Those that st
     dashboard   change_to_page        a change's arrival, until it is encoded for who looks at it
 """
 
+from collections.abc import Iterator
+
 from core.clock import Clock
 from core.histogram import Histogram, Window
 
-Told = dict[str, tuple[Window, Window]]  # by span: the last minute, the last hour
+Windows = tuple[Window, Window]  # the last minute, the last hour
+Told = dict[str, Windows]  # by span
 
 
 class Spans:
@@ -39,4 +42,9 @@ class Spans:
 
     def told(self) -> Told:
         """All spans as the heartbeat carries them."""
-        return {name: (histogram.minute(), histogram.hour()) for name, histogram in self._histograms.items()}
+        return dict(self.tell())
+
+    def tell(self) -> Iterator[tuple[str, Windows]]:
+        """As `told`, one by one: each is worked out when it is asked for."""
+        for name, histogram in list(self._histograms.items()):
+            yield name, (histogram.minute(), histogram.hour())

@@ -80,6 +80,7 @@ class Stage:
         self._feeder_last = -1
         self._behind = Behind()
         self._dirty: dict[int, None] = {}  # pairs to be shown, the one that waits longest first
+        self._shown: Array  # rows whose views were told last
         self._warm: set[int] = set()
         self._unsaved = False
         self._saved_ns = 0
@@ -304,12 +305,12 @@ class Stage:
         """Publish view and forming candle of pairs that changed: the candles after a trade that has come meanwhile."""
         self._dirty |= dict.fromkeys(self.indicators.take_dirty())
         if self._dirty:
-            rows = self.indicators.describe(taken(self._dirty, PAIRS_AT_ONCE)).copy()
-            self._publisher.send_many(VIEW, report.views_of(rows, self._pairs, self._parameters.needed))
-            self._context.loop.call_later(0, lambda: self._show_candles(rows))
+            self._shown = self.indicators.describe(taken(self._dirty, PAIRS_AT_ONCE)).copy()
+            self._publisher.send_many(VIEW, report.views_of(self._shown, self._pairs, self._parameters.needed))
+            self._context.loop.aside(self._show_candles)
 
-    def _show_candles(self, rows: Array) -> None:
-        self._publisher.send_many(CANDLE, report.forming_of(rows, self._pairs))
+    def _show_candles(self) -> None:
+        self._publisher.send_many(CANDLE, report.forming_of(self._shown, self._pairs))
 
     def _candle_snapshot(self) -> bytes:
         candles = report.plain_candles(self._ring.rows(), self._pairs, closed=True)

@@ -271,12 +271,12 @@ class Trader:
         """Sees how far raw trades have come, a few at a time."""
         self._looking = self._raws.look(RAWS_AT_ONCE)
         if self._looking:
-            self._context.loop.call_later(0, self._look_at_raws)
+            self._context.loop.aside(self._look_at_raws)
 
     def _turn(self) -> None:
         if not self._looking:
             self._looking = True
-            self._context.loop.call_later(0, self._look_at_raws)
+            self._context.loop.aside(self._look_at_raws)
         self._follow.check(self._clock.monotonic_ns())
         self._raws.hurry(self._follow.mode == LAGGING)
         self._turns += 1

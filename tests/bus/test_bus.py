@@ -4,6 +4,7 @@ import signal
 import subprocess
 import threading
 from itertools import count
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -17,8 +18,9 @@ from bus.messages import encode as pack
 from bus.notices import FIRST, LATEST, BeatSeen, Cursor, GapFound, Joined, PeerDiffers, PeerSilent, PeerUp
 from bus.publisher import Facts, Publisher
 from bus.records import RECORD
-from core.clock import ManualClock
+from core.clock import NS_PER_S, ManualClock
 from core.errors import MisconfiguredError
+from core.loop import PollLoop
 from tests.bus.rig import LAYOUT, SETTINGS, Rig
 
 EVENT = "event/0/"
@@ -128,6 +130,28 @@ def test_a_lost_last_frame_is_noticed_by_the_heartbeat(rig: Rig) -> None:
     _lose(publisher, lambda: publisher.event("info", "1"))
     publisher.beat()
     rig.run_until(lambda: len(listener.texts) == 2)
+
+
+def test_a_heartbeat_asks_one_span_a_turn_and_ends_with_the_publisher(run_dir: Path) -> None:
+    clock = ManualClock()
+    loop = PollLoop(clock)
+    publisher = Publisher("trader", run_dir, clock, layout_hash=LAYOUT, settings_hash=SETTINGS, started_ms=1)
+    publisher.attach(loop)
+    histograms = [publisher.spans.of(name) for name in ("a_to_b", "b_to_c", "a_to_c")]
+    for histogram in histograms:
+        histogram.record(10)
+    clock.advance(NS_PER_S)
+    asked = []
+    for _ in range(2):
+        loop._turn()
+        asked.append([not histogram._fresh for histogram in histograms])
+    assert asked == [[True, False, False], [True, True, False]]
+    publisher.close()
+    for _ in range(3):
+        loop.call_later(0, lambda: None)  # a round without anything to do would wait
+        loop._turn()
+    assert histograms[2]._fresh
+    loop.close()
 
 
 def test_what_the_ring_has_lost_is_a_gap(rig: Rig) -> None:

@@ -111,7 +111,7 @@ class World:
 
     def stop(self) -> None:
         self.context.close()
-        for _, _, timer in self.loop._timers:  # the loop is the test's and lives on
+        for _, _, timer in self.loop._timers + self.loop._patient:  # the loop is the test's and lives on
             if getattr(timer.callback, "__self__", None) is self.stage:
                 timer.cancel()
 

@@ -134,6 +134,16 @@ def test_spans_are_told_by_name_with_minute_and_hour() -> None:
     assert spans.told()["a_to_b"][1].samples == 1
 
 
+def test_spans_are_worked_out_one_by_one() -> None:
+    spans = Spans(ManualClock())
+    for name in ("a_to_b", "b_to_c"):
+        spans.of(name).record(10)
+    telling = spans.tell()
+    assert next(telling)[0] == "a_to_b"
+    spans.of("b_to_c").record(10)
+    assert [(name, minute.samples) for name, (minute, _) in telling] == [("b_to_c", 2)]
+
+
 def test_what_is_recorded_right_after_a_long_stop_counts() -> None:
     clock = ManualClock()
     histogram = Histogram(clock)

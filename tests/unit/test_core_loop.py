@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from core.aloop import AsyncLoop
-from core.loop import Loop, PollLoop
+from core.clock import NS_PER_S, ManualClock
+from core.loop import ASIDE_PATIENCE_S, LONGEST_PATIENCE_S, Loop, PollLoop
 
 Body = Callable[[Loop], None]
 
@@ -187,3 +188,103 @@ def test_a_slow_callback_is_not_made_up_for() -> None:
     loop.run()
     loop.close()
     assert len(seen) == 2
+
+
+def test_what_is_put_aside_runs_once_and_may_put_more_aside(drive: Callable[[Body], None]) -> None:
+    seen: list[int] = []
+
+    def body(loop: Loop) -> None:
+        def piece() -> None:
+            seen.append(len(seen))
+            if len(seen) < 3:
+                loop.aside(piece)
+            else:
+                loop.call_later(0.02, loop.stop)
+
+        loop.aside(piece)
+        loop.aside(lambda: seen.append(-1)).cancel()
+
+    drive(body)
+    assert seen == [0, 1, 2]
+
+
+class Waits:
+    """A loop whose time stands still, two periods, and a reader to which more comes while it reads."""
+
+    def __init__(self, pipe: tuple[int, int]) -> None:
+        self.clock = ManualClock()
+        self.loop = PollLoop(self.clock)
+        self.seen: list[str] = []
+        self.coming = 0  # messages to come, each while the one before is read
+        self._pipe = pipe
+        self.loop.add_reader(pipe[0], self._read)
+        self.loop.every(1.0, lambda: self.seen.append("period"))
+        self.loop.every(1.0, lambda: self.seen.append("other period"))
+
+    def come(self, messages: int) -> None:
+        self.coming = messages
+        os.write(self._pipe[1], b"m")
+
+    def turns(self, number: int) -> list[str]:
+        """What happened in so many rounds."""
+        for _ in range(number):
+            self.loop._turn()
+        seen, self.seen = self.seen, []
+        return seen
+
+    def _read(self) -> None:
+        try:
+            os.read(self._pipe[0], 1)
+        except BlockingIOError:
+            return
+        self.seen.append("read")
+        self.coming -= 1
+        if self.coming > 0:
+            os.write(self._pipe[1], b"m")
+
+
+@pytest.fixture
+def waits(pipe: tuple[int, int]) -> Iterator[Waits]:
+    waits = Waits(pipe)
+    yield waits
+    waits.loop.close()
+
+
+def test_a_piece_that_is_due_waits_for_a_pause(waits: Waits) -> None:
+    waits.clock.advance(NS_PER_S)
+    waits.come(3)
+    assert waits.turns(3) == ["read", "read", "read", "period"]
+
+
+def test_one_piece_in_a_pause(waits: Waits) -> None:
+    waits.clock.advance(NS_PER_S)
+    waits.come(1)
+    assert waits.turns(1) == ["read", "period"]
+    waits.come(1)
+    assert waits.turns(1) == ["read", "other period"]
+
+
+@pytest.mark.parametrize(
+    ("patience_s", "expected"), [(LONGEST_PATIENCE_S, ["read", "period", "other period"]), (0.01, ["read"])]
+)
+def test_without_a_pause_a_period_runs_a_little_too_late(waits: Waits, patience_s: float, expected: list[str]) -> None:
+    waits.clock.advance(NS_PER_S + int(patience_s * NS_PER_S))
+    waits.come(100)
+    assert waits.turns(1) == expected
+
+
+@pytest.mark.parametrize(("patience_s", "expected"), [(ASIDE_PATIENCE_S, ["read", "aside"]), (0.004, ["read"])])
+def test_without_a_pause_what_was_put_aside_runs_a_little_later(
+    waits: Waits, patience_s: float, expected: list[str]
+) -> None:
+    waits.loop.aside(lambda: waits.seen.append("aside"))
+    waits.clock.advance(int(patience_s * NS_PER_S))
+    waits.come(100)
+    assert waits.turns(1) == expected
+
+
+def test_a_short_period_is_late_by_a_quarter_of_it_at_most(waits: Waits) -> None:
+    waits.loop.every(0.004, lambda: waits.seen.append("short"))
+    waits.clock.advance(5_000_000)
+    waits.come(100)
+    assert waits.turns(1) == ["read", "short"]

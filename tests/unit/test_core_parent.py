@@ -161,7 +161,7 @@ def test_a_stage_that_was_started_by_hand_has_no_supervisord_to_miss(
     loop = PollLoop(ManualClock())
     context = Context("trader", from_texts({"VAR_DIR": str(tmp_path)}), ManualClock(), logging.getLogger("test"))
     stop_without_supervisord(context, loop)
-    assert loop._timers == []
+    assert loop._timers == loop._patient == []
     loop.close()
 
 

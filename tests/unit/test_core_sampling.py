@@ -60,7 +60,7 @@ ended.set()
     assert {("MainThread", "short"), ("MainThread", WAITS)} <= seen
     waiter = {one[-1]: number for one, number in stacks.items() if one[0] == "waiter"}
     assert waiter[WAITS] >= sum(waiter.values()) - 1  # the first look knows of no time before it
-    assert any("PollLoop._run_timers (core/loop.py:" in frame for one in stacks for frame in one)
+    assert any("PollLoop._run_first (core/loop.py:" in frame for one in stacks for frame in one)
     assert [path.suffix for path in (tmp_path / "profile").iterdir()] == [".stacks"]
 
 
