@@ -330,7 +330,7 @@ def moment(ms: int) -> str:
 
 def _percent_digits(value: float) -> int:
     """Two decimals of a per cent, four of what is below a tenth of one."""
-    return 2 if value == 0 or abs(value) >= 0.001 else 4
+    return 2 if value == 0 or abs(value) > 0.00099 else 4
 
 
 FORMATS = {

@@ -92,6 +92,15 @@ PURE = (
     "sandbox/faces/kraken_limits.py",
     "sandbox/faces/kraken_market.py",
     "sandbox/faces/kraken_orders.py",
+    "backtest/result.py",
+    "backtest/legs.py",
+    "backtest/stats.py",
+    "backtest/stats_legs.py",
+    "backtest/stats_equity.py",
+    "backtest/bootstrap.py",
+    "backtest/sensitivity.py",
+    "backtest/figures.py",
+    "backtest/summary.py",
 )
 
 
