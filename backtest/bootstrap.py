@@ -4,8 +4,8 @@
   accelerated one (B. Efron, Better Bootstrap Confidence Intervals, Journal of the American Statistical Association
   82(397), 1987; B. Efron and R. Tibshirani, An Introduction to the Bootstrap, ch. 14). It takes the legs for
   independent of each other and the market for one like that of the run.
-* Beyond 5,000 legs, neighbouring legs are put together into 5,000 blocks, which are drawn as wholes, so that the work
-  is bounded; what neighbours have in common is kept.
+* Beyond 2,000 legs, neighbouring legs are put together into up to 2,000 blocks, which are drawn as wholes, so that the
+  work is bounded; what neighbours have in common is kept.
 * Days: the stationary bootstrap (D. Politis and J. Romano, The Stationary Bootstrap, Journal of the American
   Statistical Association 89(428), 1994): stretches of geometric length, n^(1/3) days on average; percentile interval.
 
@@ -29,8 +29,8 @@ LEVEL = 0.95
 LEAST_LEGS = 10
 LEAST_OF_A_SIDE = 5  # wins and losses, for the profit factor
 LEAST_DAYS = 60
-MOST_BLOCKS = 5_000
-MOST_DRAWS = RESAMPLES * MOST_BLOCKS
+MOST_BLOCKS = 2_000
+MOST_DAYS_DRAWN = 10_000_000  # over all series: of more than 1,000 days fewer than 10,000 series
 _CHUNK = 1 << 20  # draws at a time: some ten MB
 _NORMAL = NormalDist()
 _COUNT, _PROFIT, _RETURN, _WINS, _WON, _LOST = range(6)
@@ -136,8 +136,10 @@ def resampled(rows: Array, resamples: int, rng: np.random.Generator) -> Array:
     for begin in range(0, resamples, at_once):
         part = found[begin : begin + at_once]
         drawn = rng.integers(0, len(rows), (len(part), len(rows)), dtype=np.uint16)
-        for column in range(rows.shape[1]):
-            part[:, column] = rows[:, column][drawn].sum(axis=1)
+        # How often each row was drawn, times what it adds: a fifth of the time of gathering every column.
+        places = drawn + np.arange(len(part))[:, None] * len(rows)
+        times = np.bincount(places.ravel(), minlength=len(part) * len(rows)).reshape(len(part), len(rows))
+        np.matmul(times.astype(np.float64), rows, out=part)
     return found
 
 
@@ -167,7 +169,7 @@ def sharpe_interval(days: Array, rng: np.random.Generator, level: float, resampl
         return Interval(None, None, None, "all days returned the same")
     year = math.sqrt(DAYS_A_YEAR)
     estimate = float(days.mean() / days.std(ddof=1)) * year
-    resamples = max(1, min(resamples, MOST_DRAWS // len(days)))
+    resamples = max(1, min(resamples, MOST_DAYS_DRAWN // len(days)))
     found = []
     at_once = max(1, _CHUNK // len(days))
     for begin in range(0, resamples, at_once):

@@ -4,6 +4,8 @@ The same legs as `backtest.result.legs_of` gives one by one (a test holds them e
 beside: cost, turnover and reasons. A run may have a hundred thousand of them.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from backtest.result import ENTER, Array, Result
@@ -70,13 +72,20 @@ def open_legs(result: Result, legs: Array) -> Array:
     return np.array([at for at in last.tolist() if int(legs["pair"][at]) not in flat], dtype=np.int64)
 
 
-def open_entries(result: Result) -> dict[int, int]:
-    """By pair that holds something at the end: the time of the first fill of its entry, in ns."""
+class OpenEntry(NamedTuple):
+    """The entry of a position that is still held."""
+
+    order: int  # index in decisions and orders
+    ns: int  # of its first fill
+
+
+def open_entries(result: Result) -> dict[int, OpenEntry]:
+    """By pair: the entry of what it holds at the end."""
     _, _, entries = _grouped(result)
     first, _ = _first_and_last(result)
     held = {item.pair for item in result.held if item.lots}
-    found = {int(result.orders["pair"][at]): int(first[at]) for at in entries.tolist()}
-    return {pair: ns for pair, ns in found.items() if pair in held}
+    latest = {int(result.orders["pair"][at]): OpenEntry(at, int(first[at])) for at in entries.tolist()}
+    return {pair: entry for pair, entry in latest.items() if pair in held}
 
 
 def _grouped(result: Result) -> tuple[Array, Array, Array]:

@@ -21,6 +21,7 @@ FEE_FACTORS = ("0.5", "1", "1.5", "2")
 LATENCIES_MS = ("0", "100", "250", "500", "1000")
 SLIPPAGES_BPS = ("0", "1", "2", "5")
 MOST_RUNS = 32
+SHORT_NAMES = {"TAKER_FEE_BPS": "fee", "PAPER_LATENCY_MS": "latency", "SLIPPAGE_BPS": "slippage"}
 _MOST_FEE_BPS = Decimal(1000)
 
 Run = Callable[[dict[str, str]], Result]

@@ -166,7 +166,7 @@ def statistics_of(result: Result, legs: Array | None = None) -> Statistics:
         money=money(result),
         trading=trading(legs, days),
         costs=costs(legs, result.fills),
-        holding=holding(legs, open_entries(result), first, last, pairs),
+        holding=holding(legs, {pair: entry.ns for pair, entry in open_entries(result).items()}, first, last, pairs),
         drawdown=fallen,
         returns=returns_of(curve, returns, offset, fallen.fraction),
         buy_and_hold=buy_and_hold(result),
@@ -222,7 +222,7 @@ def open_positions(result: Result) -> list[OpenPosition]:
             quantity=result.quantity(held.pair, held.lots),
             cost=amount(held.cost),
             value=amount(values[held.pair]),
-            since_ms=since[held.pair] // 1_000_000 if held.pair in since else None,
+            since_ms=since[held.pair].ns // 1_000_000 if held.pair in since else None,
         )
         for held in result.held
         if held.lots

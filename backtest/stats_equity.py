@@ -239,16 +239,15 @@ def hold_curve(result: Result) -> Curve | None:
     opening, stake = opening_units(result), _stake(result)
     first, last = first_and_last_ns(result)
     width = TIMEFRAMES_MS[result.settings["TIMEFRAME"]] * 1_000_000
-    ends = np.unique(result.bars["open_ns"]) + width
-    ends = ends[(ends > first) & (ends < last)]  # the candles before the first trade are history
-    ends = np.append(ends, last)
+    bar_ends = result.bars["open_ns"] + width
+    ends = np.sort(bar_ends[(bar_ends > first) & (bar_ends < last)])  # the candles before the first trade are history
+    ends = np.append(ends[np.append(True, ends[1:] != ends[:-1])] if len(ends) else ends, last)
     units = np.full(len(ends), float(opening - stake * len(result.spans)))
     for span in result.spans:
-        bars = result.bars[result.bars["pair"] == span.pair]
-        bars = bars[np.argsort(bars["open_ns"], kind="stable")]
-        bars = bars[bars["open_ns"] + width > span.first_ns]
-        at = np.searchsorted(bars["open_ns"] + width, ends, side="right")
-        closes = np.concatenate(([span.first_price], bars["close"]))[at]
+        own = np.flatnonzero((result.bars["pair"] == span.pair) & (bar_ends > span.first_ns))
+        own = own[np.argsort(bar_ends[own], kind="stable")]
+        at = np.searchsorted(bar_ends[own], ends, side="right")
+        closes = np.concatenate(([span.first_price], result.bars["close"][own]))[at]
         closes[-1] = span.last_price
         units += float(_bought(result, stake, Fraction(span.first_price))) * closes
     return Curve(np.append(first, ends), np.floor(np.append(float(opening), units)).astype(np.int64))

@@ -12,7 +12,7 @@ import msgspec
 from backtest.bootstrap import Interval, Intervals
 from backtest.figures import DASH, moment, money_digits, number, shown, signed, undefined
 from backtest.result import Result
-from backtest.sensitivity import Row
+from backtest.sensitivity import SHORT_NAMES, Row
 from backtest.stats import Statistics
 from backtest.stats_legs import Group
 
@@ -263,8 +263,8 @@ def _sensitivity(rows: Sequence[Row], digits: int, paint: Paint) -> list[str]:
     titles = f"{'legs':>8}{'net profit':>16}{'change':>14}{'drawdown':>11}  decisions"
     lines = ["", f"{paint.bold(f'''{'With other costs':<30}''')}{titles}"]
     for row in rows:
-        name = {"TAKER_FEE_BPS": "fee", "PAPER_LATENCY_MS": "latency", "SLIPPAGE_BPS": "slippage"}.get(row.setting)
-        label = cut(f"{name or row.setting} {row.label}{' *' if row.in_force else ''}", 28)
+        name = SHORT_NAMES.get(row.setting, row.setting)
+        label = cut(f"{name} {row.label}{' *' if row.in_force else ''}", 28)
         profit = paint.by_sign(f"{signed(row.net_profit, digits):>16}")
         change = paint.by_sign(f"{signed(row.net_change, digits):>14}")
         fallen = shown(row.drawdown_fraction, "percent")

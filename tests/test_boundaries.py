@@ -101,6 +101,9 @@ PURE = (
     "backtest/sensitivity.py",
     "backtest/figures.py",
     "backtest/summary.py",
+    "backtest/report_data.py",
+    "backtest/report_series.py",
+    "backtest/report_sections.py",
 )
 
 
