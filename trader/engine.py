@@ -113,12 +113,15 @@ class Engine:
         self._walk.changed = True
 
     def _updates(self, item: inputs.Updates) -> None:
-        if self.state.span != NO_SPAN:
-            raise BotError(f"updates inside a {self.state.span} span: it must end first")
-        if item.epoch != self.state.epoch:
-            raise BotError(f"updates of tape {item.epoch}, but the fold is at tape {self.state.epoch}")
-        self._walk.updates(item.records)
-        self.state.record = max(self.state.record, item.last)
+        state = self.state
+        epoch, last, records = item
+        if state.span != NO_SPAN:
+            raise BotError(f"updates inside a {state.span} span: it must end first")
+        if epoch != state.epoch:
+            raise BotError(f"updates of tape {epoch}, but the fold is at tape {state.epoch}")
+        self._walk.updates(records)
+        if last > state.record:
+            state.record = last
 
     def _raws(self, item: inputs.Raws) -> None:
         if item.epoch != self.state.epoch:
