@@ -1,23 +1,16 @@
 """Where compiled kernels are kept, and how they get there before the first trade.
 
-The folder's name carries a hash of every source that is compiled, of the versions of what compiles them and of the
-processor: code of another rule, release or machine is never run. Set-up compiles (`warm`); a stage loads.
+Set-up compiles (`warm`); a stage loads. See `indicators.code_cache` for when code that is there may be run.
 """
 
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
-from core.errors import BotError
 from core.paths import ROOT
-from indicators.machine import Code, Machine, processor
+from indicators import code_cache
+from indicators.code_cache import UnusableCode
+from indicators.machine import Code, Machine
 
 HERE = ROOT / "indicators"
 COMPILED_SOURCES = (
@@ -32,27 +25,16 @@ COMPILED_SOURCES = (
     HERE / "kernels.py",
     HERE / "machine.py",
 )
-DIGEST_BYTES = 16
-
-
-class UnusableCode(BotError):
-    """A file of compiled kernels that is not there, not whole, or does not run here: the text says which."""
 
 
 def sources_hash() -> int:
     """A 63-bit hash of everything that is compiled; state saved by other sources is not taken up."""
-    digest = hashlib.sha256()
-    for source in COMPILED_SOURCES:
-        digest.update(source.read_bytes())
-        digest.update(b"\0")
-    return int.from_bytes(digest.digest()[:8], "little") >> 1
+    return code_cache.sources_hash(COMPILED_SOURCES)
 
 
 def folder_name() -> str:
     """Name of the folder for these sources with this Python, numba, llvmlite and processor."""
-    compilers = f"{platform.python_version()} {version('numba')} {version('llvmlite')} {version('numpy')}"
-    mark = hashlib.sha256(f"{sources_hash()} {compilers} {processor()}".encode()).hexdigest()[:12]
-    return f"kernels-{mark}"
+    return code_cache.folder_name("kernels", COMPILED_SOURCES)
 
 
 def code_file(cache_root: Path) -> Path:
@@ -80,13 +62,11 @@ def is_warm(cache_root: Path) -> bool:
 def warm(cache_root: Path) -> str:
     """Have the compiled kernels there, so that no start waits for them; returns why they could not be kept, or nothing.
 
-    Folders of other sources or versions are removed: a running stage has long loaded what it needs.
+    Folders of other sources or versions are removed.
     """
     complaint = "" if is_warm(cache_root) else compile_into(cache_root)[1]
     if not complaint:
-        for folder in cache_root.glob("kernels-*"):
-            if folder.name != folder_name():
-                shutil.rmtree(folder, ignore_errors=True)
+        code_cache.remove_others(cache_root, "kernels", folder_name())
     return complaint
 
 
@@ -98,23 +78,8 @@ def compile_into(cache_root: Path) -> tuple[Machine, str]:
     from indicators import kernels  # half a second and 40 MB, for who has to compile
 
     made = kernels.compiled()
-    path = code_file(cache_root)
-    complaint = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f"{path.name}.{os.getpid()}.new")
-        packed = msgspec.msgpack.encode(kernels.object_code(made))
-        aside.write_bytes(digest(packed) + packed)
-        # Loading code that does not fit this machine or llvmlite can end the process: not one that is needed.
-        tried = subprocess.run([sys.executable, "-c", TRY, str(aside)], cwd=ROOT, capture_output=True, text=True)
-        if tried.returncode:
-            aside.unlink()
-            reason = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
-            complaint = f"the kernels are compiled at each start: their code does not run by itself: {reason}"
-        else:
-            aside.replace(path)
-    except OSError as error:
-        complaint = f"the kernels are compiled at each start, some seconds: cannot write {path}: {error.strerror}"
+    packed = msgspec.msgpack.encode(kernels.object_code(made))
+    complaint = code_cache.keep(code_file(cache_root), packed, TRY, "the kernels are")
     return kernels.in_process(made), complaint
 
 
@@ -142,16 +107,4 @@ def read(path: Path) -> Code:
 
     Raises UnusableCode.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnusableCode(f"{path}: {error.strerror}") from error
-    packed = content[DIGEST_BYTES:]
-    if digest(packed) != content[:DIGEST_BYTES]:
-        raise UnusableCode(f"{path} is damaged")
-    return msgspec.msgpack.decode(packed, type=Code)
-
-
-def digest(packed: bytes) -> bytes:
-    """What tells a whole file from a damaged one."""
-    return hashlib.blake2b(packed, digest_size=DIGEST_BYTES).digest()
+    return msgspec.msgpack.decode(code_cache.read(path), type=Code)

@@ -34,7 +34,7 @@ NEVER_CALLED = (
 
 
 def _called_all_the_same() -> None:
-    os.write(2, b"indicators: the compiled kernel raised an error, which it cannot\n")
+    os.write(2, b"the compiled code raised an error, which it cannot\n")
     os.abort()
 
 
@@ -135,6 +135,14 @@ def engine_of(module: llvm.ModuleRef, code: bytes = b"") -> Any:
     return engine
 
 
+def loaded(code: bytes) -> Any:
+    """An object file as numba makes it, loaded to be run without numba."""
+    for name in NEVER_CALLED:
+        if llvm.address_of_symbol(name) is None:  # with numba in the process its own stand there
+            llvm.add_symbol(name, ctypes.cast(_stub, _address).value)
+    return engine_of(llvm.parse_assembly(""), code)
+
+
 class Machine:
     """The compiled kernels, callable as long as this lives.
 
@@ -151,10 +159,7 @@ class Machine:
     @classmethod
     def of(cls, code: Code) -> "Machine":
         """The machine of an object file."""
-        for name in NEVER_CALLED:
-            if llvm.address_of_symbol(name) is None:  # with numba in the process its own stand there
-                llvm.add_symbol(name, ctypes.cast(_stub, _address).value)
-        engine = engine_of(llvm.parse_assembly(""), code.object)
+        engine = loaded(code.object)
         return cls(engine.get_function_address(code.fold), engine.get_function_address(code.describe), engine)
 
     def fold(self, arena: Array) -> Fold:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from backtest import compiled
 from core import paths
 from core.errors import BotError
 from core.settings import Settings
@@ -251,12 +252,8 @@ def test_the_key_changes_with_any_compiled_source(tmp_path: Path) -> None:
 
 
 def test_the_key_covers_all_that_is_compiled() -> None:
-    covered = {
-        *(paths.ROOT / "indicators").glob("*.py"),
-        paths.ROOT / "bus" / "layouts.py",
-        paths.ROOT / "bus" / "records.py",
-    }
-    assert set(jit.COMPILED_SOURCES) <= covered
+    covered = {file for package in warm.COMPILED_OF for file in (paths.ROOT / package).glob("*.py")}
+    assert {*jit.COMPILED_SOURCES, *compiled.SOURCES} <= covered
 
 
 def test_a_warm_cache_is_left_alone_without_loading_the_compiler(tmp_path: Path) -> None:
@@ -274,6 +271,18 @@ def test_kernels_that_cannot_be_kept_are_told_each_time(tmp_path: Path, monkeypa
     for _ in range(2):
         with pytest.raises(BotError, match="no place"):
             warm.warm(tmp_path)
+
+
+def test_a_backtest_that_cannot_be_kept_is_told_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / jit.folder_name()
+    monkeypatch.setattr(jit, "is_warm", lambda _: True)
+    monkeypatch.setattr(jit, "warm", lambda _: folder.mkdir(exist_ok=True) or "")
+    monkeypatch.setattr(compiled, "warm", lambda *_: "no place for it")
+    assert warm.warm(tmp_path)
+    assert capsys.readouterr().err == "set-up: no place for it\n"
+    assert not warm.warm(tmp_path)  # what cannot be kept is not compiled again until a source changes
 
 
 # --- commands

@@ -1,0 +1,51 @@
+"""`walk.walk` as compiled code takes it: addresses of what a run has laid out (`fused.Run`). Imports numba."""
+
+import numpy as np
+from numba import carray
+
+from backtest import book, kernels, layout, result, walk, wallet
+from bus.records import CANDLE_RECORD, RECORD, UPDATE
+from core import money
+from indicators.kernels import pointer
+from indicators.layout import COLUMNS_WORDS, HEAD, PARAMS, ROW, TRADE_WORDS, WORK
+from trader import fills
+
+kernels.plain(money, fills, wallet, book, walk)
+
+
+def walk_chunk(table_at, records_at, count, first, start):  # type: ignore[no-untyped-def]
+    """`walk.walk` over `count` records at an address; the table is a `walk.TABLE`."""
+    if count == 0:
+        return 0
+    t = carray(pointer(table_at), (1,), walk.TABLE)[0]
+    pairs = t["pairs"]
+    account = layout.Book(
+        carray(pointer(t["terms"]), (1,), layout.TERMS)[0],
+        carray(pointer(t["account"]), (1,), layout.ACCOUNT)[0],
+        carray(pointer(t["markets"]), (pairs,), layout.MARKET),
+        carray(pointer(t["positions"]), (pairs,), layout.POSITION),
+        carray(pointer(t["entries_ns"]), (t["entries_ns_length"],), np.int64),
+        carray(pointer(t["refused"]), (t["refused_length"],), np.int64),
+        carray(pointer(t["decisions"]), (t["decisions_length"],), result.DECISION),
+        carray(pointer(t["orders"]), (t["orders_length"],), result.ORDER),
+        carray(pointer(t["fills"]), (t["fills_length"],), result.FILL),
+        carray(pointer(t["equity"]), (t["equity_length"],), result.EQUITY),
+    )
+    views = walk.Views(
+        carray(pointer(records_at), (count,), TRADE_WORDS),
+        carray(pointer(records_at), (count,), RECORD),
+        carray(pointer(records_at), (count,), CANDLE_RECORD),
+        carray(pointer(t["walk"]), (1,), walk.WALK)[0],
+        carray(pointer(t["seen"]), (pairs,), walk.SEEN),
+        carray(pointer(t["params"]), (1,), PARAMS)[0],
+        carray(pointer(t["heads"]), (pairs,), HEAD),
+        carray(pointer(t["closes"]), (t["closes_length"],), np.float64),
+        carray(pointer(t["work"]), (1,), WORK)[0],
+        carray(pointer(t["columns"]), (COLUMNS_WORDS,), np.int64),
+        carray(pointer(t["columns"]), (COLUMNS_WORDS,), np.float64),
+        carray(pointer(t["dirty"]), (2 * pairs,), np.int64),
+        carray(pointer(t["rows"]), (t["rows_length"],), ROW),
+        carray(pointer(t["update"]), (1,), UPDATE),
+        account,
+    )
+    return walk.walk(views, first, start)
