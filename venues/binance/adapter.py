@@ -20,6 +20,7 @@ from venues.binance import wire_stream
 from venues.binance.judge import judge
 from venues.call import Call, Reply
 from venues.errors import Misconfigured, Rejected, Retry
+from venues.fees import fees_bps
 from venues.limits import Limit, Limits
 from venues.offset import Offset, Stamp
 from venues.rest import RestClient
@@ -34,7 +35,6 @@ STREAM = "wss://data-stream.binance.vision"
 PUBLIC_LIMITS = {wire.WEIGHT: Limit(rate_per_s=60.0, burst=1000.0)}
 MAX_WAIT_S = 300.0  # hundreds of pairs take their turns at the start
 OLDER_PAGES_MAX = 20  # requests for trades back to a known one
-FEE_BPS, SANDBOX_FEE_BPS = Decimal(10), Decimal(5)
 STREAM_LIFE_S = 86_400.0
 ACK_S = 5.0  # within which a subscription is acknowledged
 SENDS_APART_S = 1.2 / (wire_stream.MESSAGES_PER_S - 1)  # one of the five is left for a pong
@@ -166,8 +166,7 @@ class Binance:
         return names.resolve(self.name, own, markets, _rank)
 
     def fees_bps(self, quote: str) -> tuple[Decimal, Decimal]:
-        fee = SANDBOX_FEE_BPS if self._sandbox else FEE_BPS
-        return fee, fee
+        return fees_bps("sandbox" if self._sandbox else "binance", quote)
 
     def clock_offset_ns(self) -> int:
         return 0 if self.tape_clock else self._offset.ns

@@ -16,6 +16,7 @@ from venues.coindcx import wire_public as wire
 from venues.coindcx.hosts import hosts
 from venues.coindcx.stream import EventStream, Opener, Versions, connect, unknown_event
 from venues.errors import Retry
+from venues.fees import fees_bps
 from venues.limits import Limit, Limits
 from venues.offset import Offset
 from venues.rest import Reply, RestClient
@@ -26,9 +27,6 @@ REQUESTS_PER_S = 10.0
 BURST = 20.0
 MAX_WAIT_S = 300.0  # hundreds of pairs take their turns at the start
 JOINS_AT_ONCE = 50
-SANDBOX_FEE_BPS = Decimal(5)
-FEES_BPS = {"INR": Decimal(59), "USDT": Decimal(24)}  # 0.5 % and 0.2 %, each plus 18 % GST
-OTHER_FEE_BPS = Decimal(59)  # the dearer one where nothing is known
 BOOKS = ("B", "I", "KC", "G")  # preferred in this order where BASE/QUOTE fits several
 
 
@@ -119,8 +117,7 @@ class CoinDcx:
         return names.resolve(self.name, [_in_its_book(name, markets) for name in wanted], markets, _rank)
 
     def fees_bps(self, quote: str) -> tuple[Decimal, Decimal]:
-        fee = SANDBOX_FEE_BPS if self._sandbox else FEES_BPS.get(quote, OTHER_FEE_BPS)
-        return fee, fee
+        return fees_bps("sandbox" if self._sandbox else "coindcx", quote)
 
     def clock_offset_ns(self) -> int:
         return 0 if self.tape_clock else self._offset.ns

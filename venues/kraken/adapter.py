@@ -15,6 +15,7 @@ from core.settings import Settings
 from venues import names
 from venues.bans import bans_of
 from venues.errors import RateLimited, Retry
+from venues.fees import fees_bps
 from venues.kraken import frames, naming
 from venues.kraken import wire_public as wire
 from venues.kraken.connection import PACE, PATH, Connection, Pace
@@ -35,8 +36,6 @@ A_MARKET = Limit(1.0, 5.0)  # of Trades and OHLC
 PATIENCE_S = 30.0
 PAGES_MAX = 20
 BEFORE_NS = NS_PER_MS  # how much earlier than a known trade to ask: the two ways cut its time off differently
-SANDBOX_FEE_BPS = Decimal(5)
-FEES_BPS = (Decimal(40), Decimal(25))  # taker and maker of the first tier
 
 Opener = Callable[[str, str], Awaitable[Socket]]
 
@@ -137,7 +136,7 @@ class Kraken:
         return names.resolve(self.name, spelled, markets, lambda market: 0 if market.active else 1)
 
     def fees_bps(self, quote: str) -> tuple[Decimal, Decimal]:
-        return (SANDBOX_FEE_BPS, SANDBOX_FEE_BPS) if self._sandbox else FEES_BPS
+        return fees_bps("sandbox" if self._sandbox else "kraken", quote)
 
     def clock_offset_ns(self) -> int:
         return 0 if self.tape_clock else self._offset.ns
