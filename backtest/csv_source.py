@@ -8,7 +8,7 @@
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,8 @@ BLOCK = 4 << 20  # bytes read at once; a row must be shorter
 SLACK = 4096  # bytes behind a block
 PIECE = 65_536  # records in a chunk
 
+ReadRows = Callable[[Array, int, Array, Array, Array, Array, Array, Array], int]  # `csv_rows.read_rows`
+
 
 class TradesSource:
     """The trades of files in order; see the module. Raises BadFile on opening, BadFile and BadRow while reading."""
@@ -61,7 +63,7 @@ class TradesSource:
         """All records from the first on; may be asked for again."""
         self.done = 0
         self.notes[:] = self._found
-        reading = Reading(self._candle_ns, self._in_quote, self._skip_bad)
+        reading = Reading(self._candle_ns, self._in_quote, self._skip_bad, reader())
         number = FIRST_NUMBER
         before = 0
         for head in self._heads:
@@ -83,11 +85,12 @@ class TradesSource:
 class Reading:
     """One pass over the files: what goes on from row to row."""
 
-    def __init__(self, candle_ns: int, in_quote: bool, skip_bad: bool) -> None:
+    def __init__(self, candle_ns: int, in_quote: bool, skip_bad: bool, read_rows: ReadRows) -> None:
         self.skipped = Skipped()
         self._candle_ns = candle_ns
         self._in_quote = in_quote
         self._skip_bad = skip_bad
+        self._read_rows = read_rows
         self._buffer = bytearray(BLOCK + SLACK)
         self._bytes = np.frombuffer(self._buffer, np.uint8)
         self._state = np.zeros(rows.STATE_WORDS, np.int64)
@@ -137,10 +140,9 @@ class Reading:
 
     def _block(self, end: int, plan: Array, pair: Array, terms: odd_rows.Terms, head: Head) -> Iterator[Array]:
         """The records of whole lines, the bytes up to `end`."""
-        read_rows = reader()
         while True:
             words = self._records.view(np.int64)
-            why = read_rows(self._bytes, end, plan, pair, self._state, self._fields, self._seen, words)
+            why = self._read_rows(self._bytes, end, plan, pair, self._state, self._fields, self._seen, words)
             if why == rows.BLOCK_READ:
                 return
             if why == rows.FULL:
