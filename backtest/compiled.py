@@ -40,7 +40,10 @@ class Entry(NamedTuple):
     arguments: int
 
 
-ENTRIES = (Entry("walk_chunk", "backtest.walk_kernel", 5),)
+ENTRIES = (
+    Entry("walk_chunk", "backtest.walk_kernel", 5),
+    Entry("read_csv_rows", "backtest.csv_kernel", 10),
+)
 
 HERE = ROOT / "backtest"
 SOURCES = (
@@ -54,6 +57,8 @@ SOURCES = (
     HERE / "book.py",
     HERE / "walk.py",
     HERE / "walk_kernel.py",
+    HERE / "csv_rows.py",
+    HERE / "csv_kernel.py",
 )
 
 

@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from backtest import bad_data as bad
+from backtest import compiled, odd_rows
 from backtest import csv_rows as rows
-from backtest import odd_rows
 from backtest.bad_data import BadFile, BadRow, Odd, Skipped
 from backtest.chunks import Chunk
 from backtest.csv_files import Unpacked, unpacked
 from backtest.csv_head import Head, head_of, pair_of, width_of
-from backtest.csv_machine import reader
 from backtest.result import Array
 from backtest.tapes import FILE_BOOK
 from bus.messages import Market, Start
@@ -28,6 +27,7 @@ from bus.records import RECORD
 from core import pairs
 from core.clock import NS_PER_MS, iso_utc
 from core.money import plain, scale_of
+from core.paths import cache_dir, var_dir
 from core.settings import TIMEFRAMES_MS, Settings
 from venues.fees import fees_bps
 
@@ -47,13 +47,14 @@ class TradesSource:
 
     def __init__(self, paths: Sequence[Path], settings: Settings, *, in_quote: bool, skip_bad: bool) -> None:
         self._skip_bad = skip_bad
+        self._read_rows, complaint = reader(cache_dir(var_dir(settings)))
         self._heads = [head_of(path) for path in paths]
         self._in_quote = in_quote
         pair, notes = pair_of(self._heads, settings.pairs[0], settings.protocol)
         self._candle_ns = width_of(self._heads, settings.timeframe_ms * NS_PER_MS)
         if not skip_bad:
             _check_order(self._heads)
-        self._found = [*notes, *_notes(self._heads, self._candle_ns, settings)]
+        self._found = [*([complaint] if complaint else []), *notes, *_notes(self._heads, self._candle_ns, settings)]
         self.notes = list(self._found)
         self.total: int | None = sum(path.stat().st_size for path in paths)
         self.done = 0
@@ -63,7 +64,7 @@ class TradesSource:
         """All records from the first on; may be asked for again."""
         self.done = 0
         self.notes[:] = self._found
-        reading = Reading(self._candle_ns, self._in_quote, self._skip_bad, reader())
+        reading = Reading(self._candle_ns, self._in_quote, self._skip_bad, self._read_rows)
         number = FIRST_NUMBER
         before = 0
         for head in self._heads:
@@ -188,6 +189,17 @@ class Reading:
             f"its candle ends at {iso_ns(row.ns + NS_PER_MS)}, which is no multiple of {width} ms, the width of the"
             f" first ones, from the one before it ({last})",
         )
+
+
+def reader(cache_root: Path) -> tuple[ReadRows, str]:
+    """`csv_rows.read_rows` compiled; also why it is compiled at each start, or nothing."""
+    function, complaint = compiled.load("read_csv_rows", cache_root)
+
+    def read_rows(data: Array, end: int, *arrays: Array) -> int:
+        addresses = [array.ctypes.data for array in arrays]
+        return function(data.ctypes.data, len(data), end, *addresses, len(arrays[-1]))
+
+    return read_rows, complaint
 
 
 def iso_ns(ns: int) -> str:

@@ -15,8 +15,8 @@ from backtest.archives import recognised
 from backtest.bad_data import Odd
 from backtest.csv_files import unpacked
 from backtest.csv_head import head_of
-from backtest.csv_machine import reader
-from backtest.csv_source import Reading, ReadRows
+from backtest.csv_source import Reading, ReadRows, reader
+from core.paths import ROOT
 
 NS = 1_700_000_000_000_000_000
 
@@ -146,7 +146,7 @@ def test_three_ways_of_reading_are_one(tmp_path_factory, text: str, in_quote: bo
     path.write_bytes(text.encode())
     wanted = read(path, in_quote, slow)
     assert read(path, in_quote, uncompiled) == wanted
-    assert read(path, in_quote, reader()) == wanted
+    assert read(path, in_quote, reader(ROOT / "var" / "cache")[0]) == wanted
 
 
 @given(PRICES, QUANTITIES, HOW, HOW, st.booleans())

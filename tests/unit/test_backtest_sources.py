@@ -168,6 +168,13 @@ def test_a_quantity_in_the_quote_currency_is_divided_by_the_price_and_rounded_do
     assert records["quantity"].tolist() == [0.00036155, 0.0, 14.0]
 
 
+def test_numbers_of_more_digits_than_a_float64_has_are_rounded_once(tmp_path: Path):
+    price = "90782541.79105733"  # 9078254179105733 as a float64 over 1e8 is another number
+    (record,) = read(written(tmp_path, f"ts_ns,price,qty\n{NS},{price},{price}\n"))
+    assert (record["price"], record["ticks"]) == (float(price), 9078254179105733)
+    assert (record["quantity"], record["lots"]) == (float(price), 9078254179105733)
+
+
 def test_a_quantity_that_no_order_reaches_is_cut_and_keeps_its_volume(tmp_path: Path):
     (record,) = read(written(tmp_path, f"ts_ns,price,qty\n{NS},0.00000123,123456789012345.5\n"))
     assert (record["lots"], record["quantity"]) == (1 << 60, 123456789012345.5)
