@@ -61,15 +61,15 @@ def trades_of(ns: Sequence[int], ticks: Sequence[int], lots: Sequence[int] | Non
 @st.composite
 def markets(draw: st.DrawFn, most: int = 400) -> np.ndarray:
     """Trades of one pair: equal prices, equal times, empty minutes, long gaps, falls and rises, odd quantities."""
-    count = draw(st.integers(0, most))
+    count = draw(st.one_of(st.integers(most // 2, most), st.integers(most // 2, most), st.integers(0, most)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    step_s = draw(st.sampled_from([0.05, 2.0, 20.0, 70.0]))
+    step_s = draw(st.sampled_from([0.05, 2.0, 20.0, 20.0, 70.0, 70.0]))
     gaps = (rng.exponential(step_s, count) * SECOND).astype(np.int64)
     gaps[rng.random(count) < draw(st.sampled_from([0.0, 0.3]))] = 0
     gaps[rng.random(count) < draw(st.sampled_from([0.0, 0.02]))] += draw(st.sampled_from([120, 7_200])) * SECOND
     if draw(st.booleans()):
         gaps = gaps // SECOND * SECOND  # times of whole seconds: trades exactly at the border of a candle
-    spread = draw(st.sampled_from([0.0, 1.0, 30.0, 600.0]))
+    spread = draw(st.sampled_from([0.0, 1.0, 30.0, 600.0, 600.0, 5_000.0]))
     moves = rng.normal(0, spread, count)
     moves[rng.random(count) < draw(st.sampled_from([0.0, 0.5]))] = 0.0
     falls = rng.random(count) < draw(st.sampled_from([0.0, 0.02]))

@@ -1,0 +1,83 @@
+"""What a book came to, as a Result: for every engine that runs on `backtest.book`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from backtest.layout import HALTS, REFUSALS, Array, Book
+from backtest.result import BAR, Held, Result, Span
+from bus.messages import Start
+from trader.state import ACTIVE, HALTED
+from trader.terms import deciding_settings
+
+
+def result_of(
+    book: Book,
+    start: Start,
+    settings: Any,
+    *,
+    spans: Sequence[Span],
+    trades: int,
+    late: int,
+    unknown: int = 0,
+    bars: Array | None = None,
+    notes: Sequence[str] = (),
+) -> Result:
+    """The whole run; start: the last one in force, settings: core.settings.Settings, the rest as in Result."""
+    account = book.account
+    held = []
+    for pair, position in enumerate(book.positions):
+        lots, highest = int(position["lots"]), float(position["highest"])
+        held.append(
+            Held(
+                pair=pair,
+                lots=lots,
+                cost=int(position["cost"]),
+                dust_lots=int(position["dust_lots"]),
+                dust_cost=int(position["dust_cost"]),
+                highest=highest if lots else None,
+                ticks=int(position["ticks"]),
+            )
+        )
+    refusals = {name: int(count) for name, count in zip(REFUSALS, book.refused, strict=True) if count}
+    halted = int(account["halted"])
+    return Result(
+        start=start,
+        settings=deciding_settings(settings),
+        decisions=book.decisions[: account["decisions"]].copy(),
+        orders=book.orders[: account["decisions"]].copy(),
+        fills=book.fills[: account["fills"]].copy(),
+        equity=book.equity[: account["equities"]].copy(),
+        bars=np.zeros(0, BAR) if bars is None else bars,
+        trades=trades,
+        late=late,
+        unknown=unknown,
+        wallet=int(account["wallet"]),
+        realized=int(account["realized"]),
+        fee=int(account["fee"]),
+        held=held,
+        spans=list(spans),
+        refusals=dict(sorted(refusals.items())),
+        trading=HALTED if halted else ACTIVE,
+        trading_reason=HALTS[halted],
+        notes=list(notes),
+    )
+
+
+def with_more_room(book: Book) -> Book:
+    """The same book with twice the room in each array that is at least half full."""
+    account = book.account
+    used = {
+        "decisions": account["decisions"],
+        "orders": account["decisions"],
+        "fills": account["fills"],
+        "equity": account["equities"],
+    }
+    grown = {}
+    for name, count in used.items():
+        rows = getattr(book, name)
+        if 2 * count >= len(rows):
+            grown[name] = np.zeros(2 * len(rows), rows.dtype)
+            grown[name][:count] = rows[:count]
+    return book._replace(**grown)
