@@ -24,6 +24,7 @@ from core.stage import Context
 from indicators import jit, report, state
 from indicators.behind import Behind
 from indicators.engine import Indicators, Kernels, Segment, parameters_of
+from indicators.kept import Kept, KeptStates
 from indicators.layout import Array
 from indicators.ring import ClosedCandles, candles_kept
 
@@ -85,6 +86,8 @@ class Stage:
         self._unsaved = False
         self._saved_ns = 0
         self._save_every_ns = 0
+        self._kept = KeptStates(context.book_dir)
+        self._before: tuple[int, int] | None = None  # epoch and number up to which the life before this one told
         self._told = ""  # what went wrong with the files, so that it is told once
         keep = candles_kept(settings.retention_minutes, settings.timeframe_ms, settings.warmup_candles)
         self._ring = ClosedCandles(self._folder / "candles.rows", keep, self._sources_hash)
@@ -126,6 +129,7 @@ class Stage:
             bb_period=self._parameters.bb_period,
         )
         if isinstance(saved, str):
+            self._before = state.place(self._state_file)
             self._context.event("start", f"indicators read the tape from its beginning: {saved}")
             return
         self.indicators.load(saved.words())
@@ -219,22 +223,27 @@ class Stage:
     def _take_start_frame(self, frame: Frame) -> None:
         assert frame.body is not None
         self.epoch = frame.epoch
-        self._take_start(_start_decoder.decode(frame.body))
+        forgotten = self._take_start(_start_decoder.decode(frame.body))
         if not self._topic_open:
             self._open_topic()
         self._publisher.send_records(UPDATE, frame.first, b"", frame.body, frame.count)
         self.number = frame.last
         self._unsaved = True
+        if forgotten:
+            self._keep(began=True)
 
-    def _take_start(self, start: Start) -> None:
+    def _take_start(self, start: Start) -> bool:
+        """Goes by a START from now on; True where all that was known before is of no use any more."""
         pairs = [market.pair for market in start.markets]
-        if pairs[: len(self._pairs)] != self._pairs:
+        others = pairs[: len(self._pairs)] != self._pairs
+        if others:
             # Numbers would now mean other pairs: nothing that is known holds any more.
             self._context.event("warn", "the pairs of the tape have other numbers than before: indicators warm up anew")
             self._forget()
         self._start = start
         self._pairs = pairs
         self.indicators.start(start.markets, start.tape_clock)
+        return others
 
     def _begin_anew(self, notice: Joined) -> None:
         """Another tape, or no state that fits it: everything from its first record that is kept."""
@@ -248,6 +257,7 @@ class Stage:
         if notice.snapshot:
             self._take_start(_start_decoder.decode(notice.snapshot))
         self._open_topic()
+        self._keep(began=True)
 
     def _forget(self) -> None:
         self.indicators = Indicators(self._parameters, self._kernels)
@@ -264,6 +274,7 @@ class Stage:
         self.indicators.lose_all()
         self._warm.clear()
         self._open_topic()
+        self._keep(began=True)
 
     def _open_topic(self) -> None:
         self._publisher.topic(UPDATE, self.epoch, self.number, ring=UPDATE_RING, snapshot=self._update_snapshot)
@@ -335,8 +346,19 @@ class Stage:
         """Save the state as it is; a disk that refuses is told of once and costs a longer catch-up, nothing else."""
         if self.epoch < 0:
             return
-        packed = self.indicators.state.tobytes()
-        saved = state.Saved(
+        saved = self._saved()
+        self._unsaved = False
+        self._saved_ns = self._context.clock.monotonic_ns()
+        self._save_every_ns = int(state.seconds_between(len(saved.state)) * 1e9)
+        try:
+            state.save(self._state_file, saved)
+        except OSError as error:
+            self._tell_once(f"the state is not saved, a restart catches up longer: {error}")
+        if self._kept.due(self.epoch, self._newest_ns()):
+            self._keep(began=False)
+
+    def _saved(self) -> state.Saved:
+        return state.Saved(
             version=state.VERSION,
             epoch=self.epoch,
             number=self.number,
@@ -344,15 +366,22 @@ class Stage:
             sources_hash=self._sources_hash,
             layout_hash=layout_hash(),
             start=self._start,
-            state=packed,
+            state=self.indicators.state.tobytes(),
         )
-        self._unsaved = False
-        self._saved_ns = self._context.clock.monotonic_ns()
-        self._save_every_ns = int(state.seconds_between(len(packed)) * 1e9)
+
+    def _newest_ns(self) -> int:
+        """Exchange time of the newest record folded."""
+        heads = self.indicators.heads
+        return int(heads["time_ns"].max()) if len(heads) else 0
+
+    def _keep(self, *, began: bool) -> None:
+        """Keep the state for who judges the session; that it cannot be is told and harms nothing else."""
+        before, self._before = self._before, None
+        after = before[1] if before is not None and before[0] == self.epoch else self.number
         try:
-            state.save(self._state_file, saved)
+            self._kept.keep(Kept(began, max(after, self.number), self._saved()), self._newest_ns())
         except OSError as error:
-            self._tell_once(f"the state is not saved, a restart catches up longer: {error}")
+            self._tell_once(f"a state is not kept, `backtest parity` may not be able to judge this stretch: {error}")
 
 
 def taken(waiting: dict[int, None], most: int) -> list[int]:

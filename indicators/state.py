@@ -76,6 +76,16 @@ def load(path: Path, *, settings_hash: int, sources_hash: int, layout_hash: int,
     return saved
 
 
+def place(path: Path) -> tuple[int, int] | None:
+    """Epoch and number that a saved state stands at, whatever else is wrong with it; None where that is not known."""
+    try:
+        content = path.read_bytes()
+        saved = msgspec.msgpack.decode(content[DIGEST_BYTES:], type=Saved)
+    except (OSError, *UNREADABLE):
+        return None
+    return saved.epoch, saved.number
+
+
 def fits(saved: Saved, bb_period: int) -> bool:
     """Whether the buffer has the length that its own head says."""
     if len(saved.state) < layout.PARAMS.itemsize or len(saved.state) % 8:

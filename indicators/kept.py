@@ -1,0 +1,87 @@
+"""States of the indicators as they were, kept in the book: a recorded session can be judged to the bit by them.
+
+The tape tells what the indicators know only from where they began on; that place is not on the tape, and the tape does
+not reach back for ever. So a state is kept in `BOOK/indicators/`, one file each, numbered in the order of their making:
+
+* where a warm-up began anew (no state to take up, another tape, records lost on the bus): its life begins there, and
+  tells the UPDATEs of the records after `after`
+* once in an hour of market time: a life can be taken up there when the tape from its begin on is gone
+
+Bounded in number and in bytes, the oldest go first.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from bus.frames import UNREADABLE
+from indicators.state import DIGEST_BYTES, Saved, digest
+
+FOLDER = "indicators"
+ENDING = ".state"
+MOST = 1_000
+MOST_BYTES = 16 * 1024 * 1024
+HOUR_NS = 3_600 * 1_000_000_000
+
+
+class Kept(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """One state; `after` is the last record whose UPDATE another life of the indicators told, or `saved.number`."""
+
+    began: bool
+    after: int
+    saved: Saved
+
+
+class KeptStates:
+    """Writes them. Nothing here may stop the stage: `keep` raises OSError, and says nothing else."""
+
+    def __init__(self, book: Path) -> None:
+        self._folder = book / FOLDER
+        self._hour: tuple[int, int] | None = None  # epoch and hour of market time of the latest
+
+    def due(self, epoch: int, time_ns: int) -> bool:
+        """Whether an hour of market time has gone by; `time_ns` is the newest exchange time."""
+        return self._hour != (epoch, time_ns // HOUR_NS)
+
+    def keep(self, kept: Kept, time_ns: int) -> None:
+        """Writes one more, and removes the oldest beyond what is kept. Raises OSError."""
+        self._hour = kept.saved.epoch, time_ns // HOUR_NS  # also where it fails: not tried at each candle
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = files_of(self._folder)
+        path = self._folder / f"{int(files[-1].stem) + 1 if files else 1:010d}{ENDING}"
+        packed = msgspec.msgpack.encode(kept)
+        aside = path.with_suffix(".new")
+        try:
+            aside.write_bytes(digest(packed) + packed)
+            aside.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                aside.unlink()
+            raise
+        files.append(path)
+        sizes = [file.stat().st_size for file in files]
+        while len(files) > 1 and (len(files) > MOST or sum(sizes) > MOST_BYTES):
+            files.pop(0).unlink()
+            sizes.pop(0)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files of kept states, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix == ENDING and path.stem.isdecimal())
+
+
+def read_all(book: Path) -> Iterator[Kept]:
+    """The kept states of a book, oldest first; a file that is gone meanwhile or damaged is passed over."""
+    for path in files_of(book / FOLDER):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # it was the oldest
+            continue
+        packed = content[DIGEST_BYTES:]
+        if digest(packed) == content[:DIGEST_BYTES]:
+            with contextlib.suppress(*UNREADABLE):
+                yield msgspec.msgpack.decode(packed, type=Kept)
