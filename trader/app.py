@@ -11,7 +11,7 @@ import numpy as np
 from bus.control import ask_replay
 from bus.frames import STATUS, TRADE, TRADER, UNREADABLE, UPDATE, Frame, array_of
 from bus.layouts import layout_hash
-from bus.messages import Entry, Request, Status
+from bus.messages import Entry, Request, Status, TraderEvent
 from bus.notices import FIRST, LATEST, BeatSeen, GapFound, Join, Joined, Notice, PeerDiffers, PeerSilent, PeerUp
 from bus.passage import Passage
 from bus.publisher import Facts, open_publisher
@@ -31,7 +31,7 @@ from trader.replay import new_engine, new_state
 from trader.state import State, pack, unpack
 from trader.status import Common, common_of, feed_of, mode_of, own_of, status_of, status_without_market, unwatched
 from trader.tape_source import tape_sources
-from trader.terms import deciding_settings, terms_of
+from trader.terms import NS_PER_HOUR, deciding_settings, terms_of
 from trader.timing import OrderTimes
 from trader.words import words
 
@@ -74,6 +74,7 @@ class Trader:
         self._turns = 0
         self._looking = False  # at raw trades; the rest of them follows in the next rounds of the loop
         self._saved_record = state.record
+        self._checkpoint: tuple[int, int] | None = None  # epoch and hour of market time of the latest one
         self._arrived_ns = 0
         self._unknown_told = 0
         self._unwatched: set[str] = set()
@@ -113,8 +114,15 @@ class Trader:
         events = self._engine.handle(item)
         if events:
             self._times.decided(item, events)
-            self._journal.append(events, pack(self._engine.sync()))
-            self._saved_record = self._engine.state.record
+            self._append(events)
+
+    def _append(self, events: list[TraderEvent]) -> None:
+        """To the journal with the state after it; once in an hour of market time the state is one that is kept."""
+        state = self._engine.sync()
+        hour = state.epoch, state.market_ns // NS_PER_HOUR
+        self._journal.append(events, pack(state), checkpoint=hour != self._checkpoint)
+        self._checkpoint = hour
+        self._saved_record = state.record
 
     def _untaped(self, epoch: int, first: int) -> list[Frame]:
         """Records that the feeder published and could not tape."""
@@ -284,8 +292,7 @@ class Trader:
         self._name_unwatched()
         state = self._engine.state
         if self._turns % SAVE_TURNS == 0 and state.record != self._saved_record:
-            self._journal.append([], pack(self._engine.sync()))
-            self._saved_record = state.record
+            self._append([])
 
     def _name_unwatched(self) -> None:
         """PAIRS was changed under a position: its trailing stop sees no trades any more, and that is never silent."""

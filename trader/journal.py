@@ -3,6 +3,8 @@
     entries(number, epoch, record, kind, body)   what happened; body = msgpack of `bus.messages.Entry`
     state(id=1, number, body)                    the whole fold after entry `number`, replaced in the same transaction
     meta(name, value)                            journal_id, created_wall_ms
+    checkpoints(number, body)                    some of the states that were, as `state` has the last: a session is
+                                                 judged from one of them where its tape no longer reaches back further
 
 WAL with synchronous=FULL; commits run on a thread of their own, and whatever waits goes into one transaction. A crash
 loses only a suffix of what was not yet committed, and nothing is shown to anyone before its commit. The schema itself
@@ -29,6 +31,8 @@ MAX_WAITING = 200_000  # entries kept in memory while the disk refuses them
 RETRY_SECONDS = 1.0
 BUSY_MS = 1_000
 REPLAY_ROWS = 8_000
+MOST_CHECKPOINTS = 1_000  # the oldest go first; those of many pairs are bounded by their bytes
+CHECKPOINT_BYTES = 16 * 1024 * 1024
 _CACHE_KB = 512
 STATE_STEP = 1_024
 _END = b"\xc1"  # what msgpack never uses
@@ -42,6 +46,9 @@ CREATE TABLE state(id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NUL
 CREATE TRIGGER entries_stay BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'journal entries are kept'); END;
 CREATE TRIGGER entries_hold BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'journal entries never change'); END;
 """
+
+# An earlier release has none, and passes over it.
+_CHECKPOINTS = "CREATE TABLE IF NOT EXISTS checkpoints(number INTEGER PRIMARY KEY, body BLOB NOT NULL)"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
@@ -65,6 +72,7 @@ class _Waiting(NamedTuple):
     entries: list[Entry]
     rows: list[tuple[int, int, int, str, bytes]]
     state: bytes
+    checkpoints: list[tuple[int, bytes]]
 
 
 def epoch_of(journal_id: str) -> int:
@@ -117,8 +125,11 @@ class Journal:
         self._thread.start()
         return found
 
-    def append(self, events: list[TraderEvent], state: bytes) -> None:
-        """Queues events with the state after them; they get the next numbers. Raises BotError where too many wait."""
+    def append(self, events: list[TraderEvent], state: bytes, *, checkpoint: bool = False) -> None:
+        """Queues events with the state after them, which is kept beyond the next one as a `checkpoint`.
+
+        They get the next numbers. Raises BotError where too many wait.
+        """
         if self._crash is not None:
             raise BotError(f"the journal's writer died: {self._crash!r}") from self._crash
         entries: list[Entry] = []
@@ -131,7 +142,7 @@ class Journal:
         with self._ready:
             if self._waiting_entries + len(entries) > MAX_WAITING:
                 raise BotError(f"the journal {self.path} has not taken {MAX_WAITING} entries: free the disk")
-            self._waiting.append(_Waiting(entries, rows, state))
+            self._waiting.append(_Waiting(entries, rows, state, [(self.number, state)] if checkpoint else []))
             self._waiting_entries += len(entries)
             self._done = False
             self._ready.notify_all()
@@ -251,7 +262,8 @@ def _disk_error(error: sqlite3.Error, path: Path) -> int | None:
 def _together(batch: list[_Waiting]) -> _Waiting:
     """What waits longer, as one: of the states only the last is of use."""
     entries = [entry for one in batch for entry in one.entries]
-    return _Waiting(entries, [row for one in batch for row in one.rows], batch[-1].state)
+    checkpoints = [kept for one in batch for kept in one.checkpoints]
+    return _Waiting(entries, [row for one in batch for row in one.rows], batch[-1].state, checkpoints)
 
 
 def _drop(connection: sqlite3.Connection | None) -> None:
@@ -281,6 +293,7 @@ def _prepare(path: Path, connection: sqlite3.Connection, wall_ms: int) -> Found:
         )
         connection.execute(f"PRAGMA user_version={SCHEMA}")
         connection.execute("COMMIT")
+    connection.execute(_CHECKPOINTS)
     journal_id = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()[0]
     number = connection.execute("SELECT coalesce(max(number), 0) FROM entries").fetchone()[0]
     row = connection.execute("SELECT number, body FROM state WHERE id = 1").fetchone()
@@ -300,6 +313,14 @@ def _commit(connection: sqlite3.Connection, batch: list[_Waiting]) -> None:
         " ON CONFLICT (id) DO UPDATE SET number = excluded.number, body = excluded.body",
         (padded(batch[-1].state),),
     )
+    checkpoints = [kept for one in batch for kept in one.checkpoints]
+    if checkpoints:
+        connection.executemany("INSERT OR REPLACE INTO checkpoints VALUES (?, ?)", checkpoints)
+        connection.execute(
+            "DELETE FROM checkpoints WHERE number <"
+            " (SELECT number FROM checkpoints ORDER BY number DESC LIMIT 1 OFFSET ? - 1)",
+            (min(MOST_CHECKPOINTS, max(1, CHECKPOINT_BYTES // len(checkpoints[-1][1]))),),
+        )
     connection.execute("COMMIT")
 
 

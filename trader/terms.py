@@ -21,6 +21,7 @@ from indicators.rules import keep_factor
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 NS_PER_MINUTE = 60 * NS_PER_S
+NS_PER_HOUR = 3_600 * NS_PER_S
 NS_PER_DAY = 86_400 * NS_PER_S
 
 # Settings whose change is recorded at the next start: everything that decides.

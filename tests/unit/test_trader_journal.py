@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import trader.journal
 from bus.messages import At, StateEvent, TraderEvent
 from core.errors import MisconfiguredError
 from core.paths import ROOT
@@ -258,3 +259,46 @@ def test_a_commit_writes_only_the_pages_of_the_state_that_differ(tmp_path: Path)
         assert journal.flush(20)
     assert wal.stat().st_size - before <= 20 * 3 * 4_120
     journal.close()
+
+
+def checkpoints(path: Path) -> list[tuple[int, bytes]]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT number, body FROM checkpoints ORDER BY number").fetchall()
+
+
+def test_checkpoints_outlive_the_state(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path / "journal.db")
+    for number in range(1, 5):
+        journal.append([event(number)], b"state %d" % number, checkpoint=number % 2 == 0)
+    journal.append([], b"later", checkpoint=True)  # no entry since: it takes the place of the one there was
+    assert journal.close()
+    assert checkpoints(journal.path) == [(2, b"state 2"), (4, b"later")]
+
+
+def test_checkpoints_are_bounded_by_number_and_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trader.journal, "MOST_CHECKPOINTS", 3)
+    journal, _ = open_journal(tmp_path / "journal.db")
+    for number in range(1, 8):
+        journal.append([event(number)], b"state", checkpoint=True)
+        assert journal.flush(20)
+    assert [number for number, _ in checkpoints(journal.path)] == [5, 6, 7]
+    monkeypatch.setattr(trader.journal, "CHECKPOINT_BYTES", 10)
+    journal.append([event(8)], b"of many pairs", checkpoint=True)
+    assert journal.close()
+    assert [number for number, _ in checkpoints(journal.path)] == [8]
+
+
+def test_a_journal_of_an_earlier_release_gets_checkpoints_and_can_go_back(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal, _ = open_journal(path)
+    journal.append([event(1)], b"state")
+    assert journal.close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE checkpoints")
+        before = database.execute("PRAGMA user_version").fetchone()
+    journal, _ = open_journal(path)
+    journal.append([event(2)], b"state", checkpoint=True)
+    assert journal.close()
+    assert [number for number, _ in checkpoints(path)] == [2]
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == before

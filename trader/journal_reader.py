@@ -1,0 +1,109 @@
+"""Reading a journal from outside, also while the trader writes it: all that is read is of one moment."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from bus.frames import UNREADABLE
+from bus.messages import Entry
+from core.errors import MisconfiguredError
+from trader.journal import BUSY_MS, SCHEMA, unpadded
+from trader.state import State, unpack
+
+READ_AT_ONCE = 1_000
+
+_decode = msgspec.msgpack.Decoder(Entry).decode
+
+
+class Checkpoint(NamedTuple):
+    """The fold's state after entry `number`."""
+
+    number: int
+    state: State
+
+
+class JournalReader:
+    """One moment of a journal; to be closed, as SQLite cannot tidy up its log while somebody reads.
+
+    Raises MisconfiguredError where the file is none of ours, or of a release that this one does not know.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            raise MisconfiguredError(f"there is no journal {path}: name a book's folder, var/books/BOOK")
+        uri = f"{path.resolve().as_uri()}?mode=ro"
+        try:
+            self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_MS / 1000)
+        except sqlite3.Error as error:
+            raise MisconfiguredError(f"the journal {path} cannot be opened: {error}") from error
+        try:
+            self._connection.execute("BEGIN")
+            version = int(self._one("PRAGMA user_version"))
+            if version != SCHEMA:
+                raise MisconfiguredError(
+                    f"the journal {path} has schema version {version}, this release knows {SCHEMA}: use the release"
+                    " that wrote it"
+                )
+            self.journal_id = str(self._one("SELECT value FROM meta WHERE name = 'journal_id'"))
+            self.last = int(self._one("SELECT coalesce(max(number), 0) FROM entries"))
+        except sqlite3.Error as error:
+            self.close()
+            raise MisconfiguredError(f"the journal {path} cannot be read: {error}") from error
+        except MisconfiguredError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def state(self) -> State | None:
+        """The state after the last entry, None where there is none yet."""
+        row = self._connection.execute("SELECT body FROM state WHERE id = 1").fetchone()
+        return None if row is None else self._state(unpadded(bytes(row[0])))
+
+    def checkpoints(self, above: int = -1) -> Iterator[Checkpoint]:
+        """The states that were kept after entries beyond `above`, oldest first; none in an older release's journal."""
+        if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'checkpoints'"):
+            return
+        rows = self._connection.execute(
+            "SELECT number, body FROM checkpoints WHERE number > ? ORDER BY number", (above,)
+        )
+        for number, body in rows:
+            yield Checkpoint(int(number), self._state(bytes(body)))
+
+    def entries(self, first: int = 1) -> Iterator[Entry]:
+        """The entries from number `first` on."""
+        while True:
+            rows = self._connection.execute(
+                "SELECT number, body FROM entries WHERE number >= ? ORDER BY number LIMIT ?", (first, READ_AT_ONCE)
+            ).fetchall()
+            if not rows:
+                return
+            for _, body in rows:
+                yield _decode(body)
+            first = rows[-1][0] + 1
+
+    def _one(self, query: str) -> Any:
+        row = self._connection.execute(query).fetchone()
+        return None if row is None else row[0]
+
+    def _state(self, body: bytes) -> State:
+        try:
+            return unpack(body)
+        except UNREADABLE as error:
+            raise MisconfiguredError(
+                f"a state in {self.path} cannot be read ({error}): use the release that wrote it"
+            ) from error
