@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from backtest.retold import Retold, Tape
 from bus.frames import CANDLE, EVENT, GAP, TRADE, UPDATE, VIEW, Frame
 from bus.layouts import layout_hash
 from bus.messages import Candle, Event, Start, View
@@ -25,6 +26,7 @@ from core.settings_load import load
 from core.stage import Context
 from indicators import app, jit
 from indicators.engine import parameters_of
+from indicators.kept import Kept, read_all
 from tests.indicator_tools import (
     MINUTE,
     SECOND,
@@ -174,6 +176,16 @@ class World:
         indicators.start(START.markets, False)
         return fold_all(indicators, records, first=first), closed_rows(indicators), indicators
 
+    def kept(self) -> list[Kept]:
+        return list(read_all(self.context.book_dir))
+
+    def told_again(self) -> bytes:
+        """The indicators' state, come to once more by the tape and what was kept of the stage's lives."""
+        retold = Retold(Tape(self.folder / "tape"), self.kept(), kernels().machine, jit.sources_hash())
+        assert self.stage is not None
+        retold.seek(self.stage.epoch, self.stage.number)
+        return retold.state.tobytes()
+
     def close(self) -> None:
         if self.listener is not None:
             self.listener.close()
@@ -303,6 +315,9 @@ def test_another_tape_is_everything_anew(world: World) -> None:
     assert any("began tape" in text for text in world.texts())
     last = [frame for frame in world.frames(UPDATE) if frame.epoch == world.epoch]
     assert sum(len(frame.payload) for frame in last) == expected.nbytes
+    first, second = [one for one in world.kept() if one.began]
+    assert (first.saved.epoch < world.epoch, second.saved.epoch, second.after) == (True, world.epoch, -1)
+    assert world.told_again() == alone.state.tobytes()
 
 
 def test_records_lost_for_good_are_a_gap_and_a_new_segment(world: World) -> None:
@@ -325,6 +340,9 @@ def test_records_lost_for_good_are_a_gap_and_a_new_segment(world: World) -> None
     world.run_until(lambda: any(isinstance(n, Joined | GapFound) and n.topic == UPDATE for n in world.notices))
     head = world.stage.indicators.heads[0]
     assert head["segment"] == 2 and head["number"] == world.writer.next_number - 1 >= kept
+    lost = [one for one in world.kept() if one.began][-1]
+    assert lost.after == lost.saved.number == kept - 1
+    assert world.told_again() == world.stage.indicators.state.tobytes()
 
 
 def test_holes_and_missing_candles_are_told(world: World) -> None:
@@ -352,6 +370,9 @@ def test_other_settings_fold_the_tape_anew(world: World) -> None:
     expected, _, alone = world.expected(records)
     assert world.stage.indicators.state.tobytes() == alone.state.tobytes()
     assert int(expected["settings_hash"][0]) == indicator_hash(world.settings)
+    # The first life told all that is there; the second one tells what comes, though it began with the tape too.
+    assert [(one.saved.number, one.after) for one in world.kept() if one.began] == [(-1, -1), (-1, 260)]
+    assert world.told_again() == alone.state.tobytes()
 
 
 def test_more_pairs_in_a_later_start(world: World) -> None:
