@@ -1,4 +1,4 @@
-"""The backtest's compiled functions: made by numba once, at set-up, loaded by a run without importing numba.
+"""The backtest's compiled functions: made by numba once, by the first run, loaded by the next without importing numba.
 
 To add one:
 
@@ -30,6 +30,7 @@ from indicators.code_cache import UnusableCode
 from indicators.machine import loaded
 
 KIND = "backtest"
+COMPILES = "compiles the backtest (once; half a minute, longer on a small board)"
 
 
 class Entry(NamedTuple):

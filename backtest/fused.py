@@ -1,7 +1,7 @@
 """The fused engine: recorded market data through one compiled loop, from records to a Result.
 
 The loop is `backtest.walk`; here stands what is around it: the arrays it works on and their growth, START records
-between chunks, the Result at the end. Loads no numba where set-up has compiled the loop.
+between chunks, the Result at the end. Loads no numba where an earlier run has compiled the loop.
 """
 
 from collections.abc import Callable

@@ -161,7 +161,7 @@ if ! ready; then
     exec 9>&-
 fi
 
-[ ! -f tools/warm.py ] || "$venv/bin/python" -m tools.warm
+[ ! -f tools/warm.py ] || "$venv/bin/python" -m tools.warm $([ "$mode" = run ] || echo --all)
 
 # Names the Debian packages that the browser tests need and that are not there: playwright's own node wants libatomic.
 browser_lacks() {

@@ -252,8 +252,13 @@ def test_the_key_changes_with_any_compiled_source(tmp_path: Path) -> None:
 
 
 def test_the_key_covers_all_that_is_compiled() -> None:
-    covered = {file for package in warm.COMPILED_OF for file in (paths.ROOT / package).glob("*.py")}
-    assert {*jit.COMPILED_SOURCES, *compiled.SOURCES} <= covered
+    of_kernels = {
+        *(paths.ROOT / "indicators").glob("*.py"),
+        *(paths.ROOT / "bus" / f"{n}.py" for n in ("layouts", "records")),
+    }
+    assert set(jit.COMPILED_SOURCES) <= of_kernels
+    of_backtest = {file for package in warm.BACKTEST for file in (paths.ROOT / package).glob("*.py")}
+    assert set(compiled.SOURCES) <= of_kernels | of_backtest
 
 
 def test_a_warm_cache_is_left_alone_without_loading_the_compiler(tmp_path: Path) -> None:
@@ -276,13 +281,18 @@ def test_kernels_that_cannot_be_kept_are_told_each_time(tmp_path: Path, monkeypa
 def test_a_backtest_that_cannot_be_kept_is_told_and_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / jit.folder_name()
-    monkeypatch.setattr(jit, "is_warm", lambda _: True)
-    monkeypatch.setattr(jit, "warm", lambda _: folder.mkdir(exist_ok=True) or "")
+    monkeypatch.setenv("VAR_DIR", str(tmp_path))
+    monkeypatch.setattr(warm, "warm", lambda folder: True)
     monkeypatch.setattr(compiled, "warm", lambda *_: "no place for it")
-    assert warm.warm(tmp_path)
+    assert warm.main(["--all"]) == 0
     assert capsys.readouterr().err == "set-up: no place for it\n"
-    assert not warm.warm(tmp_path)  # what cannot be kept is not compiled again until a source changes
+
+
+def test_a_start_compiles_no_backtest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAR_DIR", str(tmp_path))
+    monkeypatch.setattr(warm, "warm", lambda folder: True)
+    monkeypatch.setattr(compiled, "warm", lambda *_: pytest.fail("it was compiled"))
+    assert warm.main([]) == 0
 
 
 # --- commands
