@@ -27,7 +27,10 @@ class Source(Protocol):
     connected: bool  # files of trades count as connected throughout: no limit of missing candles
     notes: list[str]  # what the report must say; whole when the chunks are at their end
     total: int | None  # how much there is, in whatever unit, for the progress bar; None where not known
-    done: int  # how much of it was read
+
+    @property
+    def done(self) -> int:
+        """How much of the total was read."""
 
     def chunks(self) -> Iterator[Chunk]:
         """All of it, in order."""

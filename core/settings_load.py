@@ -34,15 +34,19 @@ ENVIRONMENT_SHORTEST = 6
 EVERYBODYS = ("HOST", "PORT", "VENUE", "FEED", "PAIR", "PAIRS", "LOG_LEVEL")  # LOGLEVEL is no misspelling of ours
 
 
-def load(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> Settings:
-    """The settings from the environment (this process's, unless another is given) over the file.
+def load(
+    environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE, given: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings from those given (--set) over the environment (this process's, unless one is named) over the file.
 
     Raises MisconfiguredError that lists every problem at once.
     """
     environ = os.environ if environ is None else environ
-    problems: list[str] = []
+    given = given or {}
+    problems: list[str] = [_unknown(name, "--set", name) for name in given if name not in KNOWN]
     texts = _from_file(env_file, problems)
     texts.update(_from_environment(environ, problems))
+    texts.update(_resolve_alias(dict(given), "--set", problems))
     settings = _build(texts, problems)
     if settings is not None and settings.venue == "sandbox" and settings.sandbox_tape:
         tape = absolute(settings.sandbox_tape)
