@@ -7,6 +7,7 @@ from backtest.result import Array
 from bus.messages import Start
 
 CHUNK = 262_144  # records at most
+FIRST_NUMBER = 1  # of trades that are on no tape: the START that a tape of them would begin with is 0
 
 
 class Chunk(NamedTuple):

@@ -17,7 +17,7 @@ from backtest import bad_data as bad
 from backtest import compiled, odd_rows
 from backtest import csv_rows as rows
 from backtest.bad_data import BadFile, BadRow, Odd, Skipped
-from backtest.chunks import Chunk
+from backtest.chunks import FIRST_NUMBER, Chunk
 from backtest.csv_files import Unpacked, unpacked
 from backtest.csv_head import Head, head_of, pair_of, width_of
 from backtest.result import Array
@@ -31,7 +31,6 @@ from core.paths import cache_dir, var_dir
 from core.settings import TIMEFRAMES_MS, Settings
 from venues.fees import fees_bps
 
-FIRST_NUMBER = 1
 STEP = "0.00000001"  # tick and step
 BLOCK = 4 << 20  # bytes read at once; a row must be shorter
 SLACK = 4096  # bytes behind a block
