@@ -21,7 +21,6 @@ import numpy as np
 from backtest.legs import legs_table
 from backtest.result import Array, Result
 from backtest.stats_equity import DAYS_A_YEAR, daily_returns, equity_curve
-from backtest.stats_legs import leg_returns
 from trader.terms import NS_PER_MINUTE
 
 RESAMPLES = 10_000
@@ -33,7 +32,7 @@ MOST_BLOCKS = 2_000
 MOST_DAYS_DRAWN = 10_000_000  # over all series: of more than 1,000 days fewer than 10,000 series
 _CHUNK = 1 << 20  # draws at a time: some ten MB
 _NORMAL = NormalDist()
-_COUNT, _PROFIT, _RETURN, _WINS, _WON, _LOST = range(6)
+_COUNT, _PROFIT, _COST, _WINS, _WON, _LOST = range(6)
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -111,12 +110,12 @@ def intervals(legs: Array, days: Array, seed: int, *, level: float = LEVEL, resa
 
 
 def features(legs: Array) -> Array:
-    """One row a leg of what adds up: count, profit, return, wins, sum of wins, sum of losses."""
+    """One row a leg of what adds up: count, profit, cost, wins, sum of wins, sum of losses."""
     profit = legs["profit"] / 1e8
     rows = np.zeros((len(legs), 6))
     rows[:, _COUNT] = 1.0
     rows[:, _PROFIT] = profit
-    rows[:, _RETURN] = leg_returns(legs)
+    rows[:, _COST] = legs["cost"] / 1e8
     rows[:, _WINS] = profit > 0
     rows[:, _WON] = np.maximum(profit, 0.0)
     rows[:, _LOST] = np.minimum(profit, 0.0)
@@ -211,7 +210,7 @@ def _expectancy(sums: Array) -> Array:
 
 
 def _expectancy_return(sums: Array) -> Array:
-    found: Array = sums[:, _RETURN] / np.maximum(sums[:, _COUNT], 1)
+    found: Array = sums[:, _PROFIT] / np.maximum(sums[:, _COST], 1e-8)
     return found
 
 

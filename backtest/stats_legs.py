@@ -32,7 +32,9 @@ class Trading(msgspec.Struct, frozen=True):
     * payoff_ratio: average win / -average loss
     * expectancy: mean profit of a leg, which is win_rate * average_win + loss rate * average_loss
       (V. Tharp, Trade Your Way to Financial Freedom, ch. 7, in money in place of R)
-    * expectancy_return: mean of the legs' returns; a leg's return is its profit / what its lots had cost
+    * expectancy_return: profit of all legs / what their lots had cost: what each unit of stake brought
+    * mean_return: mean of the legs' returns; a leg's return is its profit / what its lots had cost, so that a leg that
+      filled in part weighs as much as a whole one
     * longest_losing_streak: most losing legs in a row, in the order in which they ended; an even leg ends a streak, as
       in MAX_CONSECUTIVE_LOSSES
     """
@@ -56,6 +58,7 @@ class Trading(msgspec.Struct, frozen=True):
     payoff_ratio: float | None
     expectancy: float | None
     expectancy_return: float | None
+    mean_return: float | None
     longest_losing_streak: int
     longest_winning_streak: int
     legs_a_day: float | None
@@ -179,7 +182,8 @@ def trading(legs: Array, days: float | None) -> Trading:
         profit_factor=ratio(won_units, -lost_units),
         payoff_ratio=average_win / -average_loss if average_win and average_loss else None,
         expectancy=ratio((won_units + lost_units) / 1e8, count),
-        expectancy_return=float(math.fsum(returns.tolist())) / count if count else None,
+        expectancy_return=ratio(won_units + lost_units, total(legs["cost"])),
+        mean_return=math.fsum(returns.tolist()) / count if count else None,
         longest_losing_streak=longest_run(profit < 0),
         longest_winning_streak=longest_run(profit > 0),
         legs_a_day=ratio(count, days) if days else None,

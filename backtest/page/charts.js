@@ -62,7 +62,7 @@ function drawEquity(run) {
   const quiet = { priceLineVisible: false, lastValueVisible: false, priceFormat };
   const hold = curves.hold ? chart.addSeries(LWC.LineSeries, { ...quiet, lineWidth: 1, crosshairMarkerVisible: false }) : null;
   const equity = chart.addSeries(LWC.LineSeries, { ...quiet, lineWidth: 2, lastValueVisible: true });
-  const percent = { type: "custom", formatter: (value) => `${fixed(value * 100, 1)} %`, minMove: 0.0001 };
+  const percent = { type: "custom", formatter: (value) => `${fixed(value * 100, 2)} %`, minMove: 0.0001 };
   const fallen = chart.addSeries(LWC.AreaSeries, { ...quiet, lineWidth: 1, priceFormat: percent, invertFilledArea: true }, 1);
   const [main, lower] = chart.panes();
   main.setStretchFactor(3);

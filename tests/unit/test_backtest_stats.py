@@ -49,8 +49,9 @@ def test_what_the_legs_made() -> None:
     assert made.profit_factor == 13 / 9
     assert made.payoff_ratio == 6.5 / 4.5
     assert made.expectancy == 1.0  # (10 - 5 - 4 + 3) / 4
-    # Returns 10/100, -5/100, -4/80, 3/60: 0.1, -0.05, -0.05, 0.05; their mean is 0.0125.
-    assert made.expectancy_return == pytest.approx(0.0125, rel=1e-15)
+    # Returns 10/100, -5/100, -4/80, 3/60: 0.1, -0.05, -0.05, 0.05; their mean is 0.0125. All together 4 of 340.
+    assert made.mean_return == pytest.approx(0.0125, rel=1e-15)
+    assert made.expectancy_return == 4 / 340
     assert (made.best_return, made.worst_return) == (0.1, -0.05)
     assert (made.longest_losing_streak, made.longest_winning_streak) == (2, 1)
     # From the first trade to the last: 3 h and 4 min.
