@@ -14,8 +14,8 @@ from tests.fuzz.peers import FRAMES, TAPE, TAPE_START, frames_cut, tape_header, 
 from venues import answers, engineio
 from venues.account import BUY, LIMIT, NewOrder
 from venues.binance import judge as binance_judge
+from venues.binance import wire_answers as binance_answers
 from venues.binance import wire_news as binance_news
-from venues.binance import wire_private as binance_private
 from venues.binance import wire_public as binance_public
 from venues.binance.wire_stream import Reader
 from venues.call import Call
@@ -266,10 +266,10 @@ TARGETS: dict[str, Target] = {
         (),
         _json(STREAMED, {"id": 1, "result": None}, {"code": 2, "msg": "x"}, {"e": "serverShutdown"}),
     ),
-    "binance order": Target(binance_private.parse_order, ANSWER, _json(BINANCE_ORDER)),
-    "binance open orders": Target(binance_private.parse_open_orders, ANSWER, _json([BINANCE_ORDER])),
+    "binance order": Target(binance_answers.parse_order, ANSWER, _json(BINANCE_ORDER)),
+    "binance open orders": Target(binance_answers.parse_open_orders, ANSWER, _json([BINANCE_ORDER])),
     "binance fills": Target(
-        binance_private.parse_fills,
+        binance_answers.parse_fills,
         ANSWER,
         _json(
             [
@@ -289,10 +289,10 @@ TARGETS: dict[str, Target] = {
         ),
     ),
     "binance balances": Target(
-        binance_private.parse_balances, ANSWER, _json({"balances": [{"asset": "BTC", "free": "1.5", "locked": "0"}]})
+        binance_answers.parse_balances, ANSWER, _json({"balances": [{"asset": "BTC", "free": "1.5", "locked": "0"}]})
     ),
     "binance fees": Target(
-        binance_private.parse_fees_bps,
+        binance_answers.parse_fees_bps,
         ANSWER,
         _json(
             {"standardCommission": {"maker": "0.001", "taker": "0.001"}, "taxCommission": {"maker": "0", "taker": "0"}}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit import test_venues_binance_private as private
 from tests.unit import test_venues_wire_binance as public
-from venues.binance import wire_news, wire_private, wire_public
+from venues.binance import wire_answers, wire_news, wire_public
 from venues.binance.judge import judge
 from venues.binance.wire_stream import Reader
 from venues.call import Failure
@@ -21,11 +21,11 @@ PARSERS: dict[str, tuple[Callable[[bytes], Any], Any]] = {
     "markets": (wire_public.parse_markets, {"symbols": [public.ROW], "rateLimits": []}),
     "trades": (lambda body: wire_public.parse_trades(body, "P", 0), [{**public.TRADE, "isBuyerMaker": True}]),
     "candles": (lambda body: wire_public.parse_candles(body, "P"), [public.CANDLE]),
-    "order": (wire_private.parse_order, private.FULL),
-    "orders": (wire_private.parse_open_orders, [private.QUERY]),
-    "fills": (wire_private.parse_fills, [private.MINE]),
-    "balances": (wire_private.parse_balances, {"balances": [{"asset": "A", "free": "1", "locked": "0"}]}),
-    "fees": (wire_private.parse_fees_bps, {"standardCommission": {"maker": "0.1", "taker": "0.1"}}),
+    "order": (wire_answers.parse_order, private.FULL),
+    "orders": (wire_answers.parse_open_orders, [private.QUERY]),
+    "fills": (wire_answers.parse_fills, [private.MINE]),
+    "balances": (wire_answers.parse_balances, {"balances": [{"asset": "A", "free": "1", "locked": "0"}]}),
+    "fees": (wire_answers.parse_fees_bps, {"standardCommission": {"maker": "0.1", "taker": "0.1"}}),
 }
 FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
 

@@ -9,6 +9,7 @@ import pytest
 from core.settings_parse import Secret
 from venues import account as contract
 from venues.account import Balance, BalanceNews, Fill, FillNews, NewOrder, OrderNews
+from venues.binance import wire_answers as answers
 from venues.binance import wire_news
 from venues.binance import wire_private as wire
 from venues.binance.judge import judge
@@ -220,7 +221,7 @@ QUERY = {
 
 
 def parsed(body, **changes):
-    return wire.parse_order(json.dumps({**body, **changes}).encode())
+    return answers.parse_order(json.dumps({**body, **changes}).encode())
 
 
 def test_a_full_answer_brings_its_fills():
@@ -312,9 +313,9 @@ def test_an_order_that_cannot_be_read_keeps_its_text(changes):
 
 def test_a_list_of_open_orders():
     body = json.dumps([QUERY, {**QUERY, "orderId": 2}]).encode()
-    assert [found.venue_order_id for found in wire.parse_open_orders(body)] == ["1", "2"]
+    assert [found.venue_order_id for found in answers.parse_open_orders(body)] == ["1", "2"]
     with pytest.raises(Retry):
-        wire.parse_open_orders(b"{}")
+        answers.parse_open_orders(b"{}")
 
 
 MINE = {
@@ -335,18 +336,18 @@ MINE = {
 
 def test_own_fills_are_oldest_first_with_the_currency_of_their_fee():
     body = json.dumps([{**MINE, "id": 28458, "isBuyer": False, "isMaker": True}, MINE]).encode()
-    first, second = wire.parse_fills(body)
+    first, second = answers.parse_fills(body)
     amounts = (Decimal("4.000001"), Decimal(12), Decimal("10.1"))
     assert first == Fill("28457", "100234", "", "BNBBTC", "buy", *amounts, "BNB", 1499865549590, False)
     assert (second.venue_fill_id, second.side, second.maker) == ("28458", "sell", True)
     with pytest.raises(Retry, match="impossible fill"):
-        wire.parse_fills(json.dumps([{**MINE, "time": 0}]).encode())
+        answers.parse_fills(json.dumps([{**MINE, "time": 0}]).encode())
 
 
 def test_balances_of_which_there_is_something():
     rows = [{"asset": "BTC", "free": "4723846.89208129", "locked": "0.00000000"}]
     rows += [{"asset": "A", "free": "0.0", "locked": "0.0"}, {"asset": "B", "free": "0.0", "locked": "1"}]
-    found = wire.parse_balances(json.dumps({"balances": rows, "canTrade": True}).encode())
+    found = answers.parse_balances(json.dumps({"balances": rows, "canTrade": True}).encode())
     assert found == [
         Balance("BTC", Decimal("4723846.89208129"), Decimal(0)),
         Balance("B", Decimal(0), Decimal(1)),
@@ -356,11 +357,11 @@ def test_balances_of_which_there_is_something():
 def test_fees_are_the_sum_of_all_kinds_for_the_dearer_side():
     rates = {"maker": "0.00100000", "taker": "0.00110000", "buyer": "0", "seller": "0"}
     body = {"symbol": "BTCUSDT", "standardCommission": rates}
-    assert wire.parse_fees_bps(json.dumps(body).encode()) == (Decimal(11), Decimal(10))
+    assert answers.parse_fees_bps(json.dumps(body).encode()) == (Decimal(11), Decimal(10))
     tax = {"maker": "0.0001", "taker": "0.0002", "buyer": "0.00001", "seller": "0.00003"}
     discount = {"enabledForAccount": True, "enabledForSymbol": True, "discountAsset": "BNB", "discount": "0.75"}
     body |= {"taxCommission": tax, "discount": discount}
-    assert wire.parse_fees_bps(json.dumps(body).encode()) == (Decimal("13.3"), Decimal("11.3"))
+    assert answers.parse_fees_bps(json.dumps(body).encode()) == (Decimal("13.3"), Decimal("11.3"))
 
 
 # --- the account's events ---------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from venues.account import (
     Order,
 )
 from venues.bans import bans_of
+from venues.binance import wire_answers as answers
 from venues.binance import wire_news, wire_public
 from venues.binance import wire_private as wire
 from venues.binance.judge import ARCHIVED, NO_ORDER, judge, refusal
@@ -112,7 +113,7 @@ class BinanceAccount:
     def balances(self) -> list[Balance]:
         """Currencies of which there is something."""
         reply = self._signed.send(lambda time_ms: wire.account_call(self._api, self._keys, time_ms))
-        return named(self.name, wire.parse_balances, reply.body)
+        return named(self.name, answers.parse_balances, reply.body)
 
     def create(self, order: NewOrder) -> Order:
         """Sends an order, once. OutcomeUnknown where it may have been taken, an answer that cannot be read included."""
@@ -122,7 +123,7 @@ class BinanceAccount:
             raise Rejected(self.name, f"not sent: {error}") from error
         reply = self._signed.send(lambda time_ms: wire.create_call(self._api, self._keys, order, time_ms))
         try:
-            return named(self.name, wire.parse_order, reply.body, f"new order {order.client_order_id}")
+            return named(self.name, answers.parse_order, reply.body, f"new order {order.client_order_id}")
         except Retry as error:
             raise OutcomeUnknown(self.name, error.text, "look up what became of it", error.code) from error
 
@@ -137,9 +138,9 @@ class BinanceAccount:
             if error.code == NO_ORDER:
                 return None
             if error.code == ARCHIVED:
-                return wire.archived_order(symbol, client_order_id, venue_order_id, error.text)
+                return answers.archived_order(symbol, client_order_id, venue_order_id, error.text)
             raise
-        found = named(self.name, wire.parse_order, reply.body)
+        found = named(self.name, answers.parse_order, reply.body)
         # Asked for by our id it is the order of that id, also where the answer names the cancel that ended it.
         return msgspec.structs.replace(found, client_order_id=client_order_id or found.client_order_id)
 
@@ -153,7 +154,7 @@ class BinanceAccount:
     def open_orders(self, rules: Rules) -> list[Order]:
         """All live orders of a market."""
         reply = self._signed.send(lambda time_ms: wire.open_orders_call(self._api, self._keys, rules.symbol, time_ms))
-        return named(self.name, wire.parse_open_orders, reply.body)
+        return named(self.name, answers.parse_open_orders, reply.body)
 
     def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
         """Own fills since a time: windows of a day up to the first fill, from there on by id.
@@ -181,12 +182,12 @@ class BinanceAccount:
         reply = self._signed.send(
             lambda time_ms: wire.fills_call(self._api, self._keys, symbol, time_ms, since_ms=start_ms, from_id=from_id)
         )
-        return named(self.name, wire.parse_fills, reply.body)
+        return named(self.name, answers.parse_fills, reply.body)
 
     def fees_bps(self, rules: Rules) -> tuple[Decimal, Decimal] | None:
         """(taker, maker) of this account in this market."""
         reply = self._signed.send(lambda time_ms: wire.commission_call(self._api, self._keys, rules.symbol, time_ms))
-        return named(self.name, wire.parse_fees_bps, reply.body)
+        return named(self.name, answers.parse_fees_bps, reply.body)
 
     async def open_stream(self, rules: Sequence[Rules]) -> AccountStream:
         """Connects and subscribes; tells of the whole account, whatever the markets."""

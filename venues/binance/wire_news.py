@@ -14,7 +14,8 @@ import msgspec
 from core import money
 from core.errors import MisconfiguredError
 from venues.account import Balance, BalanceNews, Fill, FillNews, News, OrderNews
-from venues.binance.wire_private import SIDES, STATES, Keys, signed_socket_parameters
+from venues.binance.wire_answers import SIDES, STATES
+from venues.binance.wire_private import Keys, signed_socket_parameters
 from venues.engineio import UNREADABLE, shorten
 from venues.venue import SHUTDOWN, Notice
 

@@ -1,9 +1,8 @@
-"""Binance spot's private wire: signed requests, and what their answers mean. Pure.
+"""Binance spot's private wire: signed requests. Pure; what their answers mean stands in `wire_answers`.
 
 * A request is signed by HMAC-SHA256 over the query exactly as it is sent, in hex, with `signature` last.
-* Numbers go out as plain decimal text on the market's steps, and come in as Decimal from the venue's text.
+* Numbers go out as plain decimal text on the market's steps.
 * A client order id is unique among live orders only: once an order is over, the same id makes a second one.
-* In the answer to a cancel `clientOrderId` names the cancel; the order is `origClientOrderId`.
 """
 
 import hashlib
@@ -11,19 +10,15 @@ import hmac
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
-import msgspec
-
 from core import money
-from core.errors import MisconfiguredError
 from core.settings_parse import Secret
 from venues import account as contract
-from venues.account import BUY, SELL, Balance, Fill, NewOrder, Order
-from venues.binance.wire_public import LATEST_MS, ORDERS, WEIGHT, broken
+from venues.account import BUY, SELL, NewOrder
+from venues.binance.wire_public import ORDERS, WEIGHT
 from venues.call import Call
-from venues.engineio import UNREADABLE
 
 RECV_WINDOW_MS = 5000
 FILLS_MAX = 1000
@@ -36,112 +31,12 @@ ORDER_WEIGHT, QUERY_WEIGHT, OPEN_WEIGHT, FILLS_WEIGHT, ACCOUNT_WEIGHT = 1, 4, 6,
 ORDER, OPEN_ORDERS, MY_TRADES = "/api/v3/order", "/api/v3/openOrders", "/api/v3/myTrades"
 ACCOUNT, COMMISSION = "/api/v3/account", "/api/v3/account/commission"
 
-STATES = {
-    "NEW": contract.OPEN,
-    "PENDING_NEW": contract.PENDING,
-    "PARTIALLY_FILLED": contract.PARTIALLY_FILLED,
-    "PENDING_CANCEL": contract.OPEN,
-    "FILLED": contract.FILLED,
-    "CANCELED": contract.CANCELLED,
-    "REJECTED": contract.REJECTED,
-    "EXPIRED": contract.EXPIRED,
-    "EXPIRED_IN_MATCH": contract.EXPIRED,  # against an order of our own
-}
-SIDES = {"BUY": BUY, "SELL": SELL}
-KINDS = {"MARKET": contract.MARKET, "LIMIT_MAKER": contract.POST_ONLY, "STOP_LOSS": contract.STOP}
-LIMITS_BY_TIME_IN_FORCE = {"GTC": contract.LIMIT, "IOC": contract.IOC}
-
 
 class Keys(NamedTuple):
     """An account's HMAC key pair."""
 
     key: Secret
     secret: Secret
-
-
-class FillRow(msgspec.Struct):
-    """A fill in the answer to a new order."""
-
-    price: Decimal
-    qty: Decimal
-    commission: Decimal
-    commissionAsset: str
-    tradeId: int
-
-
-class OrderBody(msgspec.Struct):
-    """An order in any answer; which times it has depends on what was asked."""
-
-    symbol: str
-    orderId: int
-    status: str
-    type: str
-    side: str
-    origQty: Decimal
-    executedQty: Decimal
-    clientOrderId: str = ""
-    origClientOrderId: str = ""
-    price: Decimal = Decimal(0)
-    cummulativeQuoteQty: Decimal = Decimal(-1)  # below 0: not known
-    timeInForce: str = "GTC"
-    time: int = 0
-    transactTime: int = 0
-    updateTime: int = 0
-    expiryReason: str = ""
-    fills: list[FillRow] = []
-
-
-class TradeRow(msgspec.Struct):
-    """An own fill of myTrades."""
-
-    symbol: str
-    id: int
-    orderId: int
-    price: Decimal
-    qty: Decimal
-    commission: Decimal
-    commissionAsset: str
-    time: int
-    isBuyer: bool
-    isMaker: bool
-
-
-class BalanceRow(msgspec.Struct):
-    """One currency of the account."""
-
-    asset: str
-    free: Decimal
-    locked: Decimal
-
-
-class AccountBody(msgspec.Struct):
-    """The account; only what it holds."""
-
-    balances: list[BalanceRow]
-
-
-class Rates(msgspec.Struct):
-    """One kind of commission, as fractions; buyer or seller come on top of maker or taker."""
-
-    maker: Decimal
-    taker: Decimal
-    buyer: Decimal = Decimal(0)
-    seller: Decimal = Decimal(0)
-
-
-class CommissionBody(msgspec.Struct):
-    """What the account pays in a market."""
-
-    standardCommission: Rates
-    specialCommission: Rates | None = None
-    taxCommission: Rates | None = None
-
-
-_order = msgspec.json.Decoder(OrderBody)
-_orders = msgspec.json.Decoder(list[OrderBody])
-_fills = msgspec.json.Decoder(list[TradeRow])
-_account = msgspec.json.Decoder(AccountBody)
-_commission = msgspec.json.Decoder(CommissionBody)
 
 
 # --- signing ---------------------------------------------------------------------------------------
@@ -273,141 +168,3 @@ def account_call(host: str, keys: Keys, time_ms: int) -> Call:
 def commission_call(host: str, keys: Keys, symbol: str, time_ms: int) -> Call:
     """What the account pays in a market."""
     return _call("GET", host, COMMISSION, {"symbol": symbol}, keys, time_ms, {WEIGHT: ACCOUNT_WEIGHT})
-
-
-# --- what the answers mean -------------------------------------------------------------------------
-
-
-def parse_order(body: bytes, what: str = "order") -> Order:
-    """An order from the answer to create, query or cancel. Raises Retry with the raw text."""
-    return _as_order(_decoded(_order, body, what), body, what)
-
-
-def parse_open_orders(body: bytes) -> list[Order]:
-    """All live orders of a market."""
-    return [_as_order(row, body, "openOrders") for row in _decoded(_orders, body, "openOrders")]
-
-
-def _as_order(row: OrderBody, body: bytes, what: str) -> Order:
-    status, side = STATES.get(row.status), SIDES.get(row.side)
-    if status is None or side is None:
-        raise broken(what, body, f"status {row.status!r}, side {row.side!r}")
-    _check((row.origQty, row.executedQty, row.price), body, what, row.cummulativeQuoteQty)
-    client_id = row.origClientOrderId or row.clientOrderId
-    time_ms = row.updateTime or row.transactTime
-    known = row.executedQty > 0 and row.cummulativeQuoteQty > 0
-    return Order(
-        client_order_id=client_id,
-        venue_order_id=str(row.orderId),
-        symbol=row.symbol,
-        side=side,
-        kind=kind_of(row.type, row.timeInForce),
-        quantity=row.origQty,
-        filled=row.executedQty,
-        status=status,
-        price=row.price or None,
-        average_price=row.cummulativeQuoteQty / row.executedQty if known else None,
-        created_ms=row.time or (row.transactTime if not row.origClientOrderId else 0),
-        updated_ms=time_ms,
-        reason=row.expiryReason or (row.status if row.status == "EXPIRED_IN_MATCH" else ""),
-        fills=tuple(_fill_of(row, item, client_id, side, body, what) for item in row.fills),
-    )
-
-
-def kind_of(venue_type: str, time_in_force: str) -> str:
-    """Our name of an order's kind; empty where it is none of ours."""
-    if venue_type == "LIMIT":
-        return LIMITS_BY_TIME_IN_FORCE.get(time_in_force, "")
-    return KINDS.get(venue_type, "")
-
-
-def _fill_of(row: OrderBody, item: FillRow, client_id: str, side: str, body: bytes, what: str) -> Fill:
-    """A fill in the answer to a new order: it has no time of its own, and took what rested on the book."""
-    _check((item.price, item.qty), body, what, item.commission)
-    return Fill(
-        venue_fill_id=str(item.tradeId),
-        venue_order_id=str(row.orderId),
-        client_order_id=client_id,
-        symbol=row.symbol,
-        side=side,
-        price=item.price,
-        quantity=item.qty,
-        fee=item.commission,
-        fee_currency=item.commissionAsset,
-        time_ms=row.transactTime,
-        maker=False,
-    )
-
-
-def archived_order(symbol: str, client_id: str, venue_id: str, text: str) -> Order:
-    """What -2026 says of an order: over long ago and never filled; the rest of it is forgotten."""
-    none = Decimal(0)
-    return Order(client_id, venue_id, symbol, "", "", none, none, contract.CANCELLED, reason=text)
-
-
-def parse_fills(body: bytes) -> list[Fill]:
-    """Own fills, oldest first by the venue's id."""
-    what = "myTrades"
-    rows = sorted(_decoded(_fills, body, what), key=lambda row: row.id)
-    for row in rows:
-        _check((row.price, row.qty), body, what, row.commission)
-        if not (row.id >= 0 and 0 < row.time < LATEST_MS):
-            raise broken(what, body, f"impossible fill {row.id} at {row.time}")
-    return [
-        Fill(
-            venue_fill_id=str(row.id),
-            venue_order_id=str(row.orderId),
-            client_order_id="",
-            symbol=row.symbol,
-            side=BUY if row.isBuyer else SELL,
-            price=row.price,
-            quantity=row.qty,
-            fee=row.commission,
-            fee_currency=row.commissionAsset,
-            time_ms=row.time,
-            maker=row.isMaker,
-        )
-        for row in rows
-    ]
-
-
-def parse_balances(body: bytes) -> list[Balance]:
-    """Currencies of which there is something."""
-    rows = _decoded(_account, body, "account").balances
-    for row in rows:
-        _check((row.free, row.locked), body, "account")
-    return [Balance(row.asset, row.free, row.locked) for row in rows if row.free or row.locked]
-
-
-def parse_fees_bps(body: bytes) -> tuple[Decimal, Decimal]:
-    """(taker, maker) in basis points: all kinds of commission, of the dearer side.
-
-    The rebate for paying in BNB is left out: it holds only as long as there is BNB, and fills tell what was paid.
-    """
-    found = _decoded(_commission, body, "account/commission")
-    taker = maker = Decimal(0)
-    for rates in (found.standardCommission, found.specialCommission, found.taxCommission):
-        if rates is not None:
-            _check((rates.buyer, rates.seller, rates.taker), body, "account/commission", rates.maker)
-            side = max(rates.buyer, rates.seller)
-            taker += rates.taker + side
-            maker += rates.maker + side
-    return taker * 10_000, maker * 10_000
-
-
-def _decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes, what: str) -> Any:
-    try:
-        return decoder.decode(body)
-    except UNREADABLE as error:
-        raise broken(what, body, error) from error
-
-
-def _check(amounts: tuple[Decimal, ...], body: bytes, what: str, signed: Decimal = Decimal(0)) -> None:
-    """Amounts are finite, of a usual size and not negative; `signed` may be below 0 (a rebate, or not known)."""
-    try:
-        money.decimal_of(signed, what)
-        for value in amounts:
-            if money.decimal_of(value, what) < 0:
-                raise broken(what, body, f"an amount below 0: {value}")
-    except MisconfiguredError as error:
-        raise broken(what, body, error) from error
