@@ -24,7 +24,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -40,6 +40,7 @@ from venues.bans import Bans
 from venues.call import AGENT, Call, Failure, Judge, Kind, Reply, bare, named, public_get
 from venues.errors import Misconfigured, RateLimited, Retry, VenueError
 from venues.limits import Limits
+from venues.timely import Timely
 
 __all__ = ["Call", "Failure", "Judge", "Kind", "Reply", "RestClient", "public_get"]
 
@@ -114,18 +115,19 @@ class RestClient:
 
     # --- asking ----------------------------------------------------------------------------------
 
-    def send_blocking(self, call: Call) -> Reply:
+    def send_blocking(self, call: Call, again: Callable[[], Call] | None = None) -> Reply:
         """Sends once, on the calling thread. Raises the errors of `venues.errors`; OutcomeUnknown only for a call that
-        changes something, for which every other error means: certainly not carried out."""
+        changes something, for which every other error means: certainly not carried out.
+
+        `again` makes the call anew where it had to wait for room: its stamp would be as old as the wait.
+        """
         what = named(call)
         waited_s, in_line = 0.0, False
-        while True:
-            wait_s = self._room(call, what, waited_s, in_line)
-            if wait_s <= 0:
-                return self._exchange(call, what)
+        while (wait_s := self._room(call, what, waited_s, in_line)) > 0:
             sleep(wait_s)
             waited_s += wait_s
             in_line = True
+        return self._exchange(again() if again and in_line else call, what)
 
     async def send(self, call: Call) -> Reply:
         """As `send_blocking`, on one of this client's own threads; waits for room without taking one."""
@@ -334,7 +336,7 @@ def _pools(link: _Link, clock: Clock, total_s: float) -> dict[str, type[HTTPConn
         def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
             super().__init__(sock, *args, **options)
             raw = self.fp.detach()
-            self.fp = io.BufferedReader(_Timely(raw, sock, clock, total_s))
+            self.fp = io.BufferedReader(Timely(raw, sock, clock, total_s))
 
     class Plain(HTTPConnection):
         response_class = Response
@@ -361,35 +363,6 @@ def _pools(link: _Link, clock: Clock, total_s: float) -> dict[str, type[HTTPConn
         ConnectionCls = Secure
 
     return {"http": PlainPool, "https": SecurePool}
-
-
-class _Timely(io.RawIOBase):
-    """Reads a socket until `total_s` after its making; a venue that sends byte by byte does not hold a thread."""
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, clock: Clock, total_s: float) -> None:
-        self._raw: Final = raw
-        self._socket = sock
-        self._clock = clock
-        self._end_ns = clock.monotonic_ns() + int(total_s * NS_PER_S)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left_s = (self._end_ns - self._clock.monotonic_ns()) / NS_PER_S
-        if left_s <= 0:
-            raise TimeoutError("still not the end of the answer")
-        usual_s = self._socket.gettimeout()
-        self._socket.settimeout(left_s if usual_s is None else min(usual_s, left_s))
-        try:
-            return self._raw.readinto(buffer)
-        finally:
-            self._socket.settimeout(usual_s)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
-        super().close()
 
 
 class _TooLong(Exception):

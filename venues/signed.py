@@ -4,6 +4,7 @@
   second. Where a renewed measurement fails, the old one serves on: the call itself tells what is wrong with the venue.
 * A call that is refused for its stamp was certainly not carried out: the offset is measured alone, without what was
   known before, and the call is built, signed and sent once more. A second refusal is the caller's.
+* A call that had to wait for room in the limits is stamped and signed anew as it goes out.
 * With `by_date`, the Date of every answer narrows the offset: for a venue that has no clock to ask.
 """
 
@@ -23,7 +24,7 @@ AGAIN_S = 30.0  # after a measurement that failed
 class Sender(Protocol):
     """What sends: `venues.rest.RestClient`."""
 
-    def send_blocking(self, call: Call) -> Reply: ...
+    def send_blocking(self, call: Call, again: Callable[[], Call] | None = None) -> Reply: ...
 
 
 class Signed:
@@ -80,7 +81,7 @@ class Signed:
             self._due_ns = self._clock.monotonic_ns() + self._max_age_ns
 
     def _send(self, build: Callable[[int], Call]) -> Reply:
-        reply = self._rest.send_blocking(build(self.time_ms()))
+        reply = self._rest.send_blocking(build(self.time_ms()), lambda: build(self.time_ms()))
         if self._by_date and reply.date_s is not None:
             with self._lock:
                 self._offset.add(reply.sent_ns, reply.received_ns, reply.date_s)

@@ -429,6 +429,16 @@ def test_calls_wait_for_room(rest, serve):
     assert sent[3] - sent[0] >= 2 * 0.02 * 1e9 * 0.9
 
 
+def test_what_had_to_wait_for_room_is_made_anew_as_it_goes_out(rest, serve):
+    """A stamp that is as old as the wait is outside of the venue's window."""
+    server = serve(*[http(200, b"[]")] * 2)
+    client = rest(limits=Limits({"requests": Limit(50.0, 1.0)}))
+    for _ in range(2):
+        made = public_get(server.url, {"made": "before"}, requests=1)
+        client.send_blocking(made, lambda: public_get(server.url, {"made": "after"}, requests=1))
+    assert [request.split()[1].partition(b"?")[2] for request in server.requests] == [b"made=before", b"made=after"]
+
+
 def test_a_wait_that_is_too_long_is_told_and_nothing_is_sent(rest, serve):
     server = serve(http(200, b"[]"), http(200, b"[]"))
     client = rest(limits=Limits({"requests": Limit(0.1, 1.0, kept_for_exits=0.0)}))

@@ -1,5 +1,7 @@
 """Signed calls: when the offset is measured, what a refused stamp leads to, and who waits for whom."""
 
+from collections.abc import Callable
+
 import pytest
 
 from core.clock import ManualClock
@@ -22,8 +24,12 @@ class Venue:
         self.measured = 0
         self.failures: list[Exception] = []  # of measuring, one after the other
         self.refusals: list[Exception] = []  # of calls
+        self.wait_s = 0.0  # for room in the limits, before a call goes out
 
-    def send_blocking(self, call: Call) -> Reply:
+    def send_blocking(self, call: Call, again: Callable[[], Call] | None = None) -> Reply:
+        if self.wait_s and again:
+            self.clock.advance(int(self.wait_s * S))
+            call = again()
         self.sent.append(call)
         if self.refusals:
             raise self.refusals.pop(0)
@@ -68,6 +74,16 @@ def test_a_refused_stamp_measures_anew_and_goes_out_once_more():
     signed.send(an_exit)
     assert venue.measured == 2 and len(venue.sent) == 3
     assert venue.sent[1].query != venue.sent[2].query, "built and signed anew"
+
+
+def test_a_call_that_waited_for_room_is_stamped_anew():
+    venue = Venue()
+    signed = venue.signed()
+    signed.send(stamped)
+    venue.wait_s = 4.9  # of a window of 5 s little would be left
+    signed.send(stamped)
+    assert len(venue.sent) == 2 and venue.measured == 1
+    assert abs(int(venue.sent[1].query) - venue.time_ms()) <= 3
 
 
 def test_a_second_refusal_is_the_callers():
@@ -153,7 +169,7 @@ def test_by_date_every_answer_narrows_the_offset():
         return Stamp(now_ns, now_ns, (now_ns + ahead_ns) // S * S, S)
 
     class Dated(Venue):
-        def send_blocking(self, call):
+        def send_blocking(self, call, again=None):
             now_ns = venue.clock.wall_ns()
             return Reply(b"{}", now_ns, now_ns, (now_ns + ahead_ns) // S)
 
