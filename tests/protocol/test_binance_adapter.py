@@ -150,7 +150,16 @@ def test_a_page_that_fails_leaves_what_came_before_it():
     play(scenario)
 
 
-@pytest.mark.parametrize("refusal", [fake.refusal(-2014, "API-key format invalid.", 401), fake.refusal(0, "", 404)])
+FOR_ALL = {
+    "no key": fake.refusal(-2014, "API-key format invalid.", 401),
+    "no right": fake.refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401),
+    "region": fake.refusal(0, "Service unavailable from a restricted location.", 451),
+    "no such path": fake.refusal(0, "", 404),
+    "no such path, as a page": (404, "text/html", b"<html><title>404 Not Found</title></html>", {}),
+}
+
+
+@pytest.mark.parametrize("refusal", FOR_ALL.values(), ids=FOR_ALL)
 def test_a_host_without_older_trades_is_asked_for_them_once(refusal):
     async def scenario(peer, venue):
         many(peer, 3000)
@@ -160,6 +169,62 @@ def test_a_host_without_older_trades_is_asked_for_them_once(refusal):
             answer = await venue.recent_trades(rules, known(100))
             assert (answer.trades[0].trade_id, answer.trades[-1].trade_id) == (2001, 3000)
         assert sum("historicalTrades" in target for target in peer.asked) == 1
+
+    play(scenario)
+
+
+OF_THIS_MARKET = {
+    "unknown symbol": fake.refusal(-1121, "Invalid symbol."),
+    "parameter": fake.refusal(-1130, "Data sent for parameter 'fromId' is not valid."),
+}
+
+
+@pytest.mark.parametrize("refusal", OF_THIS_MARKET.values(), ids=OF_THIS_MARKET)
+def test_older_trades_refused_for_one_market_are_asked_for_again(refusal):
+    async def scenario(peer, venue):
+        many(peer, 3000)
+        rules = await btc(venue)
+        peer.faults["/api/v3/historicalTrades"] = [refusal]
+        assert (await venue.recent_trades(rules, known(100))).trades[0].trade_id == 2001
+        assert (await venue.recent_trades(rules, known(100))).trades[0].trade_id == 100
+
+    play(scenario)
+
+
+PASSING = {
+    "gateway": fake.BROKEN,
+    "5xx": fake.refusal(-1000, "An unknown error occurred.", 500),
+    "overloaded": fake.refusal(-1008, "Server is currently overloaded.", 503),
+    "nothing": fake.NOTHING,
+    "too often": fake.refusal(-1003, "Too much request weight used.", 429, **{"Retry-After": "1"}),
+}
+
+
+@pytest.mark.parametrize("failure", PASSING.values(), ids=PASSING)
+def test_older_trades_that_fail_for_the_moment_are_asked_for_again(failure):
+    async def scenario(peer, venue):
+        many(peer, 3000)
+        rules = await btc(venue)
+        peer.faults["/api/v3/historicalTrades"] = [failure]
+        with pytest.raises(Retry) as raised:
+            await venue.recent_trades(rules, known(100))
+        await asyncio.sleep(getattr(raised.value, "retry_after_s", 0))
+        assert (await venue.recent_trades(rules, known(100))).trades[0].trade_id == 100
+
+    play(scenario)
+
+
+def test_a_candle_that_cannot_be_read_is_not_taken_for_the_last_one():
+    async def scenario(peer, venue):
+        start_ms = NOW_MS - NOW_MS % 60_000
+        peer.trades = [(n + 1, start_ms + n * 60_000, 100.0 + n, 1.0, False) for n in range(1500)]
+        rules = await btc(venue)
+        rows = peer.candles()[:1000]
+        rows[500][4] = "nan"
+        peer.faults["/api/v3/klines"] = [fake.json_answer(rows)]
+        bars = await venue.candles(rules, 60_000, start_ms, start_ms + 1500 * 60_000)
+        wanted = [start_ms + n * 60_000 for n in range(1500) if n != 500]
+        assert [bar.open_ns // NS_PER_MS for bar in bars] == wanted
 
     play(scenario)
 

@@ -34,6 +34,7 @@ STREAM = "wss://data-stream.binance.vision"
 # 6000 of weight a minute for the whole address: this side may use 4600 of it, the account's side 1200.
 PUBLIC_LIMITS = {wire.WEIGHT: Limit(rate_per_s=60.0, burst=1000.0)}
 MAX_WAIT_S = 300.0  # hundreds of pairs take their turns at the start
+NO_PATH = "404"  # the code of a host without `historicalTrades`
 OLDER_PAGES_MAX = 20  # requests for trades back to a known one
 STREAM_LIFE_S = 86_400.0
 ACK_S = 5.0  # within which a subscription is acknowledged
@@ -105,9 +106,13 @@ class Binance:
             return answer
         try:
             return await self._from(rules, since.trade_id, answer)
-        except (Rejected, Misconfigured):
-            self._older_refused = True  # this host has none of them: what lies between stays a hole
-            return answer
+        except Misconfigured:
+            self._older_refused = True  # without a key, or from here, nobody is served: what lies between stays a hole
+        except (Rejected, Retry) as error:
+            self._older_refused = error.code == NO_PATH  # any other reason is one of this market or of this moment
+            if isinstance(error, Retry) and not self._older_refused:
+                raise
+        return answer
 
     async def _from(self, rules: Rules, from_id: int, newest: TradesAnswer) -> TradesAnswer:
         """Trades from an id on up to the newest, page by page."""
@@ -137,10 +142,10 @@ class Binance:
         bars: dict[int, Bar] = {}
         while start_ms < end_ms:
             call = wire.candles_call(self._data, rules.symbol, interval_ms, start_ms, end_ms)
-            rows = wire.named(self.name, wire.parse_candles, (await self._get(call)).body, rules.pair).rows
-            rows = [bar for bar in rows if start_ms <= bar.open_ns // NS_PER_MS < end_ms]
+            page = wire.named(self.name, wire.parse_candles, (await self._get(call)).body, rules.pair)
+            rows = [bar for bar in page.rows if start_ms <= bar.open_ns // NS_PER_MS < end_ms]
             bars.update({bar.open_ns: bar for bar in rows})
-            if len(rows) < wire.CANDLES_MAX:
+            if not rows or len(page.rows) + page.bad < wire.CANDLES_MAX:  # a bad row is no end
                 break
             start_ms = rows[-1].open_ns // NS_PER_MS + interval_ms
         return [bars[start] for start in sorted(bars)]
