@@ -114,10 +114,20 @@ def test_too_many_orders_hold_up_orders_but_not_the_questions():
     play(scenario)
 
 
-def test_what_is_no_order_is_refused_before_it_is_sent():
+UNSENT = {
+    "no price": (order("limit"), "not sent: the price of a limit order .sb-1. is missing"),
+    "price nan": (order("limit", price=Decimal("nan")), "not sent: the price of a limit order .sb-1. is Decimal.'NaN'"),
+    "quantity nan": (order(quantity=Decimal("nan")), "not sent: the quantity .* is Decimal.'NaN'"),
+    "quantity infinite": (order(quantity=Decimal("inf")), "not sent: the quantity .* is Decimal.'Infinity'"),
+    "quantity 0": (order(quantity=Decimal(0)), "not sent: the quantity .* is 0: it must be above 0"),
+}
+
+
+@pytest.mark.parametrize(("bad", "words"), UNSENT.values(), ids=UNSENT)
+def test_what_is_no_order_is_refused_before_it_is_sent(bad, words):
     async def scenario(peer, side, call):
-        with pytest.raises(Rejected, match="not sent: a limit order needs its price"):
-            await call(side.create, order("limit"))
+        with pytest.raises(Rejected, match=words):
+            await call(side.create, bad)
         assert not peer.signed
 
     play(scenario)

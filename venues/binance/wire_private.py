@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from core import money
+from core.errors import MisconfiguredError
 from core.settings_parse import Secret
 from venues import account as contract
 from venues.account import BUY, SELL, NewOrder
@@ -93,31 +94,39 @@ def _call(
 
 
 def order_parameters(order: NewOrder) -> dict[str, str]:
-    """Parameters of a new order. Raises ValueError where it lacks what its kind needs, or its id is not allowed."""
+    """Parameters of a new order. Raises ValueError, naming the value, where something of it cannot be sent."""
     if not _CLIENT_ID.fullmatch(order.client_order_id):
         raise ValueError(f"client order id {order.client_order_id!r}: 1 to 36 letters, digits, - and _ are allowed")
-    if order.side not in (BUY, SELL) or order.quantity <= 0:
-        raise ValueError(f"{order.side} {order.quantity} is no order ({order.client_order_id})")
+    if order.side not in (BUY, SELL):
+        raise ValueError(f"{order.side!r} is no side ({order.client_order_id})")
     given = {"symbol": order.rules.symbol, "side": order.side.upper()}
-    quantity = {"quantity": money.plain(order.quantity)}
+    quantity = {"quantity": _amount(order.quantity, "quantity", order)}
     if order.kind == contract.MARKET:
         given |= {"type": "MARKET", **quantity}
     elif order.kind == contract.LIMIT:
-        given |= {"type": "LIMIT", "timeInForce": "GTC", **quantity, "price": _price(order.price, order)}
+        given |= {"type": "LIMIT", "timeInForce": "GTC", **quantity, "price": _amount(order.price, "price", order)}
     elif order.kind == contract.IOC:
-        given |= {"type": "LIMIT", "timeInForce": "IOC", **quantity, "price": _price(order.price, order)}
+        given |= {"type": "LIMIT", "timeInForce": "IOC", **quantity, "price": _amount(order.price, "price", order)}
     elif order.kind == contract.POST_ONLY:  # with a timeInForce it is refused
-        given |= {"type": "LIMIT_MAKER", **quantity, "price": _price(order.price, order)}
+        given |= {"type": "LIMIT_MAKER", **quantity, "price": _amount(order.price, "price", order)}
     elif order.kind == contract.STOP:
-        given |= {"type": "STOP_LOSS", **quantity, "stopPrice": _price(order.stop_price, order)}
+        given |= {"type": "STOP_LOSS", **quantity, "stopPrice": _amount(order.stop_price, "stop price", order)}
     else:
         raise ValueError(f"{order.kind!r} is no kind of order")
     return given | {"newClientOrderId": order.client_order_id, "newOrderRespType": "FULL"}
 
 
-def _price(value: Decimal | None, order: NewOrder) -> str:
-    if value is None or value <= 0:
-        raise ValueError(f"a {order.kind} order needs its price ({order.client_order_id})")
+def _amount(value: Decimal | None, what: str, order: NewOrder) -> str:
+    """Plain text of a number above 0; nan, infinity and numbers of absurd size are none."""
+    about = f"the {what} of a {order.kind} order ({order.client_order_id})"
+    if value is None:
+        raise ValueError(f"{about} is missing")
+    try:
+        above = money.decimal_of(value, about) > 0
+    except MisconfiguredError as error:
+        raise ValueError(str(error)) from error
+    if not above:
+        raise ValueError(f"{about} is {value}: it must be above 0")
     return money.plain(value)
 
 
