@@ -237,8 +237,8 @@ def test_balances_and_fees():
 # --- own fills -------------------------------------------------------------------------------------
 
 
-def serve_fills(peer, fills):
-    """Answers myTrades of these (id, time) as the venue pages them."""
+def serve_fills(peer, fills, newest=False):
+    """Answers myTrades of these (id, time) as the venue pages them; `newest`: of a window too full the newest part."""
 
     class Pages(list):
         def __len__(self):
@@ -252,6 +252,8 @@ def serve_fills(peer, fills):
             else:
                 assert int(asked["endTime"]) - int(asked["startTime"]) < DAY_MS, "more than 24 hours"
                 rows = [row for row in rows if int(asked["startTime"]) <= row["time"] <= int(asked["endTime"])]
+                if newest:
+                    return json_answer(rows[-int(asked["limit"]) :])
             return json_answer(rows[: int(asked["limit"])])
 
     peer.answers["GET /api/v3/myTrades"] = Pages()
@@ -264,8 +266,8 @@ FILL_CASES = {
     "today": (0.5, [(3, 0.2)], 3, 1),
     "older ones are left out": (0.5, [(5, 2.0), (3, 0.2)], 3, 1),
     "found on the second day, then by id": (2.5, [(2, 1.2), (4, 0.1)], 6, 3),
-    "more than a page today": (0.5, [(2300, 0.2)], 2300, 3),
-    "exactly a page today": (0.5, [(1000, 0.2)], 1000, 2),
+    "more than a page today": (0.5, [(2300, 0.2)], 2300, 5),
+    "exactly a page today": (0.5, [(1000, 0.2)], 1000, 3),
     "over many days by id": (20.0, [(1, 19.5), (1500, 10.0), (700, 0.3)], 2201, 4),
     "so long ago that the first one on is less to ask": (100.0, [(3, 200.0), (1200, 50.0)], 1200, 2),
 }
@@ -283,6 +285,25 @@ def test_own_fills_since_a_time_each_once(days, groups, count, requests):
         wanted = [str(n) for n, at_ms in fills if at_ms >= now_ms - days * DAY_MS]
         assert [fill.venue_fill_id for fill in found] == wanted and len(found) == count
         assert len(peer.signed) == requests
+
+    play(scenario)
+
+
+MANY = {
+    "some pages": [(n, n * 1000) for n in range(1, 3500)],
+    "several at a time": [(n, n // 7 * 1000) for n in range(1, 2500)],
+    "too many in one millisecond": [(n, 5_000) for n in range(1, 2200)] + [(2200, 9_000)],
+}
+
+
+@pytest.mark.parametrize("newest", [False, True], ids=["oldest first", "newest first"])
+@pytest.mark.parametrize("fills", MANY.values(), ids=MANY)
+def test_a_day_with_more_fills_than_an_answer_holds_is_told_whole(fills, newest):
+    async def scenario(peer, side, call):
+        begun_ms = peer.now_ms() - DAY_MS // 2
+        serve_fills(peer, [(n, begun_ms + ms) for n, ms in fills], newest)
+        found = await call(side.fills, RULES, begun_ms)
+        assert [int(fill.venue_fill_id) for fill in found] == [n for n, _ in fills]
 
     play(scenario)
 

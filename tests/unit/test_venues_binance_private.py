@@ -178,7 +178,7 @@ def test_cancel_and_the_reads():
     assert cancel.query.startswith("symbol=BTCUSDT&origClientOrderId=sb-1&recvWindow=")
     assert wire.query_call(HOST, KEYS, "BTCUSDT", "", "9", 5).query.startswith("symbol=BTCUSDT&orderId=9&")
     assert wire.open_orders_call(HOST, KEYS, "BTCUSDT", 5).costs == {"weight": 6}
-    window = wire.fills_call(HOST, KEYS, "BTCUSDT", 5, since_ms=1000)
+    window = wire.fills_call(HOST, KEYS, "BTCUSDT", 5, since_ms=1000, until_ms=86400999)
     assert window.query.startswith("symbol=BTCUSDT&startTime=1000&endTime=86400999&limit=1000&")
     assert wire.fills_call(HOST, KEYS, "BTCUSDT", 5, from_id=7).query.startswith("symbol=BTCUSDT&fromId=7&limit=1000&")
     assert wire.account_call(HOST, KEYS, 5).query.startswith("omitZeroBalances=true&")

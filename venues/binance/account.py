@@ -159,28 +159,40 @@ class BinanceAccount:
     def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
         """Own fills since a time: windows of a day up to the first fill, from there on by id.
 
-        Raises Retry where that takes more than FILLS_PAGES_MAX requests: nothing is left out silently.
+        Which part of a window with too many fills is answered, its oldest or its newest, the venue does not say: such
+        a window is cut short at the first fill answered until all of it fits into one answer. Raises Retry where that
+        takes more than FILLS_PAGES_MAX requests: nothing is left out silently.
         """
         symbol, start_ms = rules.symbol, max(0, since_ms)
+        end_ms = start_ms + wire.FILLS_WINDOW_MS - 1
         found: list[Fill] = []
         from_id = -1
         if self._signed.time_ms() - start_ms > WINDOWS_MAX * wire.FILLS_WINDOW_MS:
             from_id = 0  # from the very first one on is less to ask than day by day
         for _ in range(FILLS_PAGES_MAX):
-            page = self._fills_page(symbol, start_ms, from_id)
+            page = self._fills_page(symbol, start_ms, end_ms, from_id)
+            full = len(page) >= wire.FILLS_MAX
+            if full and from_id < 0:
+                if page[0].time_ms < end_ms:
+                    end_ms = page[0].time_ms
+                else:
+                    from_id = 0  # too many in one millisecond
+                continue
             found += [fill for fill in page if fill.time_ms >= since_ms]
-            newest = start_ms + wire.FILLS_WINDOW_MS > self._signed.time_ms()
-            if len(page) < wire.FILLS_MAX and (from_id >= 0 or newest):
+            newest = end_ms >= self._signed.time_ms()
+            if not full and (from_id >= 0 or newest):
                 return found
             if page:
                 from_id = int(page[-1].venue_fill_id) + 1
             else:
-                start_ms += wire.FILLS_WINDOW_MS
+                start_ms, end_ms = end_ms + 1, end_ms + wire.FILLS_WINDOW_MS
         raise Retry(self.name, f"myTrades {symbol}: not at the end after {FILLS_PAGES_MAX} requests")
 
-    def _fills_page(self, symbol: str, start_ms: int, from_id: int) -> list[Fill]:
+    def _fills_page(self, symbol: str, start_ms: int, end_ms: int, from_id: int) -> list[Fill]:
         reply = self._signed.send(
-            lambda time_ms: wire.fills_call(self._api, self._keys, symbol, time_ms, since_ms=start_ms, from_id=from_id)
+            lambda time_ms: wire.fills_call(
+                self._api, self._keys, symbol, time_ms, since_ms=start_ms, until_ms=end_ms, from_id=from_id
+            )
         )
         return named(self.name, answers.parse_fills, reply.body)
 

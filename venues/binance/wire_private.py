@@ -158,13 +158,15 @@ def open_orders_call(host: str, keys: Keys, symbol: str, time_ms: int) -> Call:
     return _call("GET", host, OPEN_ORDERS, {"symbol": symbol}, keys, time_ms, {WEIGHT: OPEN_WEIGHT})
 
 
-def fills_call(host: str, keys: Keys, symbol: str, time_ms: int, *, since_ms: int = 0, from_id: int = -1) -> Call:
-    """Own fills of a market: of the 24 hours from a time on, or from an id on; oldest first."""
+def fills_call(
+    host: str, keys: Keys, symbol: str, time_ms: int, *, since_ms: int = 0, until_ms: int = 0, from_id: int = -1
+) -> Call:
+    """Own fills of a market: of a time of 24 hours at most, ends included, or from an id on; oldest first."""
     given = {"symbol": symbol}
     if from_id >= 0:
         given["fromId"] = str(from_id)
     else:
-        given |= {"startTime": str(since_ms), "endTime": str(since_ms + FILLS_WINDOW_MS - 1)}
+        given |= {"startTime": str(since_ms), "endTime": str(until_ms)}
     given["limit"] = str(FILLS_MAX)
     return _call("GET", host, MY_TRADES, given, keys, time_ms, {WEIGHT: FILLS_WEIGHT})
 
