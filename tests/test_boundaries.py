@@ -89,6 +89,7 @@ PURE = (
     "venues/binance/wire_public.py",
     "venues/binance/wire_stream.py",
     "venues/binance/wire_private.py",
+    "venues/binance/rate_limits.py",
     "venues/binance/wire_answers.py",
     "venues/binance/wire_news.py",
     "venues/binance/judge.py",

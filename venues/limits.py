@@ -2,16 +2,19 @@
 
 Nothing is booked before it may go out: an exit therefore never queues behind calls that are still waiting. In any
 stretch of t seconds at most `burst + rate * t` goes out, so a venue's "N in a window of W seconds" is kept with
-burst + rate * W <= N.
+burst + rate * W <= N. Exits go beyond it where the venue itself says that they may.
 
 * Ordinary calls leave the share kept for exits alone; urgent ones may use all of it.
 * Ordinary calls wait in line: a newcomer does not overtake them.
 * A call that costs of several limits waits for all of them and books all at once.
 * After a ban the buckets begin almost empty: the first call after it goes alone.
+* What a venue says is left in its running window (which others use up too) holds until that window ends: ordinary
+  calls leave a share of it alone, urgent ones go by it alone, as far as the venue lets them.
 """
 
 import threading
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,6 +27,15 @@ class Limit(msgspec.Struct, frozen=True):
     rate_per_s: float
     burst: float
     kept_for_exits: float = 0.0
+
+
+class Left(NamedTuple):
+    """What a venue says is left in its running window: `amount`, of which ordinary calls leave `kept` for urgent ones;
+    the window ends in `ends_s` seconds at the latest."""
+
+    amount: float
+    kept: float
+    ends_s: float
 
 
 class Limits:
@@ -53,7 +65,7 @@ class Limits:
             wait_s, name = max(waits, default=(0.0, ""))
             if wait_s <= 0:
                 for _, bucket, cost in wanted:
-                    bucket.level -= cost
+                    bucket.book(cost, now_ns, urgent)
                 return 0.0, ""
             if not urgent and not in_line and wait_s <= patience_s:
                 for _, bucket, cost in wanted:
@@ -69,14 +81,22 @@ class Limits:
                     bucket.refill(now_ns)
                     bucket.level = min(bucket.level, max(0.0, bucket.level - cost))
 
-    def told(self, left: Mapping[str, float], now_ns: int) -> None:
-        """What the venue says is left of its limits (others may use the same ones): never more than that is used."""
+    def told(self, left: Mapping[str, float | Left], now_ns: int) -> None:
+        """What the venue says is left of its limits (others may use the same ones): never more than that is used.
+
+        A number is what is left of a limit that refills as our bucket does.
+        """
         with self._lock:
             for name, amount in left.items():
                 if name in self._buckets:
-                    bucket = self._buckets[name]
-                    bucket.refill(now_ns)
-                    bucket.level = min(bucket.level, amount)
+                    self._buckets[name].told(amount, now_ns)
+
+    def change(self, limits: Mapping[str, Limit]) -> None:
+        """Other limits under the same names; what was used of the old ones stays used, what is left is told anew."""
+        with self._lock:
+            for name, limit in limits.items():
+                if name in self._buckets:
+                    self._buckets[name].change(limit)
 
     def block(self, until_ns: int, name: str = "") -> None:
         """Nothing that costs of the limit (of any where `name` is empty) before then, and little just after."""
@@ -89,15 +109,45 @@ class Limits:
 class _Bucket:
     """One limit. `level` is what is left of it, `line_ns` when the last of those in line is due."""
 
-    __slots__ = ("_at_ns", "_limit", "blocked_ns", "kept", "level", "line_ns")
+    __slots__ = ("_at_ns", "_left", "_limit", "_window_ns", "blocked_ns", "level", "line_ns")
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
-        self.kept = limit.burst * limit.kept_for_exits
         self.level = limit.burst
         self.line_ns = 0
         self.blocked_ns = 0
         self._at_ns = 0
+        self._left = Left(0.0, 0.0, 0.0)  # by the venue's word, less what was booked since
+        self._window_ns = 0  # when that ends to hold
+
+    @property
+    def kept(self) -> float:
+        return self._limit.burst * self._limit.kept_for_exits
+
+    def told(self, left: float | Left, now_ns: int) -> None:
+        self.refill(now_ns)
+        if isinstance(left, Left):
+            self._left, self._window_ns = left, now_ns + int(left.ends_s * NS_PER_S)
+        else:
+            self.level = min(self.level, left)
+
+    def change(self, limit: Limit) -> None:
+        if limit == self._limit:
+            return
+        self._window_ns = 0
+        self.level = max(limit.burst - (self._limit.burst - self.level), min(self.level, 0.0))
+        self._limit = limit
+
+    def book(self, cost: float, now_ns: int, urgent: bool) -> None:
+        after = self.level - cost
+        if self._by_its_word(now_ns, urgent):
+            after = max(after, min(self.level, 0.0))  # no debt that would be waited for later
+        self.level = after
+        self._left = self._left._replace(amount=self._left.amount - cost)
+
+    def _by_its_word(self, now_ns: int, urgent: bool) -> bool:
+        """Whether a call goes by what the venue said is left, whatever our own bucket holds."""
+        return urgent and now_ns < self._window_ns
 
     def refill(self, now_ns: int) -> None:
         if now_ns <= self._at_ns:
@@ -113,10 +163,15 @@ class _Bucket:
         floor = 0.0 if urgent else self.kept
         needed = min(cost + floor, self._limit.burst)  # what costs more than the burst waits for a full bucket
         missing_s = max(0.0, needed - self.level - 1e-9) / self._limit.rate_per_s
+        if self._by_its_word(now_ns, urgent):
+            missing_s = 0.0
+        window_s = 0.0
+        if now_ns < self._window_ns and self._left.amount - (0.0 if urgent else self._left.kept) < cost:
+            window_s = (self._window_ns - now_ns) / NS_PER_S
         line_s = 0.0
         if not urgent and not in_line and self.line_ns > now_ns:
             line_s = (self.line_ns - now_ns) / NS_PER_S + cost / self._limit.rate_per_s
-        return max(blocked_s, missing_s, line_s)
+        return max(blocked_s, missing_s, window_s, line_s)
 
     def line_up(self, cost: float, wait_s: float, now_ns: int) -> None:
         own_ns = int((cost / self._limit.rate_per_s) * NS_PER_S)

@@ -39,7 +39,7 @@ from venues.answers import Answer
 from venues.bans import Bans
 from venues.call import AGENT, Call, Failure, Judge, Kind, Reply, bare, named, public_get
 from venues.errors import Misconfigured, RateLimited, Retry, VenueError
-from venues.limits import Limits
+from venues.limits import Left, Limits
 from venues.timely import Timely
 
 __all__ = ["Call", "Failure", "Judge", "Kind", "Reply", "RestClient", "public_get"]
@@ -81,7 +81,7 @@ class RestClient:
         judge: Judge,
         limits: Limits | None = None,
         *,
-        left: Callable[[Mapping[str, str]], Mapping[str, float]] | None = None,
+        left: Callable[[Mapping[str, str]], Mapping[str, float | Left]] | None = None,
         bans: Bans | None = None,
         ca_file: str = "",
         timeout_s: tuple[float, float] = TIMEOUT_S,

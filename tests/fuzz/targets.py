@@ -251,6 +251,18 @@ TARGETS: dict[str, Target] = {
     "binance markets": Target(
         binance_public.parse_markets, ANSWER, _json({"symbols": [BINANCE_MARKET], "rateLimits": []})
     ),
+    "binance limits": Target(
+        binance_public.parse_limits,
+        ANSWER,
+        _json(
+            {
+                "rateLimits": [
+                    {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100},
+                    {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 300000},
+                ]
+            }
+        ),
+    ),
     "binance trades": Target(
         lambda data: binance_public.parse_trades(data, "BTCUSDT", 1),
         ANSWER,

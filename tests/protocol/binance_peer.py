@@ -66,6 +66,7 @@ class Peer:
     def __init__(self) -> None:
         self.trades: list[tuple[int, int, float, float, bool]] = []  # id, T ms, p, q, m
         self.rows: list[dict[str, Any]] = [ROW]
+        self.limits: list[dict[str, Any]] = []  # of exchangeInfo
         self.faults: dict[str, list[Answer]] = {}
         self.answers: dict[str, list[Answer]] = {}
         self.asked: list[str] = []  # targets
@@ -164,7 +165,7 @@ class Peer:
             case "/api/v3/time":
                 return json_answer({"serverTime": self.now_ms()})
             case "/api/v3/exchangeInfo":
-                return json_answer({"symbols": self.rows, "rateLimits": []})
+                return json_answer({"symbols": self.rows, "rateLimits": self.limits})
             case "/api/v3/trades":
                 return json_answer(self._rows(self.trades[-min(int(given["limit"]), self.reach) :]))
             case "/api/v3/historicalTrades":

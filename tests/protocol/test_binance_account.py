@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from core import sandbox_keys
-from core.clock import LiveClock
+from core.clock import LiveClock, ManualClock
 from core.paths import ROOT
 from core.settings_load import from_texts
 from tests.protocol import binance_peer as fake
@@ -25,14 +25,14 @@ ORDER, OPEN, FILLS = "/api/v3/order", "/api/v3/openOrders", "/api/v3/myTrades"
 DAY_MS = 86_400_000
 
 
-def play(scenario, secret=fake.SECRET):
+def play(scenario, secret=fake.SECRET, clock=None):
     """Runs `scenario(peer, account, call)` against a fresh peer; `call` makes a blocking call beside the loop."""
 
     async def main():
         async with Peer() as peer:
             texts = {"VENUE": "binance", "VENUE_REST_URL": peer.rest_url, "VENUE_STREAM_URL": peer.stream_url}
             texts |= {"BINANCE_API_KEY": fake.KEY, "BINANCE_SECRET_KEY": secret}
-            side = account(from_texts(texts), LiveClock())
+            side = account(from_texts(texts), clock or LiveClock())
             try:
                 await asyncio.wait_for(scenario(peer, side, asyncio.to_thread), 30)
             finally:
@@ -133,6 +133,124 @@ def test_what_is_no_order_is_refused_before_it_is_sent(bad, words):
     play(scenario)
 
 
+# --- limits ----------------------------------------------------------------------------------------
+
+
+def early_in_the_windows(peer):
+    """Sets the peer's clock to 1 s into its ten seconds and 11 s into its minute; ours stands still."""
+    peer.ahead_ms = 11_000 - peer.now_ms() % 60_000
+
+
+def test_an_exit_uses_what_is_left_up_to_the_venues_own_limit():
+    """5,970 of 6,000 are used, most of it by others: ordinary calls stand back, exits go on to the very end."""
+
+    async def scenario(peer, side, call):
+        early_in_the_windows(peer)
+        used = json_answer([QUERY], **{"X-MBX-USED-WEIGHT-1M": "5970"})
+        peer.answers["GET /api/v3/openOrders"] = [used]
+        counted = {"X-MBX-ORDER-COUNT-10S": "1"}  # they are filled at once
+        peer.answers["POST /api/v3/order"] = [json_answer({**FULL, "clientOrderId": "sb-1"}, **counted)]
+        await call(side.open_orders, RULES)
+        with pytest.raises(RateLimited, match="not sent: the limit 'weight' has no room"):
+            await call(side.create, order())
+        for _ in range(30):
+            await call(side.create, order(urgent=True))
+        with pytest.raises(RateLimited, match="'weight' has no room") as raised:
+            await call(side.create, order(urgent=True))
+        assert 30 < raised.value.retry_after_s <= 49, "until the venue's minute ends"
+        assert [asked.method for asked in peer.signed] == ["GET"] + ["POST"] * 30
+
+    play(scenario, clock=ManualClock())
+
+
+def test_an_exit_may_wait_for_the_clock_when_weight_is_short():
+    async def scenario(peer, side, call):
+        early_in_the_windows(peer)
+        peer.answers["GET /api/v3/openOrders"] = [json_answer([QUERY], **{"X-MBX-USED-WEIGHT-1M": "5970"})]
+        peer.answers["POST /api/v3/order"] = [json_answer({**FULL, "clientOrderId": "sb-1"})]
+        await call(side.open_orders, RULES)
+        peer.ahead_ms += 3_600_000  # the clock was set
+        assert (await call(side.create, order(urgent=True))).status == "filled"
+
+    play(scenario, clock=ManualClock())
+
+
+def test_the_venues_limits_are_read_before_the_first_question_that_can_wait():
+    async def scenario(peer, side, call):
+        early_in_the_windows(peer)
+        peer.limits = [
+            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1200},
+            {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100},
+        ]
+        peer.answers["GET /api/v3/openOrders"] = [json_answer([QUERY], **{"X-MBX-USED-WEIGHT-1M": "1100"})]
+        told = {"X-MBX-ORDER-COUNT-10S": "70"}
+        peer.answers["POST /api/v3/order"] = [json_answer({**FULL, "clientOrderId": "sb-1"}, **told)]
+        await call(side.create, order())
+        with pytest.raises(RateLimited, match="'orders' has no room"):
+            await call(side.create, order())  # it would be one of 50 until the limits are read
+        await call(side.create, order(urgent=True))
+        await call(side.open_orders, RULES)
+        assert sum("exchangeInfo?symbol=BTCUSDT" in target for target in peer.asked) == 1
+        with pytest.raises(RateLimited, match="'weight' has no room"):
+            await call(side.open_orders, RULES)  # 1,100 of 1,200 are used
+        peer.answers["GET /api/v3/order"] = [json_answer(QUERY, **{"X-MBX-USED-WEIGHT-1M": "100"})]
+        await call(side.order, RULES, "myOrder1")
+        for _ in range(2):
+            await call(side.create, order())  # 70 of 100
+
+    play(scenario, clock=ManualClock())
+
+
+def test_limits_that_cannot_be_read_stay_as_they_were_and_the_question_is_asked():
+    async def scenario(peer, side, call):
+        peer.answers["GET /api/v3/openOrders"] = [json_answer([QUERY])]
+        peer.faults["/api/v3/exchangeInfo"] = [fake.BROKEN]
+        for _ in range(2):
+            assert len(await call(side.open_orders, RULES)) == 1
+        assert sum("exchangeInfo" in target for target in peer.asked) == 1, "not asked for again at once"
+
+    play(scenario)
+
+
+ONE = FULL["fills"][:1]
+ENDED = {
+    "IOC that met nobody": ("ioc", {"status": "EXPIRED", "executedQty": "0", "fills": []}, "expired", "0", 0),
+    "IOC filled in part": (
+        "ioc",
+        {"status": "EXPIRED", "executedQty": "1", "fills": ONE},
+        "expired",
+        "1",
+        1,
+    ),
+    "market order on an empty book": (
+        "market",
+        {"status": "EXPIRED", "executedQty": "0", "fills": []},
+        "expired",
+        "0",
+        0,
+    ),
+    "self-trade prevented": (
+        "ioc",
+        {"status": "EXPIRED_IN_MATCH", "executedQty": "1", "fills": ONE, "preventedQuantity": "9"},
+        "expired",
+        "1",
+        1,
+    ),
+    "rejected late": ("limit", {"status": "REJECTED", "executedQty": "0", "fills": []}, "rejected", "0", 0),
+}
+
+
+@pytest.mark.parametrize(("kind", "told", "status", "filled", "fills"), ENDED.values(), ids=ENDED)
+def test_an_order_that_ended_in_its_own_answer_keeps_what_was_filled(kind, told, status, filled, fills):
+    async def scenario(peer, side, call):
+        answer = {**FULL, "clientOrderId": "sb-1", "cummulativeQuoteQty": filled, **told}
+        peer.answers["POST /api/v3/order"] = [json_answer(answer)]
+        found = await call(side.create, order(kind, price=Decimal("1.5")))
+        assert (found.status, found.live, found.filled, len(found.fills)) == (status, False, Decimal(filled), fills)
+
+    play(scenario)
+
+
 @pytest.mark.parametrize("ahead_ms", [-90_000, 90_000])
 def test_a_clock_that_differs_is_measured_before_the_first_request(ahead_ms):
     async def scenario(peer, side, call):
@@ -146,7 +264,7 @@ def test_a_clock_that_differs_is_measured_before_the_first_request(ahead_ms):
 
 def test_a_clock_that_was_set_is_measured_anew_and_the_request_goes_out_once_more():
     async def scenario(peer, side, call):
-        peer.answers["POST /api/v3/order"] = [json_answer(FULL)]
+        peer.answers["POST /api/v3/order"] = [json_answer({**FULL, "clientOrderId": "sb-1"})]
         await call(side.server_time_ms)
         peer.ahead_ms = 3_600_000
         assert (await call(side.create, order())).status == "filled"

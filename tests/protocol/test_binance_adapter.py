@@ -269,14 +269,31 @@ def test_a_bad_answer_is_one_clear_error_with_the_venues_words(answer, kind, wor
     play(scenario)
 
 
-def test_weight_that_others_used_makes_us_wait():
+def test_weight_that_others_used_makes_us_wait_until_the_venues_minute_ends():
     async def scenario(peer, venue):
+        peer.ahead_ms = 15_000 - peer.now_ms() % 60_000  # its minute does not end in this test
         many(peer, 3)
         rules = await btc(venue)
         peer.faults["/api/v3/trades"] = [fake.json_answer([], **{"X-MBX-USED-WEIGHT-1M": "6000"})]
         await venue.recent_trades(rules)
         asked = len(peer.asked)
         with pytest.raises(TimeoutError):
+            await asyncio.wait_for(venue.recent_trades(rules), 0.3)
+        assert len(peer.asked) == asked
+
+    play(scenario)
+
+
+def test_the_venues_limits_are_those_of_its_last_list_of_markets():
+    async def scenario(peer, venue):
+        peer.ahead_ms = 15_000 - peer.now_ms() % 60_000
+        peer.limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1200}]
+        many(peer, 3)
+        rules = await btc(venue)
+        peer.faults["/api/v3/trades"] = [fake.json_answer([], **{"X-MBX-USED-WEIGHT-1M": "1100"})]
+        await venue.recent_trades(rules)
+        asked = len(peer.asked)
+        with pytest.raises(TimeoutError):  # the account's side may use what is left
             await asyncio.wait_for(venue.recent_trades(rules), 0.3)
         assert len(peer.asked) == asked
 

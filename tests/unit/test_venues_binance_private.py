@@ -70,7 +70,7 @@ def test_a_query_carries_the_signature_of_its_own_text_last():
     call = wire.query_call(HOST, KEYS, "BTCUSDT", "sb-20260101-000001", "", 1767225600000)
     assert call.query == f"{ASK}&signature={VECTORS['C query'][1]}"
     assert (call.method, call.url) == ("GET", "https://x/api/v3/order")
-    assert call.headers == {"X-MBX-APIKEY": KEY} and not call.changes and call.costs == {"weight": 4}
+    assert call.headers == {"X-MBX-APIKEY": KEY} and not call.changes and call.costs == {"requests": 1, "weight": 4}
 
 
 def test_the_user_stream_is_asked_for_with_the_published_signature():
@@ -122,7 +122,7 @@ def test_every_kind_of_order(kind, more):
 def test_a_new_order_is_sent_once_and_costs_an_order():
     call = wire.create_call(HOST, KEYS, order("ioc", urgent=True), 1767225600000)
     assert (call.method, call.url, call.changes, call.urgent) == ("POST", "https://x/api/v3/order", True, True)
-    assert call.costs == {"weight": 1, "orders": 1} and call.body == b""
+    assert call.costs == {"requests": 1, "weight": 1, "orders": 1, "orders of a day": 1} and call.body == b""
     text, _, signature = call.query.rpartition("&signature=")
     assert wire.signature(text, KEYS.secret) == signature and text.endswith("&recvWindow=5000&timestamp=1767225600000")
 
@@ -177,7 +177,7 @@ def test_cancel_and_the_reads():
     assert (cancel.method, cancel.changes, cancel.urgent) == ("DELETE", False, True)
     assert cancel.query.startswith("symbol=BTCUSDT&origClientOrderId=sb-1&recvWindow=")
     assert wire.query_call(HOST, KEYS, "BTCUSDT", "", "9", 5).query.startswith("symbol=BTCUSDT&orderId=9&")
-    assert wire.open_orders_call(HOST, KEYS, "BTCUSDT", 5).costs == {"weight": 6}
+    assert wire.open_orders_call(HOST, KEYS, "BTCUSDT", 5).costs == {"requests": 1, "weight": 6}
     window = wire.fills_call(HOST, KEYS, "BTCUSDT", 5, since_ms=1000, until_ms=86400999)
     assert window.query.startswith("symbol=BTCUSDT&startTime=1000&endTime=86400999&limit=1000&")
     assert wire.fills_call(HOST, KEYS, "BTCUSDT", 5, from_id=7).query.startswith("symbol=BTCUSDT&fromId=7&limit=1000&")

@@ -16,7 +16,7 @@ from venues import names, venue
 from venues.choose import account, market_data
 from venues.coindcx.adapter import CoinDcx
 from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry, VenueError
-from venues.limits import Limit, Limits
+from venues.limits import Left, Limit, Limits
 from venues.offset import Offset, Stamp
 from venues.venue import Rules
 
@@ -194,6 +194,66 @@ def test_what_is_left_by_the_venues_word_is_not_exceeded():
     assert limits.take({"a": 4}, S)[0] == pytest.approx(0.1)
     limits.told({"a": 50.0}, S)
     assert limits.take({"a": 4}, S, in_line=True)[0] > 0, "it may count less than we do, we do not count less"
+
+
+def test_an_exit_goes_as_far_as_the_venue_lets_it_while_others_leave_a_share():
+    limits = Limits({"a": Limit(1000.0, 300.0, kept_for_exits=0.3)})
+    limits.told({"a": Left(3.0, kept=600.0, ends_s=40.0)}, S)
+    assert limits.take({"a": 1}, S)[0] == pytest.approx(40.0), "others of the address used nearly all of it"
+    assert [limits.take({"a": 1}, S, urgent=True)[0] for _ in range(4)] == [0.0, 0.0, 0.0, pytest.approx(40.0)]
+    assert limits.take({"a": 1}, 41 * S - 1, urgent=True)[0] > 0
+    assert limits.take({"a": 1}, 41 * S, in_line=True) == (0.0, ""), "the window has ended"
+
+
+def test_exits_go_beyond_our_own_bucket_by_the_venues_word_and_leave_no_debt():
+    """A flatten of many pairs: the venue counts orders that are not filled yet, we count all."""
+    limits = Limits({"a": Limit(2.5, 20.0, kept_for_exits=0.3)})
+    limits.told({"a": Left(45.0, kept=5.0, ends_s=10.0)}, S)
+    assert [limits.take({"a": 1}, S, urgent=True)[0] for _ in range(46)] == [0.0] * 45 + [pytest.approx(10.0)]
+    limits.told({"a": Left(50.0, kept=5.0, ends_s=10.0)}, S)  # they were filled
+    assert limits.take({"a": 1}, S, urgent=True) == (0.0, "")
+    assert limits.take({"a": 1}, S)[0] > 2, "ordinary orders keep to our own"
+    limits.told({"a": Left(50.0, kept=5.0, ends_s=0.0)}, S)
+    assert limits.take({"a": 1}, S, urgent=True)[0] == pytest.approx(0.4), "no word, and nothing to pay off"
+
+
+def test_the_newest_word_of_the_venue_counts():
+    limits = Limits({"a": Limit(1000.0, 300.0)})
+    limits.told({"a": Left(0.0, kept=5.0, ends_s=10.0), "b": Left(0.0, 0.0, 10.0)}, S)
+    assert limits.take({"a": 1}, S, urgent=True, patience_s=0.0)[0] == pytest.approx(10.0)
+    limits.told({"a": Left(7.0, kept=5.0, ends_s=10.0)}, S)  # an order was filled: it counts no longer
+    assert [limits.take({"a": 1}, S)[0] for _ in range(3)] == [0.0, 0.0, pytest.approx(10.0)]
+
+
+def test_limits_that_change_keep_what_was_used_of_them():
+    limits = Limits({"a": Limit(10.0, 100.0, kept_for_exits=0.1)})
+    limits.take({"a": 60}, S)
+    limits.change({"a": Limit(20.0, 200.0), "b": Limit(1.0, 1.0)})
+    assert [limits.take({"a": cost}, S)[0] for cost in (140, 2)] == [0.0, pytest.approx(0.1)]
+    limits.change({"a": Limit(1.0, 50.0)})
+    assert limits.take({"a": 1}, S, in_line=True)[0] == pytest.approx(1.0), "empty, but no debt"
+
+
+def test_what_is_left_of_a_limit_that_is_another_now_counts_no_longer():
+    limits = Limits({"a": Limit(10.0, 100.0)})
+    limits.told({"a": Left(0.0, 0.0, ends_s=60.0)}, S)
+    limits.change({"a": Limit(10.0, 100.0)})
+    assert limits.take({"a": 1}, S, patience_s=0.0)[0] == pytest.approx(60.0), "it is the same"
+    limits.change({"a": Limit(20.0, 200.0)})
+    assert limits.take({"a": 1}, S) == (0.0, "")
+
+
+@given(st.lists(st.tuples(st.sampled_from([1.0, 4.0, 20.0]), st.booleans()), max_size=40), st.integers(0, 120))
+def test_in_the_running_window_nothing_goes_beyond_the_venues_word(calls, amount):
+    limits = Limits({"a": Limit(1e6, 1e6, kept_for_exits=0.3)})
+    limits.told({"a": Left(float(amount), kept=30.0, ends_s=60.0)}, S)
+    left = float(amount)
+    for number, (cost, urgent) in enumerate(calls):
+        wait_s, _ = limits.take({"a": cost}, S + number, urgent=urgent, in_line=True)
+        goes = left - (0.0 if urgent else 30.0) >= cost
+        assert (wait_s == 0.0) == goes, "an exit waits only where the venue would refuse it"
+        left -= cost if goes else 0.0
+    assert left >= 0
 
 
 CALLS = st.lists(st.tuples(st.floats(0, 3), st.sampled_from([0.5, 1.0, 4.0]), st.booleans()), min_size=1, max_size=60)

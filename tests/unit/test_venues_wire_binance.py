@@ -101,36 +101,13 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_stand():
     assert parsed.unread == ("A", "B", "C", "D") and "LOT_SIZE of A" in parsed.problem
 
 
-def test_the_weight_of_a_minute_is_told():
-    limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 1200}
-    other = {**limit, "rateLimitType": "RAW_REQUESTS", "intervalNum": 5}
-    assert wire.parse_markets(info(ROW, rateLimits=[other, limit])).weight_limit == 1200
-    assert wire.parse_markets(info(ROW)).weight_limit == 0
-    assert wire.parse_markets(info(ROW, rateLimits=[{"x": 1}])).weight_limit == 0
-
-
-@pytest.mark.parametrize(
-    ("headers", "left"),
-    [
-        ({"x-mbx-used-weight-1m": "400"}, {"weight": 5000}),
-        ({"x-mbx-used-weight-1m": "5900"}, {"weight": -500}),
-        ({"x-mbx-used-weight-1m": "99999"}, {"weight": -600}),
-        ({"x-mbx-order-count-10s": "5"}, {"orders": 40}),
-        ({"x-mbx-used-weight-1m": "many"}, {}),
-        ({}, {}),
-    ],
-)
-def test_what_is_left_of_the_limits(headers, left):
-    assert wire.left_of(headers) == pytest.approx(left)
-
-
 def test_the_recorded_lists_of_markets():
     new = gzip.decompress(shared_data("raw/binance_spot_exchangeInfo_25symbols.rest.json.gz").read_bytes())
     old = shared_data("raw/binance_spot_exchangeInfo_20211012.http-capture.txt.gz")
     body = gzip.decompress(old.read_bytes()).split(b"\n")[0].split(b": ", 1)[1]
     for text, count, weight in ((new, 25, 6000), (body, 1695, 1200)):
         parsed = wire.parse_markets(text)
-        assert (len(parsed.rows), parsed.unread, parsed.weight_limit) == (count, (), weight)
+        assert (len(parsed.rows), parsed.unread, parsed.windows["weight"].limit) == (count, (), weight)
         symbols = {row["symbol"]: row for row in json.loads(text)["symbols"]}
         for market in parsed.rows:
             row = symbols[market.symbol]
@@ -220,10 +197,12 @@ def test_what_is_asked():
     call = wire.candles_call(HOST, "BTCUSDT", 60_000, 0, 120_000)
     assert (call.method, call.url) == ("GET", "https://x/api/v3/klines")
     assert call.query == "symbol=BTCUSDT&interval=1m&startTime=0&endTime=119999&limit=1000"
-    assert call.costs == {"weight": 2} and not call.changes and call.what == "GET /api/v3/klines BTCUSDT"
+    assert call.costs == {"weight": 2, "requests": 1} and not call.changes and call.what == "GET /api/v3/klines BTCUSDT"
     assert wire.older_trades_call(HOST, "币", 7).query == "symbol=%E5%B8%81&fromId=7&limit=1000"
     assert wire.markets_call(HOST).query == "showPermissionSets=false"
-    assert (wire.trades_call(HOST, "A").costs, wire.time_call(HOST).costs) == ({"weight": 25}, {"weight": 1})
+    assert wire.limits_call(HOST, "A").query == "symbol=A&showPermissionSets=false"
+    assert [wire.trades_call(HOST, "A").costs["weight"], wire.time_call(HOST).costs["weight"]] == [25, 1]
+    assert wire.time_call(HOST, urgent=True).urgent and not wire.time_call(HOST).urgent
 
 
 # --- frames ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ PLENTY = Limit(1e6, 1e6)
 # What the adapters take their limits from.
 PLACES: dict[str, dict[str, object]] = {
     "venues.coindcx.adapter": {"REQUESTS_PER_S": 1e6, "BURST": 1e6, "LIMITS": {"requests": PLENTY}},
-    "venues.binance.adapter": {"PUBLIC_LIMITS": {"weight": PLENTY}},
+    "venues.binance.adapter": {"PUBLIC_SHARES": {}},
     "venues.kraken.adapter": {"EVERYTHING": PLENTY},
 }
 

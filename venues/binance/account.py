@@ -6,14 +6,14 @@ against a second order only while the first one is live, so a lost answer is loo
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from core import sandbox_keys
-from core.clock import NS_PER_MS, Clock
+from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.settings import Settings
 from core.settings_parse import Secret
 from venues.account import (
@@ -31,9 +31,10 @@ from venues.binance import wire_answers as answers
 from venues.binance import wire_news, wire_public
 from venues.binance import wire_private as wire
 from venues.binance.judge import ARCHIVED, NO_ORDER, judge, refusal
+from venues.binance.rate_limits import DAILY_ORDERS, FIXED, ORDERS, REQUESTS, WEIGHT, Share, left_of, limits_of
 from venues.binance.wire_public import named
 from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry, Skewed, VenueError
-from venues.limits import Limit, Limits
+from venues.limits import Left, Limits
 from venues.offset import Offset, Stamp
 from venues.rest import RestClient
 from venues.signed import Signed
@@ -44,11 +45,15 @@ if TYPE_CHECKING:  # the trader calls over REST and never loads the websockets c
 
 API = "https://api.binance.com"
 
-# The account's share of the address's weight (see `adapter`), and 50 orders in 10 seconds.
-PRIVATE_LIMITS = {
-    wire_public.WEIGHT: Limit(rate_per_s=15.0, burst=300.0, kept_for_exits=0.3),
-    wire_public.ORDERS: Limit(rate_per_s=2.5, burst=20.0, kept_for_exits=0.3),
+# The account's side of what the whole address may use (see `adapter`), and nearly all orders of the account.
+OF_THE_ADDRESS, OF_THE_ACCOUNT = Share(0.05, 0.15, kept_for_exits=0.3), Share(0.4, 0.5, kept_for_exits=0.3)
+PRIVATE_SHARES = {
+    WEIGHT: OF_THE_ADDRESS,
+    REQUESTS: OF_THE_ADDRESS,
+    ORDERS: OF_THE_ACCOUNT,
+    DAILY_ORDERS: OF_THE_ACCOUNT,
 }
+LIMITS_AGE_S, LIMITS_AGAIN_S = 86_400.0, 300.0  # when the venue's limits are asked for again; after a failure
 FILLS_PAGES_MAX = 60  # requests for own fills
 WINDOWS_MAX = 30  # days that are asked for one by one
 ACK_S = 5.0  # within which the subscription is acknowledged
@@ -93,12 +98,16 @@ class BinanceAccount:
         given = settings.venue_stream_url.rstrip("/")
         local_or_real = f"ws://{local}" if sandbox else wire_news.HOST
         self._socket_api = wire_news.host_beside(given) if given else local_or_real
+        self._clock = clock
+        self._windows = FIXED
+        self._limits = Limits(limits_of(FIXED, PRIVATE_SHARES))
+        self._limits_due_ns = 0  # monotonic; when the venue's limits are asked for
         self._rest = RestClient(
             self.name,
             clock,
             judge,
-            Limits(PRIVATE_LIMITS),
-            left=wire_public.left_of,
+            self._limits,
+            left=self._left,
             bans=bans_of(settings, self._api),
             edge_pause_s=wire_public.EDGE_PAUSE_S,
         )
@@ -153,6 +162,7 @@ class BinanceAccount:
 
     def open_orders(self, rules: Rules) -> list[Order]:
         """All live orders of a market."""
+        self._keep_limits(rules.symbol)
         reply = self._signed.send(lambda time_ms: wire.open_orders_call(self._api, self._keys, rules.symbol, time_ms))
         return named(self.name, answers.parse_open_orders, reply.body)
 
@@ -167,6 +177,7 @@ class BinanceAccount:
         end_ms = start_ms + wire.FILLS_WINDOW_MS - 1
         found: list[Fill] = []
         from_id = -1
+        self._keep_limits(symbol)
         if self._signed.time_ms() - start_ms > WINDOWS_MAX * wire.FILLS_WINDOW_MS:
             from_id = 0  # from the very first one on is less to ask than day by day
         for _ in range(FILLS_PAGES_MAX):
@@ -198,6 +209,7 @@ class BinanceAccount:
 
     def fees_bps(self, rules: Rules) -> tuple[Decimal, Decimal] | None:
         """(taker, maker) of this account in this market."""
+        self._keep_limits(rules.symbol)
         reply = self._signed.send(lambda time_ms: wire.commission_call(self._api, self._keys, rules.symbol, time_ms))
         return named(self.name, answers.parse_fees_bps, reply.body)
 
@@ -229,8 +241,23 @@ class BinanceAccount:
     def close(self) -> None:
         self._rest.close()
 
+    def _left(self, headers: Mapping[str, str]) -> dict[str, Left]:
+        return left_of(headers, self._windows)
+
+    def _keep_limits(self, symbol: str) -> None:
+        """Asks for the venue's limits before a question that can wait; those known so far hold where that fails."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._limits_due_ns:
+            return
+        self._limits_due_ns = now_ns + int(LIMITS_AGAIN_S * NS_PER_S)
+        with contextlib.suppress(VenueError):  # the question itself meets what is wrong, and tells
+            reply = self._rest.send_blocking(wire_public.limits_call(self._api, symbol))
+            self._windows = wire_public.parse_limits(reply.body)
+            self._limits.change(limits_of(self._windows, PRIVATE_SHARES))
+            self._limits_due_ns = now_ns + int(LIMITS_AGE_S * NS_PER_S)
+
     def _measure(self) -> Stamp:
-        reply = self._rest.send_blocking(wire_public.time_call(self._api))
+        reply = self._rest.send_blocking(wire_public.time_call(self._api, urgent=True))  # an exit may wait for it
         return Stamp(reply.sent_ns, reply.received_ns, named(self.name, wire_public.parse_time, reply.body) * NS_PER_MS)
 
 

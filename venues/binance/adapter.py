@@ -18,10 +18,11 @@ from venues.bans import bans_of
 from venues.binance import wire_public as wire
 from venues.binance import wire_stream
 from venues.binance.judge import judge
+from venues.binance.rate_limits import FIXED, REQUESTS, WEIGHT, Share, left_of, limits_of
 from venues.call import Call, Reply
 from venues.errors import Misconfigured, Rejected, Retry
 from venues.fees import fees_bps
-from venues.limits import Limit, Limits
+from venues.limits import Left, Limits
 from venues.offset import Offset, Stamp
 from venues.rest import RestClient
 from venues.stream import Socket, open_socket
@@ -31,8 +32,8 @@ DATA = "https://data-api.binance.vision"
 API = "https://api.binance.com"
 STREAM = "wss://data-stream.binance.vision"
 
-# 6000 of weight a minute for the whole address: this side may use 4600 of it, the account's side 1200.
-PUBLIC_LIMITS = {wire.WEIGHT: Limit(rate_per_s=60.0, burst=1000.0)}
+# Of what the whole address may use: of 6000 of weight a minute this side takes 4600, the account's side 1200.
+PUBLIC_SHARES = {WEIGHT: Share(1 / 6, 0.6), REQUESTS: Share(1 / 6, 0.6)}
 MAX_WAIT_S = 300.0  # hundreds of pairs take their turns at the start
 NO_PATH = "404"  # the code of a host without `historicalTrades`
 OLDER_PAGES_MAX = 20  # requests for trades back to a known one
@@ -70,12 +71,13 @@ class Binance:
         self._data = rest or (f"http://{local}" if sandbox else DATA)
         self._api = rest or (f"http://{local}" if sandbox else API)
         self._stream = settings.venue_stream_url.rstrip("/") or (f"ws://{local}" if sandbox else STREAM)
-        self._weight_limit = wire.WEIGHT_A_MINUTE
+        self._windows = FIXED
+        self._limits = Limits(limits_of(FIXED, PUBLIC_SHARES))
         self._rest = RestClient(
             self.name,
             clock,
             judge,
-            Limits(PUBLIC_LIMITS),
+            self._limits,
             left=self._left,
             bans=bans_of(settings, self._data),
             edge_pause_s=wire.EDGE_PAUSE_S,
@@ -91,7 +93,8 @@ class Binance:
         reply = await self._get(wire.markets_call(self._data))
         parsed = wire.named(self.name, wire.parse_markets, reply.body)
         self._unread, self._problem = parsed.unread, parsed.problem
-        self._weight_limit = parsed.weight_limit or wire.WEIGHT_A_MINUTE
+        self._windows = parsed.windows
+        self._limits.change(limits_of(parsed.windows, PUBLIC_SHARES))
         return parsed.rows
 
     async def recent_trades(self, rules: Rules, since: Trade | None = None) -> TradesAnswer:
@@ -179,8 +182,8 @@ class Binance:
     def close(self) -> None:
         self._rest.close()
 
-    def _left(self, headers: Mapping[str, str]) -> dict[str, float]:
-        return wire.left_of(headers, self._weight_limit)
+    def _left(self, headers: Mapping[str, str]) -> dict[str, Left]:
+        return left_of(headers, self._windows)
 
     async def _get(self, call: Call) -> Reply:
         reply = await self._rest.send(call)

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from venues.binance.wire_public import ORDERS
+from venues.binance.rate_limits import ORDERS
 from venues.call import Failure, Kind
 from venues.engineio import UNREADABLE
 

@@ -18,7 +18,7 @@ from core.errors import MisconfiguredError
 from core.settings_parse import Secret
 from venues import account as contract
 from venues.account import BUY, SELL, NewOrder
-from venues.binance.wire_public import ORDERS, WEIGHT
+from venues.binance.rate_limits import DAILY_ORDERS, ORDERS, REQUESTS, WEIGHT
 from venues.call import Call
 
 RECV_WINDOW_MS = 5000
@@ -84,7 +84,7 @@ def _call(
         query=signed_query(parameters, keys, time_ms),
         headers={"X-MBX-APIKEY": keys.key.reveal()},
         changes=changes,
-        costs=costs,
+        costs={REQUESTS: 1, **costs},
         urgent=urgent,
         what=f"{method} {path}{about}",
     )
@@ -132,7 +132,7 @@ def _amount(value: Decimal | None, what: str, order: NewOrder) -> str:
 
 def create_call(host: str, keys: Keys, order: NewOrder, time_ms: int) -> Call:
     """A new order; sent once."""
-    costs = {WEIGHT: ORDER_WEIGHT, ORDERS: 1}
+    costs = {WEIGHT: ORDER_WEIGHT, ORDERS: 1, DAILY_ORDERS: 1}
     given = order_parameters(order)
     return _call("POST", host, ORDER, given, keys, time_ms, costs, changes=True, urgent=order.urgent)
 

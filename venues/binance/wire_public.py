@@ -5,7 +5,7 @@ cut out of the name. Times are milliseconds; lists come oldest first. `isBuyerMa
 klines names its open time; the last one is the forming candle. Filters whose value is 0 are switched off.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote, urlencode
@@ -15,6 +15,7 @@ import msgspec
 from core import money
 from core.clock import NS_PER_MS
 from core.errors import MisconfiguredError
+from venues.binance.rate_limits import REQUESTS, WEIGHT, Windows, parse_windows
 from venues.call import Call
 from venues.engineio import UNREADABLE, shorten
 from venues.errors import Retry
@@ -44,14 +45,9 @@ INTERVALS = {
 LARGEST = 2**63 - 1  # what a record holds
 LATEST_MS = 9_000_000_000_000  # the year 2255; in nanoseconds it still fits a record
 
-WEIGHT, ORDERS = "weight", "orders"  # the limits that requests cost of
 TIME_WEIGHT, CANDLES_WEIGHT, MARKETS_WEIGHT, TRADES_WEIGHT = 1, 2, 20, 25
 
-WEIGHT_A_MINUTE = 6000  # in production, of a whole address; exchangeInfo tells what holds
-ORDERS_IN_10_S = 50
 EDGE_PAUSE_S = 120.0  # after a page of the firewall's (403), which bursts bring about
-MARGIN = 0.9  # of a limit, beyond which we slow down: other processes use it too
-_WEIGHT_HEADER, _ORDERS_HEADER = "x-mbx-used-weight-1m", "x-mbx-order-count-10s"
 
 
 class Filter(msgspec.Struct):
@@ -91,13 +87,10 @@ class MarketsBody(msgspec.Struct):
     rateLimits: msgspec.Raw = msgspec.Raw(b"[]")
 
 
-class LimitRow(msgspec.Struct):
-    """One of the venue's limits."""
+class LimitsBody(msgspec.Struct):
+    """exchangeInfo, of which only the limits are wanted."""
 
-    rateLimitType: str
-    interval: str
-    intervalNum: int
-    limit: int
+    rateLimits: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class TimeBody(msgspec.Struct):
@@ -131,12 +124,12 @@ class CandleRow(msgspec.Struct, array_like=True):
 
 
 class Markets(NamedTuple):
-    """Markets read, the names of those that could not be with the first reason, and the weight of a minute (or 0)."""
+    """Markets read, the names of those that could not be with the first reason, and the venue's limits by name."""
 
     rows: list[Rules]
     unread: tuple[str, ...]
     problem: str
-    weight_limit: int
+    windows: Windows
 
 
 class Parsed(NamedTuple):
@@ -149,7 +142,7 @@ class Parsed(NamedTuple):
 
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
 _markets = msgspec.json.Decoder(MarketsBody)
-_limits = msgspec.json.Decoder(list[LimitRow])
+_limits = msgspec.json.Decoder(LimitsBody)
 _market = msgspec.json.Decoder(MarketRow)
 _name = msgspec.json.Decoder(MarketName)
 _time = msgspec.json.Decoder(TimeBody)
@@ -160,14 +153,20 @@ _candle = msgspec.json.Decoder(CandleRow, strict=False)
 # --- what to ask -----------------------------------------------------------------------------------
 
 
-def time_call(host: str) -> Call:
-    """The venue's clock."""
-    return _get(host, "/api/v3/time", {}, TIME_WEIGHT)
+def time_call(host: str, *, urgent: bool = False) -> Call:
+    """The venue's clock; `urgent` where an exit may wait for it."""
+    return _get(host, "/api/v3/time", {}, TIME_WEIGHT, urgent)
 
 
 def markets_call(host: str) -> Call:
     """All markets, without the long lists of who may trade them."""
     return _get(host, "/api/v3/exchangeInfo", {"showPermissionSets": "false"}, MARKETS_WEIGHT)
+
+
+def limits_call(host: str, symbol: str) -> Call:
+    """The venue's limits, with the row of one market, which is the least it answers."""
+    query = {"symbol": symbol, "showPermissionSets": "false"}
+    return _get(host, "/api/v3/exchangeInfo", query, MARKETS_WEIGHT)
 
 
 def trades_call(host: str, symbol: str) -> Call:
@@ -193,10 +192,11 @@ def candles_call(host: str, symbol: str, interval_ms: int, start_ms: int, end_ms
     return _get(host, "/api/v3/klines", query, CANDLES_WEIGHT)
 
 
-def _get(host: str, path: str, query: dict[str, str], weight: float) -> Call:
+def _get(host: str, path: str, query: dict[str, str], weight: float, urgent: bool = False) -> Call:
     about = f" {query['symbol']}" if "symbol" in query else ""
     encoded = urlencode(query, quote_via=quote, safe="")
-    return Call("GET", host + path, query=encoded, costs={WEIGHT: weight}, what=f"GET {path}{about}")
+    costs = {WEIGHT: weight, REQUESTS: 1}
+    return Call("GET", host + path, query=encoded, costs=costs, urgent=urgent, what=f"GET {path}{about}")
 
 
 # --- what the answers mean -------------------------------------------------------------------------
@@ -230,16 +230,15 @@ def parse_markets(body: bytes) -> Markets:
             problem = problem or str(error)
     if not rules:
         raise broken("exchangeInfo", body, f"no market that can be read: {problem or 'an empty list'}")
-    return Markets(rules, tuple(name for name in unread if name), problem, _weight_limit(info.rateLimits))
+    return Markets(rules, tuple(name for name in unread if name), problem, parse_windows(info.rateLimits))
 
 
-def _weight_limit(raw: msgspec.Raw) -> int:
+def parse_limits(body: bytes) -> Windows:
+    """The venue's limits by name."""
     try:
-        rows = _limits.decode(raw)
-    except UNREADABLE:
-        return 0
-    wanted = ("REQUEST_WEIGHT", "MINUTE", 1)
-    return next((row.limit for row in rows if (row.rateLimitType, row.interval, row.intervalNum) == wanted), 0)
+        return parse_windows(_limits.decode(body).rateLimits)
+    except UNREADABLE as error:
+        raise broken("exchangeInfo", body, error) from error
 
 
 def _name_of(raw: msgspec.Raw) -> str:
@@ -277,16 +276,6 @@ def _rules(row: MarketRow) -> Rules:
         max_quantity=min(most) if most else None,
         active=row.status == "TRADING" and row.isSpotTradingAllowed,
     )
-
-
-def left_of(headers: Mapping[str, str], weight_limit: int = WEIGHT_A_MINUTE) -> dict[str, float]:
-    """What is left of the limits after an answer, by their names; below 0 beyond the margin, so that waits grow."""
-    left: dict[str, float] = {}
-    for name, header, limit in ((WEIGHT, _WEIGHT_HEADER, weight_limit), (ORDERS, _ORDERS_HEADER, ORDERS_IN_10_S)):
-        text = headers.get(header, "")
-        if text.isascii() and text.isdigit() and len(text) < 10:
-            left[name] = limit * MARGIN - min(int(text), limit)
-    return left
 
 
 def parse_trades(body: bytes, pair: str, received_ns: int) -> Parsed:
