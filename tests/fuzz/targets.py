@@ -279,6 +279,9 @@ TARGETS: dict[str, Target] = {
         _json(STREAMED, {"id": 1, "result": None}, {"code": 2, "msg": "x"}, {"e": "serverShutdown"}),
     ),
     "binance order": Target(binance_answers.parse_order, ANSWER, _json(BINANCE_ORDER)),
+    "binance new order": Target(
+        lambda data: binance_answers.parse_created(data, "BTCUSDT", "sb-1"), ANSWER, _json(BINANCE_ORDER)
+    ),
     "binance open orders": Target(binance_answers.parse_open_orders, ANSWER, _json([BINANCE_ORDER])),
     "binance fills": Target(
         binance_answers.parse_fills,

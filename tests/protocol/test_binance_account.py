@@ -212,6 +212,33 @@ def test_limits_that_cannot_be_read_stay_as_they_were_and_the_question_is_asked(
     play(scenario)
 
 
+def test_a_window_of_orders_that_is_full_is_waited_out_by_its_text():
+    """Without a Retry-After: an exit does not wait a minute for ten seconds to end."""
+
+    async def scenario(peer, side, call):
+        text = "Too many new orders; current limit is 50 orders per 10s."
+        peer.answers["POST /api/v3/order"] = [refusal(-1015, text, 429)]
+        with pytest.raises(RateLimited) as raised:
+            await call(side.create, order(urgent=True))
+        assert 0 < raised.value.retry_after_s <= 10
+
+    play(scenario)
+
+
+ANOTHER = {"another id": {"clientOrderId": "sb-2"}, "another market": {"clientOrderId": "sb-1", "symbol": "ETHUSDT"}}
+
+
+@pytest.mark.parametrize("told", ANOTHER.values(), ids=ANOTHER)
+def test_an_answer_about_another_order_leaves_open_what_became_of_ours(told):
+    async def scenario(peer, side, call):
+        peer.answers["POST /api/v3/order"] = [json_answer({**FULL, **told})]
+        with pytest.raises(OutcomeUnknown, match="new order sb-1: it tells of"):
+            await call(side.create, order())
+        assert len(peer.signed) == 1
+
+    play(scenario)
+
+
 ONE = FULL["fills"][:1]
 ENDED = {
     "IOC that met nobody": ("ioc", {"status": "EXPIRED", "executedQty": "0", "fills": []}, "expired", "0", 0),

@@ -309,7 +309,8 @@ BAD_BODIES = {
     "below 0": {"origQty": "-1"},
     "no id": {"orderId": None},
     "fill of nothing": {"fills": [{"price": "1"}]},
-    "fill of nan": {"fills": [{**FULL["fills"][0], "commission": "nan"}]},
+    "fill without a time": {"fills": FULL["fills"], "transactTime": 0},
+    "fill of nan": {"fills": [{**FULL["fills"][0], "commission": "nan"}], "transactTime": 1},
 }
 
 
@@ -455,6 +456,7 @@ EVENTS = {
     "nothing known": (wire_news.parse_message('{"x":1}'), "unknown frame"),
     "unknown state": (news({**REPORT, "X": "LOST"}), "unreadable event"),
     "fill of nan": (news({**REPORT, "x": "TRADE", "t": 1, "l": "nan"}), "unreadable event"),
+    "fill without a time": (news({**REPORT, "x": "TRADE", "t": 1, "l": "1", "L": "1", "T": 0}), "unreadable event"),
     "fill of nothing": (news({**REPORT, "x": "TRADE", "t": 1}), "unreadable event"),
     "balance of nan": (
         news({"e": "outboundAccountPosition", "B": [{"a": "E", "f": "nan", "l": "0"}]}),

@@ -125,14 +125,15 @@ class BinanceAccount:
         return named(self.name, answers.parse_balances, reply.body)
 
     def create(self, order: NewOrder) -> Order:
-        """Sends an order, once. OutcomeUnknown where it may have been taken, an answer that cannot be read included."""
+        """Sends an order, once. OutcomeUnknown where it may have been taken; an answer that cannot be read, or that is
+        about another order, leaves that open too."""
         try:
             wire.order_parameters(order)
         except ValueError as error:
             raise Rejected(self.name, f"not sent: {error}") from error
         reply = self._signed.send(lambda time_ms: wire.create_call(self._api, self._keys, order, time_ms))
         try:
-            return named(self.name, answers.parse_order, reply.body, f"new order {order.client_order_id}")
+            return named(self.name, answers.parse_created, reply.body, order.rules.symbol, order.client_order_id)
         except Retry as error:
             raise OutcomeUnknown(self.name, error.text, "look up what became of it", error.code) from error
 

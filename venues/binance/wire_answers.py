@@ -122,6 +122,15 @@ def parse_order(body: bytes, what: str = "order") -> Order:
     return _as_order(_decoded(_order, body, what), body, what)
 
 
+def parse_created(body: bytes, symbol: str, client_id: str) -> Order:
+    """The order from the answer to its creation. Raises Retry also where the answer is about another one."""
+    what = f"new order {client_id}"
+    found = parse_order(body, what)
+    if (found.symbol, found.client_order_id) != (symbol, client_id):
+        raise broken(what, body, f"it tells of {found.client_order_id!r} of {found.symbol}, asked for {symbol}")
+    return found
+
+
 def parse_open_orders(body: bytes) -> list[Order]:
     """All live orders of a market."""
     return [_as_order(row, body, "openOrders") for row in _decoded(_orders, body, "openOrders")]
@@ -163,6 +172,8 @@ def kind_of(venue_type: str, time_in_force: str) -> str:
 def _fill_of(row: OrderBody, item: FillRow, client_id: str, side: str, body: bytes, what: str) -> Fill:
     """A fill in the answer to a new order: it has no time of its own, and took what rested on the book."""
     _check((item.price, item.qty), body, what, item.commission)
+    if not 0 < row.transactTime < LATEST_MS:
+        raise broken(what, body, f"impossible fill {item.tradeId} at {row.transactTime}")
     return Fill(
         venue_fill_id=str(item.tradeId),
         venue_order_id=str(row.orderId),

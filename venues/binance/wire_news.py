@@ -16,6 +16,7 @@ from core.errors import MisconfiguredError
 from venues.account import Balance, BalanceNews, Fill, FillNews, News, OrderNews
 from venues.binance.wire_answers import SIDES, STATES
 from venues.binance.wire_private import Keys, signed_socket_parameters
+from venues.binance.wire_public import LATEST_MS
 from venues.engineio import UNREADABLE, shorten
 from venues.venue import SHUTDOWN, Notice
 
@@ -168,6 +169,8 @@ def _report_news(report: Report) -> list[Any]:
             money.decimal_of(value, "a fill")
         if report.L <= 0 or report.l <= 0:
             raise ValueError(f"a fill of {report.l} at {report.L}")
+        if not 0 < report.T < LATEST_MS:
+            raise ValueError(f"a fill at the time {report.T}")
         fill = Fill(
             venue_fill_id=str(report.t),
             venue_order_id=venue_id,
