@@ -528,6 +528,33 @@ def test_a_subscription_refused_for_its_time_is_asked_for_once_more():
     play(scenario)
 
 
+def test_a_subscription_refused_for_its_time_does_not_take_our_clock_for_right_over_a_slow_line():
+    """The venue is 1 s ahead and an answer takes 1.1 s: that our clock is right lies within what it says."""
+    clock = ManualClock()
+
+    async def scenario(peer, side, call):
+        peer.now_ms = lambda: clock.wall_ms() + 1_000
+        at_once = peer._answer
+
+        def slowly(method, target, headers):
+            answer = at_once(method, target, headers)
+            clock.advance(1_100_000_000)
+            return answer
+
+        peer._answer = slowly
+        error = {"code": -1021, "msg": "Timestamp for this request is outside of the recvWindow."}
+        peer.acknowledge = lambda request: (
+            granted(request)
+            if abs(peer.now_ms() - request["params"]["timestamp"]) < 800
+            else {"id": request["id"], "status": 400, "error": error}
+        )
+        stream = await side.open_stream([RULES])
+        assert len(peer.requests) == 2
+        await stream.close()
+
+    play(scenario, clock=clock)
+
+
 STREAM_REFUSALS = {
     "key": (401, -2015, "Invalid API-key, IP, or permissions for action.", Misconfigured),
     "signature": (400, -1022, "Signature for this request is not valid.", Misconfigured),

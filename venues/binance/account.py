@@ -226,7 +226,7 @@ class BinanceAccount:
         try:
             return await self._subscribed(opener)
         except Skewed:
-            await asyncio.to_thread(self._signed.measure_now)
+            await asyncio.to_thread(self._signed.measure_now, alone=True)
         return await self._subscribed(opener)
 
     async def _subscribed(self, opener: Opener) -> AccountStream:
