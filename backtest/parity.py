@@ -22,7 +22,7 @@ from backtest.retold import IndicatorsDiffer, NotRecorded, Retold, Tape
 from bus.messages import Entry, FillEvent, SignalEvent, SpanEvent, StartedEvent, StateEvent, TraderEvent
 from bus.tape_reader import TapeError
 from core.clock import iso_utc
-from core.errors import MisconfiguredError
+from core.errors import BotError, MisconfiguredError
 from core.settings import indicator_hash
 from indicators import kept
 from indicators.engine import Kernels
@@ -86,6 +86,10 @@ def judge(book: Path, kernels: Kernels, sources_hash: int) -> Verdict:
         with JournalReader(book / "journal.db") as journal:
             retold = Retold(tape, list(kept.read_all(book)), kernels, sources_hash)
             return Judge(book.name, journal, tape, retold).run()
+    except MisconfiguredError:
+        raise
+    except BotError as error:  # the fold itself cannot take what is recorded
+        raise MisconfiguredError(f"book {book.name} cannot be judged: {error}") from error
     finally:
         tape.close()
 

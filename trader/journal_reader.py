@@ -42,18 +42,15 @@ class JournalReader:
         except sqlite3.Error as error:
             raise MisconfiguredError(f"the journal {path} cannot be opened: {error}") from error
         try:
-            self._connection.execute("BEGIN")
-            version = int(self._one("PRAGMA user_version"))
+            self._rows("BEGIN")
+            version = int(self._rows("PRAGMA user_version")[0][0])
             if version != SCHEMA:
                 raise MisconfiguredError(
                     f"the journal {path} has schema version {version}, this release knows {SCHEMA}: use the release"
                     " that wrote it"
                 )
-            self.journal_id = str(self._one("SELECT value FROM meta WHERE name = 'journal_id'"))
-            self.last = int(self._one("SELECT coalesce(max(number), 0) FROM entries"))
-        except sqlite3.Error as error:
-            self.close()
-            raise MisconfiguredError(f"the journal {path} cannot be read: {error}") from error
+            self.journal_id = str(self._rows("SELECT value FROM meta WHERE name = 'journal_id'")[0][0])
+            self.last = int(self._rows("SELECT coalesce(max(number), 0) FROM entries")[0][0])
         except MisconfiguredError:
             self.close()
             raise
@@ -71,34 +68,41 @@ class JournalReader:
 
     def state(self) -> State | None:
         """The state after the last entry, None where there is none yet."""
-        row = self._connection.execute("SELECT body FROM state WHERE id = 1").fetchone()
-        return None if row is None else self._state(unpadded(bytes(row[0])))
+        rows = self._rows("SELECT body FROM state WHERE id = 1")
+        return self._state(unpadded(bytes(rows[0][0]))) if rows else None
 
     def checkpoints(self, above: int = -1) -> Iterator[Checkpoint]:
         """The states that were kept after entries beyond `above`, oldest first; none in an older release's journal."""
-        if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'checkpoints'"):
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'"):
             return
-        rows = self._connection.execute(
-            "SELECT number, body FROM checkpoints WHERE number > ? ORDER BY number", (above,)
-        )
-        for number, body in rows:
-            yield Checkpoint(int(number), self._state(bytes(body)))
+        while rows := self._rows(
+            "SELECT number, body FROM checkpoints WHERE number > ? ORDER BY number LIMIT 1", (above,)
+        ):
+            above = int(rows[0][0])
+            yield Checkpoint(above, self._state(bytes(rows[0][1])))
 
     def entries(self, first: int = 1) -> Iterator[Entry]:
         """The entries from number `first` on."""
-        while True:
-            rows = self._connection.execute(
-                "SELECT number, body FROM entries WHERE number >= ? ORDER BY number LIMIT ?", (first, READ_AT_ONCE)
-            ).fetchall()
-            if not rows:
-                return
-            for _, body in rows:
-                yield _decode(body)
+        while rows := self._rows(
+            "SELECT number, body FROM entries WHERE number >= ? ORDER BY number LIMIT ?", (first, READ_AT_ONCE)
+        ):
+            for number, body in rows:
+                try:
+                    entry = _decode(body)
+                except UNREADABLE as error:
+                    raise MisconfiguredError(
+                        f"entry {number} of {self.path} cannot be read ({error}): use the release that wrote it"
+                    ) from error
+                yield entry
             first = rows[-1][0] + 1
 
-    def _one(self, query: str) -> Any:
-        row = self._connection.execute(query).fetchone()
-        return None if row is None else row[0]
+    def _rows(self, query: str, values: tuple[int, ...] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise MisconfiguredError(
+                f"the journal {self.path} cannot be read: {error}; is it whole? a backup can be judged as well"
+            ) from error
 
     def _state(self, body: bytes) -> State:
         try:

@@ -19,7 +19,7 @@ from typing import Any
 
 from bus.messages import Entry
 from sandbox.listings import LISTINGS
-from tests.chaos import judge_decisions, judge_ledger, judge_market, judge_updates
+from tests.chaos import judge_decisions, judge_ledger, judge_market, judge_parity, judge_updates
 from tests.chaos.findings import Finding, finding
 from tests.chaos.listener import Heard, Listener
 from tests.chaos.schedule import Act, Step
@@ -329,6 +329,7 @@ class Rounds:
         result = audit.reference(rows, markets, fee_bps, entries, SETTINGS, missing_limit=500, told=told)
         self._keep(judge_decisions.judge_decisions(entries, result))
         self._keep(judge_decisions.judge_commands(entries, self.acknowledged, self.asked))
+        self._keep(judge_parity.judge_parity(book))
 
     def _logs(self) -> Finding:
         wrong = []

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from backtest import command_parity, parity
 from bus.messages import (
     Entry,
     EquityEvent,
@@ -21,6 +22,8 @@ from bus.messages import (
     TraderEvent,
 )
 from core.settings_table import SETTINGS
+from indicators import jit
+from tests.indicator_tools import kernels
 from tests.reference import slow_strategy as slow
 from tests.reference.read_tape import read_tape
 
@@ -134,3 +137,13 @@ def cash_of(fill: FillEvent) -> Decimal:
 def wallet_of(entries: list[Entry]) -> Decimal:
     """The balance of the newest equity row."""
     return Decimal(events_of(entries, EquityEvent)[-1].balance)
+
+
+def assert_parity(book: Path, *, whole: bool = True) -> parity.Verdict:
+    """The session, replayed, is equal to what was recorded; `whole`: all of it could be judged."""
+    verdict = parity.judge(book, kernels().machine, jit.sources_hash())
+    said = command_parity.text(verdict)
+    print(said)
+    assert verdict.outcome == parity.EQUAL, said
+    assert not whole or not verdict.not_judged, said
+    return verdict

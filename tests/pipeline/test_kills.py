@@ -48,3 +48,4 @@ def test_each_stage_killed_once_while_trading(make_pipeline: Callable[..., Pipel
     audit.assert_same_decisions(entries, result)
     balance = Decimal(10500) + sum(audit.cash_of(fill) for fill in audit.events_of(entries, audit.FillEvent))
     assert result.wallet == balance
+    audit.assert_parity(book)

@@ -79,3 +79,4 @@ def test_a_recorded_day_at_600x_gives_its_candles_and_the_decisions_of_the_refer
     audit.assert_ledger_adds_up(bot.book.resolve(), entries, Decimal(10500))
     assert audit.wallet_of(entries) == result.wallet
     assert entries and last_ms >= audit.decided(entries)[-1].at.time_ms
+    audit.assert_parity(bot.book.resolve())

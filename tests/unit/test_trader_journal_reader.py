@@ -87,3 +87,11 @@ def test_a_state_of_another_version_is_said(tmp_path: Path) -> None:
         pytest.raises(MisconfiguredError, match="use the release that wrote it"),
     ):
         reader.state()
+
+
+def test_an_entry_of_another_release_is_said(tmp_path: Path) -> None:
+    assert journal_of(tmp_path / "journal.db", 2).close()
+    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as database:
+        database.execute("INSERT INTO entries VALUES (3, 7, 3, 'NewKindEvent', ?)", (b"\x92\x03\x91\xa3New",))
+    with JournalReader(tmp_path / "journal.db") as reader, pytest.raises(MisconfiguredError, match="entry 3 of"):
+        list(reader.entries())
