@@ -24,7 +24,7 @@ from core.stage import Context
 from indicators import jit, report, state
 from indicators.behind import Behind
 from indicators.engine import Indicators, Kernels, Segment, parameters_of
-from indicators.kept import Kept, KeptStates
+from indicators.kept import KeptStates
 from indicators.layout import Array
 from indicators.ring import ClosedCandles, candles_kept
 
@@ -354,8 +354,9 @@ class Stage:
             state.save(self._state_file, saved)
         except OSError as error:
             self._tell_once(f"the state is not saved, a restart catches up longer: {error}")
-        if self._kept.due(self.epoch, self._newest_ns()):
-            self._keep(began=False)
+        else:
+            if self._kept.due(self.epoch, self._newest_ns()):
+                self._keep(began=False)
 
     def _saved(self) -> state.Saved:
         return state.Saved(
@@ -377,9 +378,9 @@ class Stage:
     def _keep(self, *, began: bool) -> None:
         """Keep the state for who judges the session; that it cannot be is told and harms nothing else."""
         before, self._before = self._before, None
-        after = before[1] if before is not None and before[0] == self.epoch else self.number
+        after = before[1] if before is not None and before[0] == self.epoch else -1
         try:
-            self._kept.keep(Kept(began, max(after, self.number), self._saved()), self._newest_ns())
+            self._kept.keep(self._saved(), self._newest_ns(), began=began, after=after)
         except OSError as error:
             self._tell_once(f"a state is not kept, `backtest parity` may not be able to judge this stretch: {error}")
 

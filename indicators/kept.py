@@ -35,19 +35,29 @@ class Kept(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class KeptStates:
-    """Writes them. Nothing here may stop the stage: `keep` raises OSError, and says nothing else."""
+    """Writes them. What a full disk does not take is tried again by who asks `due`."""
 
     def __init__(self, book: Path) -> None:
         self._folder = book / FOLDER
         self._hour: tuple[int, int] | None = None  # epoch and hour of market time of the latest
+        self._began = False  # a begin that could not be written
 
     def due(self, epoch: int, time_ns: int) -> bool:
         """Whether an hour of market time has gone by; `time_ns` is the newest exchange time."""
         return self._hour != (epoch, time_ns // HOUR_NS)
 
-    def keep(self, kept: Kept, time_ns: int) -> None:
-        """Writes one more, and removes the oldest beyond what is kept. Raises OSError."""
-        self._hour = kept.saved.epoch, time_ns // HOUR_NS  # also where it fails: not tried at each candle
+    def keep(self, saved: Saved, time_ns: int, *, began: bool, after: int = -1) -> None:
+        """Writes one more, and removes the oldest beyond what is kept; `after` counts from the state's own place on.
+
+        Raises OSError: then the next one tells that what led to it is not known.
+        """
+        self._hour = None
+        kept = Kept(began or self._began, max(after, saved.number), saved)
+        self._began = kept.began
+        self._write(kept)
+        self._hour, self._began = (saved.epoch, time_ns // HOUR_NS), False
+
+    def _write(self, kept: Kept) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = files_of(self._folder)
         path = self._folder / f"{int(files[-1].stem) + 1 if files else 1:010d}{ENDING}"

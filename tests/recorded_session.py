@@ -17,7 +17,7 @@ from core.settings import Settings, indicator_hash
 from core.settings_load import from_texts
 from indicators import jit, state
 from indicators.engine import Indicators, parameters_of
-from indicators.kept import Kept, KeptStates
+from indicators.kept import KeptStates
 from tests.indicator_tools import SECOND, T0, kernels
 from tests.pipeline.lively import LIVELY
 from tests.trader_world import market, start
@@ -155,7 +155,7 @@ class Recording:
             start=self._start_body,
             state=self.indicators.state.tobytes(),
         )
-        self.kept.keep(Kept(began, self.folded if after is None else after, saved), self.ns)
+        self.kept.keep(saved, self.ns, began=began, after=-1 if after is None else after)
 
     def catch_up(self) -> None:
         """Folds what is on the tape."""

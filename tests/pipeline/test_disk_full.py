@@ -140,6 +140,7 @@ def assert_nothing_is_missing(book: Path) -> None:
     rows = [row for row in rows if row.number <= applied]
     result = audit.reference(rows, markets, fee_bps, entries, RESTLESS)
     audit.assert_same_decisions(entries, result)
+    audit.assert_parity(book)
 
 
 @pytest.mark.timeout(400)
@@ -165,6 +166,8 @@ def test_trader_and_feeder_killed_without_a_tape_leave_no_position_unwatched(tem
         assert bot.stop().returncode == 0
         entries = audit.journal(bot.book.resolve())
         audit.assert_ledger_adds_up(bot.book.resolve(), entries, Decimal(10500))
+        verdict = audit.assert_parity(bot.book.resolve(), whole=False)
+        assert verdict.not_judged, "what was never taped is named"
 
 
 @pytest.mark.timeout(400)
@@ -191,3 +194,4 @@ def test_a_disk_that_fails_stops_entries_and_a_start_after_it_was_mended_goes_on
             entries = audit.journal(book)
             assert entries[: len(known)] == known, "what was on record stays"
             audit.assert_ledger_adds_up(book, entries, Decimal(10500))
+            audit.assert_parity(book, whole=False)
