@@ -168,25 +168,30 @@ def skip(data: Bytes, at: int) -> int:
 
 
 def read_id(data: Bytes, at: int, fields: Words) -> int:
-    """Read a trade id: its number, or 0, and what tells it from others."""
+    """Read a trade id: its number, or 0, and what tells it from others; where the field ends, or -1 where it is odd."""
     begin = at
     value = 0
+    digit = data[at] - ZERO
+    while 0 <= digit <= 9 and at - begin < ID_DIGITS:
+        value = value * 10 + digit
+        at += 1
+        digit = data[at] - ZERO
+    byte = data[at]
+    if byte in (COMMA, NEWLINE, RETURN):
+        fields[2 * TRADE_ID] = value
+        fields[2 * TRADE_ID + 1] = value
+        return at
+    at = begin
     hashed = 0
-    digits = True
     byte = data[at]
     while byte != COMMA and byte != NEWLINE and byte != RETURN:
         if byte == QUOTE or byte <= CASE:
             return -1
-        digit = byte - ZERO
-        if 0 <= digit <= 9 and at - begin < ID_DIGITS:
-            value = value * 10 + digit
-        else:
-            digits = False
         hashed = (hashed * 67 + byte) & HASH_MASK
         at += 1
         byte = data[at]
-    fields[2 * TRADE_ID] = value if digits else 0
-    fields[2 * TRADE_ID + 1] = value if digits else -1 - hashed
+    fields[2 * TRADE_ID] = 0
+    fields[2 * TRADE_ID + 1] = -1 - hashed
     return at
 
 
