@@ -21,10 +21,26 @@ from backtest import book
 from backtest.layout import NONE, Array, Book, Record, Trade
 from bus.layouts import LATE, TRADE
 from indicators import folding, rules
+from indicators.candles import TOO_HIGH
 from indicators.folding import RUN_MASK
 from indicators.layout import BLOCK
 
 RUN_LEAST = 4  # trades: a shorter run costs less record by record
+AHEAD = 128  # trades: so far ahead of the one it reads the loop has memory fetched
+
+# The functions of a run. Compiled they are inlined: handing the views over would cost more than what they do.
+INLINED = (
+    "run_of",
+    "gather",
+    "take_run",
+    "newest_of",
+    "next_of",
+    "first_code",
+    "first_time",
+    "first_stop",
+    "see",
+    "candle_of",
+)
 
 # First and last trade of a pair that counted.
 SEEN = np.dtype(
@@ -112,7 +128,25 @@ def run_of(v: Views, at: int) -> int:
     head = v.heads[pair]
     if head["closed"] < v.params["needed"]:
         return 0
-    return folding.run_length(v.trades[at : at + BLOCK], v.values, expected, head["open_ns"], head["end_ns"])
+    return gather(v.trades[at : at + BLOCK], v.values, expected, head["open_ns"], head["end_ns"])
+
+
+def gather(trades: Array, prices: Array, expected: int, open_ns: int, end_ns: int) -> int:
+    """As `indicators.folding.run_length`, with memory fetched ahead: indicators are computed while it comes."""
+    for k in range(trades.size):
+        fetch(trades, k + AHEAD)
+        trade = trades[k]
+        time_ns, price = trade["exchange_ns"], trade["price"]
+        if trade["head"] & RUN_MASK != expected or time_ns < open_ns or time_ns >= end_ns:
+            return k
+        if not 0.0 < price < TOO_HIGH:
+            return k
+        prices[k] = price
+    return int(trades.size)
+
+
+def fetch(trades: Array, index: int) -> None:
+    """Have a trade fetched from memory, where there is one: compiled an instruction of the processor, else nothing."""
 
 
 def take_run(v: Views, at: int, run: int, number: int) -> None:
@@ -128,7 +162,7 @@ def take_run(v: Views, at: int, run: int, number: int) -> None:
     head["number"] = number + run - 1
     head["time_ns"] = last["exchange_ns"]
     see(v.seen[pair], v.trades[at], last, run)
-    newest_ns = newest_of(v, at, run)
+    newest_ns = newest_of(v.trades[at : at + run])
     place = 0
     while place < run:
         found = next_of(v, pair, at, place, run, newest_ns)
@@ -138,19 +172,18 @@ def take_run(v: Views, at: int, run: int, number: int) -> None:
             v.book.positions[pair]["ticks"] = last["ticks"]
             break
         if found > place:
-            before_ns = newest_of(v, at + place, found - place)
+            before_ns = newest_of(v.trades[at + place : at + found])
             if before_ns > v.book.account["market_ns"]:
                 v.book.account["market_ns"] = before_ns
         tick_of_run(v, pair, at, found, number)
         place = found + 1
 
 
-def newest_of(v: Views, at: int, count: int) -> int:
+def newest_of(trades: Array) -> int:
     """The newest exchange time of trades."""
-    newest_ns = v.trades[at]["exchange_ns"]
-    for k in range(at + 1, at + count):
-        if v.trades[k]["exchange_ns"] > newest_ns:
-            newest_ns = v.trades[k]["exchange_ns"]
+    newest_ns = trades[0]["exchange_ns"]
+    for k in range(trades.size):
+        newest_ns = max(newest_ns, trades[k]["exchange_ns"])
     return int(newest_ns)
 
 
@@ -184,41 +217,50 @@ def next_of(v: Views, pair: int, at: int, place: int, run: int, newest_ns: int) 
     position, account = v.book.positions[pair], v.book.account
     if position["order"] != NONE:
         return place
-    found = first_code(v.columns, place, run, book.watched(position))
+    codes = v.columns[5 * BLOCK + place : 5 * BLOCK + run]
+    found = place + first_code(codes, book.watched(position) << 32)
     ends_ns = book.minute_ends_ns(account)
     if newest_ns >= ends_ns:
-        for k in range(place, found):
-            if v.trades[at + k]["exchange_ns"] >= ends_ns:
-                found = k
-                break
+        found = place + first_time(v.trades[at + place : at + found], ends_ns)
     if position["lots"] > 0:
-        return first_stop(position, v.values, place, found, v.book.terms["keep"])
+        found = place + first_stop(position, v.values[place:found], v.book.terms["keep"])
     return found
 
 
-def first_code(columns: Array, place: int, run: int, watch: int) -> int:
-    """The first place from `place` on whose codes have one of the watched bits, or `run`."""
+# These loop over slices from 0 on: compiled, they look at several at a time.
+
+
+def first_code(codes: Array, watch: int) -> int:
+    """The first place whose code has one of the watched bits, or the length."""
     bits = 0
-    for k in range(place, run):
-        bits |= columns[5 * BLOCK + k]
-    if bits & watch << 32 == 0:
-        return run
-    for k in range(place, run):
-        if columns[5 * BLOCK + k] & watch << 32 != 0:
+    for k in range(codes.size):
+        bits |= codes[k]
+    if bits & watch == 0:
+        return int(codes.size)
+    for k in range(codes.size):
+        if codes[k] & watch != 0:
             return k
-    return run
+    return int(codes.size)
 
 
-def first_stop(position: Record, prices: Array, place: int, until: int, keep: float) -> int:
-    """The first place before `until` at which the trailing stop fires, or `until`; `highest` moves up to there."""
+def first_time(trades: Array, time_ns: int) -> int:
+    """The first place at or after a time, or the length."""
+    for k in range(trades.size):
+        if trades[k]["exchange_ns"] >= time_ns:
+            return k
+    return int(trades.size)
+
+
+def first_stop(position: Record, prices: Array, keep: float) -> int:
+    """The first place at which the trailing stop fires, or the length; `highest` moves up to there."""
     highest = position["highest"]
     limit = highest * keep
     busy = 0
-    for k in range(place, until):  # plain comparisons: several at a time
+    for k in range(prices.size):
         busy |= int(prices[k] <= limit) | int(prices[k] > highest)
     if busy == 0:
-        return until
-    for k in range(place, until):
+        return int(prices.size)
+    for k in range(prices.size):
         price = prices[k]
         if price > highest:
             highest = price
@@ -226,7 +268,7 @@ def first_stop(position: Record, prices: Array, place: int, until: int, keep: fl
             position["highest"] = highest
             return k
     position["highest"] = highest
-    return until
+    return int(prices.size)
 
 
 def tick_of_run(v: Views, pair: int, at: int, place: int, number: int) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numba import carray
+from numba.extending import overload
 
 from backtest import book, kernels, layout, result, walk, wallet
 from bus.records import CANDLE_RECORD, RECORD, UPDATE
@@ -10,7 +11,15 @@ from indicators.kernels import pointer
 from indicators.layout import COLUMNS_WORDS, HEAD, PARAMS, ROW, TRADE_WORDS, WORK
 from trader import fills
 
-kernels.plain(money, fills, wallet, book, walk)
+kernels.plain(money, fills, wallet)
+kernels.plain(book, inlined=("room", "watched", "minute_ends_ns", "matters", "pass_over", "raise_highest"))
+kernels.plain(walk, inlined=walk.INLINED, without=("fetch",))
+
+
+@overload(walk.fetch, inline="always")
+def fetch(trades, index):  # type: ignore[no-untyped-def]
+    """What compiled code does for `walk.fetch`."""
+    return lambda trades, index: kernels.prefetch(trades, index)
 
 
 def walk_chunk(table_at, records_at, count, first, start):  # type: ignore[no-untyped-def]
