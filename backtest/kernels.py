@@ -19,20 +19,22 @@ from indicators.machine import target_machine
 PLAIN: list[ModuleType] = []  # modules whose functions are compiled where an entry calls them
 
 
-def plain(*modules: ModuleType, inlined: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> None:
+def plain(*modules: ModuleType, inline: bool | tuple[str, ...] = False, without: tuple[str, ...] = ()) -> None:
     """Have the functions of these modules compiled where an entry calls them; those of `indicators` are already.
 
     They own no memory, so none is counted (_nrt): counting who holds which array would cost more than all else, and a
-    function that makes an array does not compile. inlined: names of those whose code is put in at each call. without:
-    names of those that the entry has something else for.
+    function that makes an array does not compile. inline: always into their caller, all of them or those named: a call
+    hands over each array of a Book in seven words; but what is called from many places would make the code several
+    times as long. without: names of those that the entry has something else for.
     """
     for module in modules:
         if module not in PLAIN:
             PLAIN.append(module)
             for function in functions_of(module):
-                if function.__name__ not in without:
-                    inline = function.__name__ in inlined
-                    register_jitable(**OPTIONS, _nrt=False, forceinline=inline)(function)
+                name = function.__name__
+                if name not in without:
+                    inlined = inline if isinstance(inline, bool) else name in inline
+                    register_jitable(**OPTIONS, _nrt=False, forceinline=inlined)(function)
 
 
 def compiled(function: Callable[..., int], arguments: int) -> Any:

@@ -12,8 +12,8 @@ from indicators.layout import COLUMNS_WORDS, HEAD, PARAMS, ROW, TRADE_WORDS, WOR
 from trader import fills
 
 kernels.plain(money, fills, wallet)
-kernels.plain(book, inlined=("room", "watched", "minute_ends_ns", "matters", "pass_over", "raise_highest"))
-kernels.plain(walk, inlined=walk.INLINED, without=("fetch",))
+kernels.plain(book, inline=("room", "watched", "minute_ends_ns", "matters", "pass_over", "raise_highest"))
+kernels.plain(walk, inline=walk.INLINED, without=("fetch",))
 
 
 @overload(walk.fetch, inline="always")
