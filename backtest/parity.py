@@ -169,13 +169,13 @@ class Judge:
 
     def _replaying(self, begin: Checkpoint) -> Replaying:
         state = begin.state
-        blind_last = -1
+        blind: SpanEvent | None = None
         if state.span == BLIND:
             entry = next(self._journal.entries(begin.number), None)
             if entry is None or not isinstance(entry.event, SpanEvent) or entry.event.kind != BLIND:
                 raise NotRecorded("the state is of the middle of a blind span")
-            blind_last = entry.event.last
-        return Replaying(self._tape, self._retold, state, dict(state.settings), blind_last)
+            blind = entry.event
+        return Replaying(self._tape, self._retold, state, dict(state.settings), blind)
 
     def _entries(self, replaying: Replaying, above: int) -> None:
         checkpoints = self._journal.checkpoints(above)
@@ -203,6 +203,8 @@ class Judge:
             return  # a new book that has joined the market and has seen no trade of it
         if recorded.epoch == replaying.state.epoch:
             replaying.advance(recorded.record)
+            if recorded.span != BLIND:
+                replaying.end_blind()
         if replaying.said:
             state = replaying.engine.sync()
             raise Found(event_difference(None, replaying.said[0], 0, replaying.updates, state))

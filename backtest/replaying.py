@@ -36,14 +36,17 @@ def is_input(event: TraderEvent) -> bool:
 class Replaying:
     """The fold, with what it has said and nobody has taken yet in `said`."""
 
-    def __init__(self, tape: Tape, retold: Retold, state: State, texts: dict[str, str], blind_last: int = -1) -> None:
-        """`state` as recorded; `texts`: the settings then in force; blind_last: of the blind span that it is in."""
+    def __init__(
+        self, tape: Tape, retold: Retold, state: State, texts: dict[str, str], blind: SpanEvent | None = None
+    ) -> None:
+        """`state` as recorded; `texts`: the settings then in force; blind: the begin of the span that it is in."""
         self.said: deque[TraderEvent] = deque()
         self.records = 0  # taken from the tape
         self.updates: Array = np.zeros(0, UPDATE)  # the latest UPDATEs
         self._tape = tape
         self._retold = retold
-        self._blind_last = blind_last
+        self._blind_last = -1 if blind is None else blind.last
+        self._blind_start: SpanEvent | None = blind  # whose START is to be looked up
         self._started = True  # and nothing was taken since
         self.engine = self._engine(state, texts)
 
@@ -112,26 +115,21 @@ class Replaying:
 
     def _span_begin(self, event: SpanEvent) -> None:
         self._give(inputs.SpanBegin(event.kind, event.at.epoch, event.first, event.last, event.why))
-        if event.kind != BLIND:
-            return
-        self._blind_last = event.last
-        if event.first:
-            found = self._tape.start_before(event.at.epoch, event.first)
-            if found is not None and found[0] < event.first:
-                self._give(inputs.NewStart(event.at.epoch, found[0], found[1]))
-        self._end_blind()
+        if event.kind == BLIND:
+            self._blind_last = event.last
+            self._blind_start = event
 
     # --- the tape -----------------------------------------------------------------------------------
 
     def advance(self, record: int) -> None:
         """Takes records of the tape until the fold says something, at most to this one. Raises NotRecorded."""
         while not self.said and self.state.record < record:
+            self.end_blind()
             before, span = self.state.record, self.state.span
             if span == NO_SPAN:
                 self._tell(record)
             elif span == BLIND:
-                self._raws(max(before + 1, self.state.span_first), min(record, self._blind_last))
-                self._end_blind()
+                self._blind_raws(record)
             else:
                 self._raws(before + 1, record)
             if self.state.record == before and self.state.span == span:
@@ -139,10 +137,24 @@ class Replaying:
             self.records += self.state.record - before
             self._started = False
 
-    def _end_blind(self) -> None:
+    def end_blind(self) -> None:
+        """The end of a blind span is not journalled: it is over when its last record is taken."""
         state = self.state
         if state.span == BLIND and (state.record >= self._blind_last or self._blind_last < state.span_first):
+            self._start_of_blind()
             self._give(inputs.SpanEnd())
+
+    def _blind_raws(self, record: int) -> None:
+        self._start_of_blind()
+        self._raws(max(self.state.record + 1, self.state.span_first), min(record, self._blind_last))
+
+    def _start_of_blind(self) -> None:
+        """The START in force where a blind span begins, as the trader looks it up before it takes the first record."""
+        begin, self._blind_start = self._blind_start, None
+        if begin is not None and begin.first:
+            found = self._tape.start_before(begin.at.epoch, begin.first)
+            if found is not None and found[0] < begin.first:
+                self._give(inputs.NewStart(begin.at.epoch, found[0], found[1]))
 
     def _tell(self, record: int) -> None:
         state = self.state

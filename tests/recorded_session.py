@@ -72,6 +72,16 @@ class Recording:
         self._follow_start(number)
         self.give(inputs.NewStart(self.tape.epoch, number, self.body))
 
+    def another_tape(self, *, empty: bool = False) -> None:
+        """The machine was restarted: a new tape, which the indicators follow from its first record on."""
+        self.tape.close()
+        self.tape = TapeWriter(self.book / "tape", ManualClock(), f"boot after {self.tape.epoch}")
+        self.tape.open()
+        assert self.tape.new_epoch_because
+        if not empty:
+            self.tape.start(self.body)
+        self.begin_indicators()
+
     def history(self, count: int) -> None:
         records = np.zeros(count, CANDLE_RECORD)
         records["kind"] = CANDLE

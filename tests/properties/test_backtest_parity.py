@@ -22,6 +22,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("command"), st.sampled_from(["pause", "resume", "resume", "flatten", "halt"])),
     st.tuples(st.just("block"), st.sampled_from(["journal_failing", "settings_differ_feeder"]), st.booleans()),
     st.tuples(st.sampled_from(["start", "hole", "lose_all", "save"])),
+    st.tuples(st.just("rebooted"), st.integers(0, 60)),
     st.tuples(
         st.just("settings"),
         st.fixed_dictionaries(
@@ -51,6 +52,9 @@ def suffer(bot: Recording, action: tuple) -> None:
         case ("settings", changed):
             bot.restart_trader(1, **changed)
             bot.begin_indicators(after=bot.folded)
+        case ("rebooted", missed):
+            bot.another_tape()
+            bot.restart_trader(missed, killed=True)
         case ("restart_indicators", unusable):
             bot.restart_indicators(unusable=unusable)
         case (name, *arguments):

@@ -230,6 +230,34 @@ def inputs_of(bot: Recording, updates: Any, last: int) -> Any:
     return inputs.Updates(bot.tape.epoch, last, updates.tobytes())
 
 
+def test_another_tape_is_followed_and_one_that_was_left_unseen_is_named(tmp_path: Path) -> None:
+    """The machine was restarted: a trader that starts takes the new tape blind, and begins it with what it has."""
+    bot = Recording(tmp_path)
+    bot.trades(200)
+    bot.another_tape()
+    bot.restart_trader(missed=30)
+    bot.trades(200)
+    verdict = judge(bot.book) if bot.journal.flush(10) else None
+    assert verdict is not None and (verdict.outcome, verdict.not_judged) == (EQUAL, [])
+    bot.another_tape()  # under a trader that lives: how far it had followed the old one is not on record
+    bot.bridge()
+    bot.trades(100)
+    verdict = judge(bot.close())
+    assert verdict.outcome == EQUAL
+    assert ["is not recorded" in text for text in verdict.not_judged] == [True]
+
+
+def test_another_tape_without_a_record_yet(tmp_path: Path) -> None:
+    bot = Recording(tmp_path)
+    bot.trades(100)
+    bot.another_tape(empty=True)
+    bot.bridge()
+    bot.restart_trader()
+    bot.start()
+    bot.trades(100)
+    assert judge(bot.close()).outcome == EQUAL
+
+
 def test_a_book_of_an_earlier_release_is_judged_as_long_as_its_tape_is_whole(tmp_path: Path) -> None:
     bot = Recording(tmp_path, keep_states=False)
     bot.trades(300)
