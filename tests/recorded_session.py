@@ -3,9 +3,14 @@
 What the stages do over the bus is done here by hand, in an order that a test chooses.
 """
 
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from bus.messages import Entry, Start, TraderEvent
@@ -294,3 +299,23 @@ def _first_of(tape: TapeWriter) -> int:
     """The first record that the tape still has, or its next where it has none."""
     files = segments_of(tape.folder / str(tape.epoch))
     return segment_number(files[0]) if files else tape.next_number
+
+
+def tampered(book: Path, folder: Path, change: Callable[[list[Any]], list[Any]]) -> Path:
+    """A copy of the book with other events in its journal, numbered anew."""
+    copied = folder / book.name
+    shutil.copytree(book, copied)
+    with closing(sqlite3.connect(copied / "journal.db", isolation_level=None)) as file:
+        decode = msgspec.msgpack.Decoder(Entry).decode
+        events = [decode(row[0]).event for row in file.execute("SELECT body FROM entries ORDER BY number")]
+        events = change(events)
+        for trigger in ("entries_stay", "entries_hold"):
+            file.execute(f"DROP TRIGGER {trigger}")
+        for statement in ("DELETE FROM entries", "DELETE FROM checkpoints"):
+            file.execute(statement)
+        rows = [
+            (n, e.at.epoch, e.at.record, type(e).__name__, msgspec.msgpack.encode(Entry(n, e)))
+            for n, e in enumerate(events, 1)
+        ]
+        file.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+    return copied

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from backtest import command_parity
 from core.paths import STAGES
 from tests.pipeline import audit
 from tests.pipeline.lively import LIVELY
@@ -47,3 +48,6 @@ def test_a_live_session_with_every_stage_restarted_is_equal_to_its_replay(
     assert verdict.judged.commands == 4
     assert verdict.judged.records > running.judged.records
     assert verdict.judged.decisions >= 10
+    said = bot.tool("backtest", "parity")
+    assert (said.returncode, said.stderr) == (0, ""), said.stdout + said.stderr
+    assert said.stdout == command_parity.text(verdict) + "\n"

@@ -1,6 +1,5 @@
 """Parity: a recorded session is equal to its replay, and what was tampered with is found and said in words."""
 
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -13,12 +12,12 @@ import pytest
 
 from backtest import command_parity, parity
 from backtest.parity import DIFFERENT, EQUAL, NOT_JUDGED, Verdict
-from bus.messages import Entry, EquityEvent, FillEvent, SignalEvent, StartedEvent, StateEvent
+from bus.messages import EquityEvent, FillEvent, SignalEvent, StartedEvent, StateEvent
 from bus.segment import segments_of
 from core.errors import MisconfiguredError
 from indicators import jit, kept
 from tests.indicator_tools import kernels
-from tests.recorded_session import Recording
+from tests.recorded_session import Recording, tampered
 from trader import inputs
 from trader.journal import padded, unpadded
 from trader.state import pack as pack_state
@@ -309,26 +308,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bot.restart_trader(missed=20)
     bot.trades(300)
     return bot.close()
-
-
-def tampered(book: Path, folder: Path, change: Callable[[list[Any]], list[Any]]) -> Path:
-    """A copy of the book with other events in its journal, numbered anew."""
-    copied = folder / book.name
-    shutil.copytree(book, copied)
-    with closing(sqlite3.connect(copied / "journal.db", isolation_level=None)) as file:
-        decode = msgspec.msgpack.Decoder(Entry).decode
-        events = [decode(row[0]).event for row in file.execute("SELECT body FROM entries ORDER BY number")]
-        events = change(events)
-        for trigger in ("entries_stay", "entries_hold"):
-            file.execute(f"DROP TRIGGER {trigger}")
-        for statement in ("DELETE FROM entries", "DELETE FROM checkpoints"):
-            file.execute(statement)
-        rows = [
-            (n, e.at.epoch, e.at.record, type(e).__name__, msgspec.msgpack.encode(Entry(n, e)))
-            for n, e in enumerate(events, 1)
-        ]
-        file.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", rows)
-    return copied
 
 
 def nth(events: list[Any], n: int, wanted: Callable[[Any], bool]) -> int:
