@@ -229,4 +229,6 @@ class Judge:
 
 
 def _place(state: State) -> str:
-    return "the begin" if state.start is None else f"record {state.record} of tape {state.epoch}"
+    if state.start is None:
+        return "the begin"
+    return f"record {state.record} of tape {state.epoch}" if state.record >= 0 else f"the begin of tape {state.epoch}"

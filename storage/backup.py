@@ -32,13 +32,18 @@ def bytes_needed(book: Path, *, tape: bool) -> int:
     files = [book / name for name in (CSV, *DATABASES)]
     files += [path.with_name(path.name + "-wal") for path in files]
     if tape:
-        files += segments(book)
+        files += [*segments(book), *kept_states(book)]
     return sum(_size(path) for path in files)
 
 
 def segments(book: Path) -> list[Path]:
     """The tape's files, all epochs."""
     return sorted((book / "tape").glob(f"*/*{ENDING}"))
+
+
+def kept_states(book: Path) -> list[Path]:
+    """What the indicators kept beside the tape, so that a recorded session can be judged."""
+    return sorted((book / "indicators").glob("*.state"))
 
 
 def copy_book(book: Path, target: Path, *, tape: bool) -> dict[str, int]:
@@ -53,6 +58,10 @@ def copy_book(book: Path, target: Path, *, tape: bool) -> dict[str, int]:
                 copied[name] = copy_database(book / name, target / name)
         if tape:
             copied["tape"] = sum(copy_segment(path, target / path.relative_to(book)) for path in segments(book))
+            for path in kept_states(book):
+                (target / path.parent.name).mkdir(mode=0o700, exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # the oldest go as new ones come
+                    copy_file(path, target / path.relative_to(book))
     except OSError as error:
         raise BackupError(f"cannot copy {book} to {target}: {error.strerror} ({error.filename})") from error
     return copied

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from backtest import parity
 from core.clock import ManualClock
+from indicators import jit
 from storage import backup
 from storage.batch import TRADER, Batch
 from storage.csvlog import TradesCsv
 from storage.migrations import migrate
 from storage.writer import Writer
+from tests.indicator_tools import kernels
+from tests.recorded_session import Recording
 from tests.unit import storage_samples as samples
 from tools import backup as tool
 from trader.journal import Journal, epoch_of
@@ -150,3 +154,14 @@ def test_a_backup_of_the_same_second_is_not_overwritten(var):
     with pytest.raises(backup.BackupError, match="try again"):
         tool.back_up(var, [book], var.parent / "b", clock, tape=False, name="x")
     assert contents(copy) == before
+
+
+def test_with_the_tape_go_the_states_that_parity_needs(tmp_path):
+    bot = Recording(tmp_path)
+    bot.trades(100)
+    book = bot.close()
+    backup.copy_book(book, tmp_path / "with", tape=True)
+    backup.copy_book(book, tmp_path / "without", tape=False)
+    verdict = parity.judge(tmp_path / "with", kernels().machine, jit.sources_hash())
+    assert (verdict.outcome, verdict.not_judged) == (parity.EQUAL, [])
+    assert not (tmp_path / "without" / "indicators").exists()
