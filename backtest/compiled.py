@@ -44,6 +44,10 @@ class Entry(NamedTuple):
 ENTRIES = (
     Entry("walk_chunk", "backtest.walk_kernel", 5),
     Entry("read_csv_rows", "backtest.csv_kernel", 10),
+    Entry("gather_columns", "backtest.columns_kernel", 9),
+    Entry("find_minutes", "backtest.columns_kernel", 5),
+    Entry("find_candles", "backtest.columns_kernel", 1),
+    Entry("walk_triggers", "backtest.trigger_kernel", 1),
 )
 
 HERE = ROOT / "backtest"
@@ -60,6 +64,11 @@ SOURCES = (
     HERE / "walk_kernel.py",
     HERE / "csv_rows.py",
     HERE / "csv_kernel.py",
+    HERE / "gather.py",
+    HERE / "columns_kernel.py",
+    HERE / "trigger_prices.py",
+    HERE / "trigger_walk.py",
+    HERE / "trigger_kernel.py",
 )
 
 

@@ -38,6 +38,14 @@ CANDLE_ROW = np.dtype(
     ]
 )
 
+# Where compiled code finds the arrays of `find_candles`: addresses and lengths.
+TABLE_ARRAYS = ("params", "head", "closes", "rows", "work", "ns", "price", "minutes", "table")
+TABLE = np.dtype(
+    [("ordered", "<i8")]
+    + [(name, "<i8") for name in TABLE_ARRAYS]
+    + [(f"{name}_length", "<i8") for name in TABLE_ARRAYS]
+)
+
 
 def gather(trades: Array, pair: int, seen: Record, ns: Array, price: Array, ticks: Array, lots: Array) -> int:
     """Append the trades of one pair to four columns, from `seen.taken` on; late ones are counted and left out.

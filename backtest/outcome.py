@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from backtest.fused import held_of, longer
 from backtest.layout import HALTS, REFUSALS, Array, Book
-from backtest.result import BAR, Held, Result, Span
+from backtest.result import BAR, Result, Span
 from bus.messages import Start
 from trader.state import ACTIVE, HALTED
 from trader.terms import deciding_settings
@@ -26,20 +27,6 @@ def result_of(
 ) -> Result:
     """The whole run; start: the last one in force, settings: core.settings.Settings, the rest as in Result."""
     account = book.account
-    held = []
-    for pair, position in enumerate(book.positions):
-        lots, highest = int(position["lots"]), float(position["highest"])
-        held.append(
-            Held(
-                pair=pair,
-                lots=lots,
-                cost=int(position["cost"]),
-                dust_lots=int(position["dust_lots"]),
-                dust_cost=int(position["dust_cost"]),
-                highest=highest if lots else None,
-                ticks=int(position["ticks"]),
-            )
-        )
     refusals = {name: int(count) for name, count in zip(REFUSALS, book.refused, strict=True) if count}
     halted = int(account["halted"])
     return Result(
@@ -56,7 +43,7 @@ def result_of(
         wallet=int(account["wallet"]),
         realized=int(account["realized"]),
         fee=int(account["fee"]),
-        held=held,
+        held=[held_of(pair, position) for pair, position in enumerate(book.positions)],
         spans=list(spans),
         refusals=dict(sorted(refusals.items())),
         trading=HALTED if halted else ACTIVE,
@@ -78,6 +65,5 @@ def with_more_room(book: Book) -> Book:
     for name, count in used.items():
         rows = getattr(book, name)
         if 2 * count >= len(rows):
-            grown[name] = np.zeros(2 * len(rows), rows.dtype)
-            grown[name][:count] = rows[:count]
+            grown[name] = longer(rows, 2 * len(rows))
     return book._replace(**grown)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backtest.book import judge_entries, room, tick
-from backtest.gather import BLOCK
+from backtest.gather import BLOCK, NS_PER_MINUTE
 from backtest.layout import NONE, Book, Trade
 from backtest.trigger_prices import ALWAYS, NEVER, entry_edges, exit_edges, reading
 from bus.layouts import WARM
@@ -30,6 +30,14 @@ CURSOR = np.dtype(
         ("enters", "<f8"),  # no entry above this price; nan where not yet computed for this candle
         ("sells", "<f8"),  # no take-profit below this price; nan likewise
     ]
+)
+
+# Where compiled code finds the arrays of a book and of a market: addresses and lengths.
+BOOK_ARRAYS = Book._fields
+MARKET_ARRAYS = ("ns", "price", "ticks", "lots", "minutes", "table")
+WALK_ARRAYS = (*BOOK_ARRAYS, *MARKET_ARRAYS, "params", "cursor")
+TABLE = np.dtype(
+    [("ordered", "<i8")] + [(name, "<i8") for name in WALK_ARRAYS] + [(f"{name}_length", "<i8") for name in WALK_ARRAYS]
 )
 
 
@@ -54,16 +62,17 @@ def new_cursor() -> Array:
 
 def walk(book: Book, params: Record, market: Market, cursor: Record) -> bool:
     """Walk until the trades are over, or until the arrays of the book may not hold what comes next: then False."""
-    count = market.price.size
+    count = int(market.price.size)
     position = book.positions[0]
-    at = cursor["at"]
+    at = int(cursor["at"])
     while at < count:
         if at == cursor["ends"]:
             next_candle(book, params, market, cursor, at)
-        minute = market.minutes[cursor["minute"]] if cursor["minute"] < market.minutes.size else count
-        if position["order"] == NONE and at != minute:
-            stop = min(cursor["ends"], minute)
-            if position["lots"] > 0:
+        minute = int(market.minutes[cursor["minute"]]) if cursor["minute"] < market.minutes.size else count
+        working, held = position["order"] != NONE, position["lots"] > 0
+        if not working and at != minute:
+            stop = min(int(cursor["ends"]), minute)
+            if held:
                 at = look_long(book, params, market, cursor, at, stop)
             else:
                 at = look_flat(params, market, cursor, at, stop)
@@ -72,7 +81,10 @@ def walk(book: Book, params: Record, market: Market, cursor: Record) -> bool:
         cursor["at"] = at
         if room(book) < 1:
             return False
-        act(book, params, market, cursor, at)
+        if working or held or market.price[at] <= entry_trigger(params, market, cursor) or is_limited(book):
+            act(book, params, market, cursor, at)
+        else:
+            rest(book, market, at)
         if at == minute:
             cursor["minute"] += 1
         at += 1
@@ -95,12 +107,19 @@ def next_candle(book: Book, params: Record, market: Market, cursor: Record, at: 
     cursor["sells"] = NOT_YET
 
 
+def entry_trigger(params: Record, market: Market, cursor: Record) -> float:
+    """The price above which no entry rule holds in this candle."""
+    enters = float(cursor["enters"])
+    if enters != enters:
+        row = market.table[cursor["candle"]]
+        enters = entry_edges(row, params)[1] if row["closed"] >= params["needed"] else NEVER
+        cursor["enters"] = enters
+    return enters
+
+
 def look_flat(params: Record, market: Market, cursor: Record, at: int, stop: int) -> int:
     """The first trade from `at` on that may enter; `stop` where there is none before it."""
-    if cursor["enters"] != cursor["enters"]:
-        row = market.table[cursor["candle"]]
-        cursor["enters"] = entry_edges(row, params)[1] if row["closed"] >= params["needed"] else NEVER
-    price, enters = market.price, cursor["enters"]
+    price, enters = market.price, entry_trigger(params, market, cursor)
     while at + BLOCK <= stop:
         hits = 0
         for k in range(at, at + BLOCK):
@@ -137,6 +156,27 @@ def look_long(book: Book, params: Record, market: Market, cursor: Record, at: in
         at = end
     book.positions[0]["highest"] = highest
     return at
+
+
+def is_limited(book: Book) -> bool:
+    """Whether the account must be looked at each minute even while it holds nothing and waits for nothing."""
+    return bool(book.terms["max_drawdown"] > 0)
+
+
+def rest(book: Book, market: Market, at: int) -> None:
+    """A minute begins for an account that holds nothing and waits for nothing: a row of equity, as `tick` writes it."""
+    account = book.account
+    ns = market.ns[at]
+    account["market_ns"] = ns
+    account["minute"] = ns // NS_PER_MINUTE
+    row = book.equity[account["equities"]]
+    row["ns"] = ns
+    row["number"] = at
+    row["balance"] = account["wallet"]
+    row["position_value"] = 0
+    row["unrealized"] = 0
+    row["realized"] = account["realized"]
+    account["equities"] += 1
 
 
 def act(book: Book, params: Record, market: Market, cursor: Record, at: int) -> None:

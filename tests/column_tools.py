@@ -1,14 +1,17 @@
 """Sources of records in memory, and markets with everything that a fast path could trip over."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 from hypothesis import strategies as st
 
+from backtest.functions import Functions
 from backtest.sources import Chunk
 from bus.messages import Market, Start
 from bus.records import RECORD, TRADE
+from core.paths import ROOT
 from tests.indicator_tools import SECOND, T0
 
 TICK, STEP = "0.01", "0.00001"
@@ -20,6 +23,12 @@ def start_of(
     """A START of markets without a limit that is met by chance."""
     markets = [Market(f"B-C{place}_USDT", f"C{place}", "USDT", tick, step, least, notional) for place in range(pairs)]
     return Start("sandbox", "sim-test", markets, fee, fee, False, T0)
+
+
+@cache
+def functions() -> Functions:
+    """The compiled functions, from the cache that set-up has warmed."""
+    return Functions(ROOT / "var" / "cache")
 
 
 class Records:

@@ -12,7 +12,7 @@ from bus.messages import Start
 from bus.records import BACKFILL, LATE, STALE, UNTAPED
 from indicators import layout
 from indicators.layout import Parameters
-from tests.column_tools import Records, disordered, markets, start_of, trades_of
+from tests.column_tools import Records, disordered, functions, markets, start_of, trades_of
 from tests.indicator_tools import MINUTE, SECOND, T0, candle, compiled, fold_all, hole, ticks
 
 TIMEFRAMES_MS = (1_000, 5_000, 60_000, 180_000, 3_600_000)
@@ -34,6 +34,9 @@ def check_against_live(records: np.ndarray, chosen: Parameters, source: Records)
     """Every UPDATE of the indicators, said again by the table's row of its candle."""
     columns = columns_of(source, chosen.timeframe_ms, gather)
     table = candles_of(columns, chosen, gather)
+    assert (
+        candles_of(columns_of(source, chosen.timeframe_ms, functions()), chosen, functions()).tolist() == table.tolist()
+    )
     updates = fold_all(compiled(chosen), records)
     kept = updates[updates["flags"] & LATE == 0]
     for name, field in (("ns", "exchange_ns"), ("price", "price"), ("ticks", "ticks"), ("lots", "lots")):

@@ -9,7 +9,7 @@ from hypothesis import event, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from backtest import events, gather, trigger_walk, triggers
+from backtest import events, fused, gather, trigger_walk, triggers
 from backtest.columns import candles_of, columns_of
 from backtest.result import Result
 from backtest.trigger_prices import entry_edges, exit_edges
@@ -17,7 +17,7 @@ from bus.records import LATE
 from core.settings_load import from_texts
 from indicators import layout
 from tests.backtest_world import assert_same
-from tests.column_tools import Records, disordered, markets, start_of, trades_of
+from tests.column_tools import Records, disordered, functions, markets, start_of, trades_of
 from tests.indicator_tools import MINUTE, SECOND, T0, ticks
 
 PLAIN: Any = SimpleNamespace(
@@ -26,6 +26,7 @@ PLAIN: Any = SimpleNamespace(
     find_candles=gather.find_candles,
     walk=trigger_walk.walk,
 )
+
 
 RULES = st.fixed_dictionaries(
     {
@@ -68,10 +69,11 @@ LIMITS = st.fixed_dictionaries(
 SETTINGS = st.tuples(RULES, COSTS, LIMITS).map(lambda parts: {**parts[0], **parts[1], **parts[2]})
 
 
-def both(records: np.ndarray, chosen: Any, **source: Any) -> tuple[Result, Result]:
+def both(records: np.ndarray, chosen: Any, kernels: Any = None, **source: Any) -> tuple[Result, Result]:
     """The run by trigger prices, and by the trader's engine."""
-    columns = columns_of(Records(records, **source), chosen.timeframe_ms, PLAIN)
-    return triggers.run(columns, chosen, PLAIN), events.run(Records(records, **source), chosen)
+    kernels = kernels or functions()
+    columns = columns_of(Records(records, **source), chosen.timeframe_ms, kernels)
+    return triggers.run(columns, chosen, kernels), events.run(Records(records, **source), chosen)
 
 
 def describe(result: Result) -> None:
@@ -90,6 +92,20 @@ def test_generated_markets(records: np.ndarray, texts: dict[str, str], connected
     describe(mine)
 
 
+@profile(max_examples=25, deadline=None)
+@given(markets(150), SETTINGS)
+def test_uncompiled_it_is_the_same(records: np.ndarray, texts: dict[str, str]) -> None:
+    assert_same(*both(records, from_texts(texts), PLAIN))
+
+
+@profile(max_examples=150, deadline=None)
+@given(markets(1_500), SETTINGS)
+def test_the_fused_loop_says_the_same(records: np.ndarray, texts: dict[str, str]) -> None:
+    chosen = from_texts(texts)
+    columns = columns_of(Records(records), chosen.timeframe_ms, functions())
+    assert_same(triggers.run(columns, chosen, functions()), fused.run(Records(records), chosen))
+
+
 @profile(max_examples=60, deadline=None)
 @given(markets(250), SETTINGS, st.integers(0, 2**32 - 1))
 def test_late_trades_and_times_that_go_back(records: np.ndarray, texts: dict[str, str], seed: int) -> None:
@@ -105,11 +121,11 @@ def test_late_trades_and_times_that_go_back(records: np.ndarray, texts: dict[str
 def at_triggers(records: np.ndarray, chosen: Any, rng: np.random.Generator) -> np.ndarray:
     """The same market with trades at the very triggers of their candles, and a rounding to either side of them."""
     records = records.copy()
-    parameters = triggers.parameters_for(columns_of(Records(records), chosen.timeframe_ms, PLAIN), chosen)
+    parameters = triggers.parameters_for(columns_of(Records(records), chosen.timeframe_ms, functions()), chosen)
     params = layout.params_of(layout.new_state(parameters, 1))
     candle = 0
     while True:  # candle by candle: what is put into one moves the triggers of the next
-        table = candles_of(columns_of(Records(records), chosen.timeframe_ms, PLAIN), parameters, PLAIN)
+        table = candles_of(columns_of(Records(records), chosen.timeframe_ms, functions()), parameters, functions())
         if candle >= min(len(table), 40):
             return records
         row = table[candle]
@@ -158,7 +174,7 @@ def test_the_arrays_of_a_long_run_grow(monkeypatch: pytest.MonkeyPatch) -> None:
 LOOSE = {"RSI_PERIOD": "5", "BB_PERIOD": "10", "BB_STDDEV": "1", "RSI_BUY": "40", "RSI_SELL": "60"}
 
 
-@pytest.mark.parametrize("name", ["binance_spot_xrpeth_20191011", "kraken_xbtusdt_20251110", "kraken_bcheur_20230101"])
+@pytest.mark.parametrize("name", ["binance_spot_xrpeth_20191011", "mtgox_btcusd_20131211", "kraken_bcheur_20230101"])
 @pytest.mark.parametrize("texts", [{}, {"RSI_SMOOTHING": "ema"}, LOOSE, {**LOOSE, "PAPER_FILL": "instant"}])
 def test_recorded_ticks(name: str, texts: dict[str, str]) -> None:
     records = ticks(name).copy()

@@ -1,0 +1,64 @@
+"""The compiled functions of columns and triggers, called with arrays instead of addresses.
+
+They are called as the plain functions of `backtest.gather` and `backtest.trigger_walk` are: whoever takes one takes the
+other. Calls free the GIL.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backtest import compiled, gather, trigger_walk
+from backtest.layout import Book
+from backtest.trigger_walk import Market
+from indicators.layout import Array, Record
+
+
+class Functions:
+    """Loaded once a program; `complaint` says why compiled code could not be kept, or nothing."""
+
+    def __init__(self, cache_root: Path) -> None:
+        names = ("gather_columns", "find_minutes", "find_candles", "walk_triggers")
+        loaded = [compiled.load(name, cache_root) for name in names]
+        self.complaint = next((complaint for _, complaint in loaded if complaint), "")
+        self._gather, self._minutes, self._candles, self._walk = (function for function, _ in loaded)
+
+    def gather(self, trades: Array, pair: int, seen: Record, *columns: Array) -> int:
+        """As `gather.gather`."""
+        addresses = [column.ctypes.data for column in columns]
+        return self._gather(trades.ctypes.data, len(trades), pair, address(seen), *addresses, len(columns[0]))
+
+    def find_minutes(self, ns: Array, ordered: bool, firsts: Array) -> int:
+        """As `gather.find_minutes`."""
+        return self._minutes(ns.ctypes.data, len(ns), ordered, firsts.ctypes.data, len(firsts))
+
+    def find_candles(self, *arguments: Any) -> int:
+        """As `gather.find_candles`."""
+        *arrays, ordered, table = arguments
+        named = dict(zip(gather.TABLE_ARRAYS, (*arrays, table), strict=True))
+        return self._candles(table_of(gather.TABLE, named, ordered=ordered).ctypes.data)
+
+    def walk(self, book: Book, params: Record, market: Market, cursor: Record) -> bool:
+        """As `trigger_walk.walk`."""
+        arrays = book._asdict() | market._asdict() | {"params": params, "cursor": cursor}
+        ordered = arrays.pop("ordered")
+        return self._walk(table_of(trigger_walk.TABLE, arrays, ordered=ordered).ctypes.data) != 0
+
+
+def address(values: Any) -> int:
+    """Where an array lies, or the only record of one."""
+    array = values if isinstance(values, np.ndarray) else values.base
+    return int(array.ctypes.data)
+
+
+def table_of(dtype: np.dtype[Any], arrays: Mapping[str, Any], **numbers: int) -> Array:
+    """A table of addresses and lengths, an array of one; the arrays must outlive the call that it is for."""
+    table = np.zeros(1, dtype)
+    for name, values in arrays.items():
+        table[name] = address(values)
+        table[f"{name}_length"] = len(values) if isinstance(values, np.ndarray) else 1
+    for name, value in numbers.items():
+        table[name] = value
+    return table
