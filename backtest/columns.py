@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from backtest.gather import CANDLE_ROW, GATHERED
+from backtest.gather import CANDLE_ROW, GATHERED, NS_PER_MINUTE
 from backtest.sources import Chunk, Source
 from bus.messages import Start
 from bus.records import BACKFILL, HOLE, LATE, RECORD, STALE, TRADE, UNTAPED
@@ -55,6 +55,7 @@ class Columns:
     ticks: Array  # int64
     lots: Array  # int64
     ordered: bool  # no time is before an earlier one
+    span_ns: int  # from the oldest to the newest
     late: int
     jumps: Array  # trades at which the record number is not one more than before
     numbers: Array  # the record numbers there
@@ -103,8 +104,8 @@ def columns_of(
             progress(len(chunk.records))
     taken, ordered = int(seen[0]["taken"]), bool(seen[0]["ordered"])
     ns, price, ticks, lots = (column[:taken] for column in room)
-    span = int(ns.max() - ns.min()) // (60 * 10**9) + 2 if taken else 0
-    minutes = np.empty(min(taken, span), np.int64)
+    span_ns = int(ns.max() - ns.min()) if taken else 0
+    minutes = np.empty(min(taken, span_ns // NS_PER_MINUTE + 2), np.int64)
     found = kernels.find_minutes(ns, ordered, minutes)
     return Columns(
         start=source.start,
@@ -115,6 +116,7 @@ def columns_of(
         ticks=ticks,
         lots=lots,
         ordered=ordered,
+        span_ns=span_ns,
         late=int(seen[0]["late"]),
         jumps=np.concatenate(jumps),
         numbers=np.concatenate(numbers),
@@ -134,9 +136,7 @@ def candles_of(columns: Columns, parameters: Parameters, kernels: Kernels) -> Ar
     params = layout.params_of(state)
     params["missing_limit"] = layout.NO_LIMIT if columns.connected else layout.MISSING_LIMIT
     scratch = layout.new_scratch(1, 16)
-    most = 0
-    if len(columns):
-        most = int(columns.ns.max() - columns.ns.min()) // (parameters.timeframe_ms * 1_000_000) + 2
+    most = columns.span_ns // (parameters.timeframe_ms * 1_000_000) + 2
     table = np.empty(min(len(columns), most), CANDLE_ROW)
     found = kernels.find_candles(
         params,
