@@ -38,9 +38,14 @@ class NoColumns(BotError):
 class Kernels(Protocol):
     """The functions of `backtest.gather`, compiled or plain."""
 
-    gather: Callable[..., int]
-    find_minutes: Callable[..., int]
-    find_candles: Callable[..., int]
+    @property
+    def gather(self) -> Callable[..., int]: ...
+
+    @property
+    def find_minutes(self) -> Callable[..., int]: ...
+
+    @property
+    def find_candles(self) -> Callable[..., int]: ...
 
 
 @dataclass

@@ -38,13 +38,15 @@ class Functions:
         """As `gather.find_candles`."""
         *arrays, ordered, table = arguments
         named = dict(zip(gather.TABLE_ARRAYS, (*arrays, table), strict=True))
-        return self._candles(table_of(gather.TABLE, named, ordered=ordered).ctypes.data)
+        told = table_of(gather.TABLE, named, ordered=ordered)
+        return self._candles(told.ctypes.data)
 
     def walk(self, book: Book, params: Record, market: Market, cursor: Record) -> bool:
         """As `trigger_walk.walk`."""
         arrays = book._asdict() | market._asdict() | {"params": params, "cursor": cursor}
         ordered = arrays.pop("ordered")
-        return self._walk(table_of(trigger_walk.TABLE, arrays, ordered=ordered).ctypes.data) != 0
+        told = table_of(trigger_walk.TABLE, arrays, ordered=ordered)
+        return self._walk(told.ctypes.data) != 0
 
 
 def address(values: Any) -> int:

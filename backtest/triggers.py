@@ -29,7 +29,8 @@ ROOM = 4_096  # rows of decisions, fills and equity at first
 class Kernels(market_columns.Kernels, Protocol):
     """Those of the columns, and `trigger_walk.walk`."""
 
-    walk: Callable[..., bool]
+    @property
+    def walk(self) -> Callable[..., bool]: ...
 
 
 def run(columns: Columns, settings: Any, kernels: Kernels, table: Array | None = None) -> Result:
