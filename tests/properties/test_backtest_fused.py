@@ -35,7 +35,6 @@ WORLDS = {
     "history": HISTORY,
     "fee": FEES,
     "live": st.booleans(),
-    "chunk": st.sampled_from([1, 3, 50, 10_000]),
 }
 SLOW = [HealthCheck.too_slow, HealthCheck.large_base_example]
 
@@ -60,21 +59,29 @@ def walked(source: Source, chosen: Settings, function: Function | None, **more: 
     return run.result(source.notes)
 
 
-@settings(max_examples=80, suppress_health_check=SLOW)
-@given(**WORLDS, rows=st.sampled_from([1, 7, 1024]))
-def test_it_is_the_event_engine(changed, limits, markets, steps, history, fee, live, chunk, rows):
-    maker = world(changed, markets, steps, history)
-    chosen = settings_of(changed | limits)
-    stretch = start_of(maker.markets, fee), records_of(maker.records, maker.markets)
-
-    def source(chunk: int) -> InMemory:
-        return InMemory([stretch], connected=not live, chunk=chunk)
-
-    theirs = events.run(source(10_000), chosen, bars=True)
-    assert_same(walked(source(chunk), chosen, compiled_loop(), rows=rows), theirs)
-    assert_same(walked(source(chunk), chosen, None, rows=rows), theirs)
+def compare(function: Function | None, drawn: dict[str, Any], chunk: int, rows: int) -> None:
+    """One generated market through the fused loop, cut into chunks, and through the event engine."""
+    maker = world(drawn["changed"], drawn["markets"], drawn["steps"], drawn["history"])
+    chosen = settings_of(drawn["changed"] | drawn["limits"])
+    stretch = start_of(maker.markets, drawn["fee"]), records_of(maker.records, maker.markets)
+    connected = not drawn["live"]
+    theirs = events.run(InMemory([stretch], connected=connected), chosen, bars=True)
+    source = InMemory([stretch], connected=connected, chunk=chunk)
+    assert_same(walked(source, chosen, function, rows=rows), theirs)
     event(f"decisions {min(len(theirs.decisions), 5)}, fills {min(len(theirs.fills), 5)}")
     for ghost in np.unique(theirs.decisions["ghost"]):
         event(f"ghost {ghost}")
     for reason in {*theirs.refusals, theirs.trading_reason}:
         event(reason)
+
+
+@settings(max_examples=80, suppress_health_check=SLOW)
+@given(st.fixed_dictionaries(WORLDS), st.sampled_from([1, 3, 50, 10_000]), st.sampled_from([1, 7, 1024]))
+def test_compiled_it_is_the_event_engine(drawn: dict[str, Any], chunk: int, rows: int) -> None:
+    compare(compiled_loop(), drawn, chunk, rows)
+
+
+@settings(max_examples=30, suppress_health_check=SLOW)
+@given(st.fixed_dictionaries(WORLDS), st.sampled_from([3, 10_000]), st.sampled_from([1, 1024]))
+def test_as_plain_python_it_is_the_event_engine(drawn: dict[str, Any], chunk: int, rows: int) -> None:
+    compare(None, drawn, chunk, rows)
