@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from backtest.chunks import Chunk, Source
 from backtest.gather import CANDLE_ROW, GATHERED, NS_PER_MINUTE
-from backtest.sources import Chunk, Source
 from bus.messages import Start
 from bus.records import BACKFILL, HOLE, LATE, RECORD, STALE, TRADE, UNTAPED
 from core.errors import BotError
@@ -36,7 +36,7 @@ class NoColumns(BotError):
 
 
 class Kernels(Protocol):
-    """The functions of `backtest.gather`, compiled or plain."""
+    """The functions of `backtest.gather`, compiled (`backtest.functions`) or plain."""
 
     @property
     def gather(self) -> Callable[..., int]: ...

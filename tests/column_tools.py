@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import strategies as st
 
+from backtest.chunks import Chunk
 from backtest.functions import Functions
-from backtest.sources import Chunk
 from bus.messages import Market, Start
 from bus.records import RECORD, TRADE
 from core.paths import ROOT
@@ -46,6 +46,7 @@ class Records:
         self.connected = connected
         self.notes: list[str] = []
         self.total: int | None = len(records)
+        self.done = 0
         self._records = records
         self._edges = sorted({0, len(records), *(cut for cut in cuts if cut < len(records))})
         self._first = first

@@ -16,9 +16,9 @@ import numpy as np
 from numba import njit
 
 from backtest import triggers
+from backtest.chunks import CHUNK, Chunk
 from backtest.columns import columns_of
 from backtest.functions import Functions
-from backtest.sources import CHUNK, Chunk
 from bus.messages import Market, Start
 from bus.records import RECORD, TRADE
 from core import paths
@@ -42,8 +42,10 @@ class InMemory:
     """Records as a source."""
 
     def __init__(self, records: np.ndarray) -> None:
-        self.start, self.connected, self.notes = START, True, []  # type: ignore[var-annotated]
+        self.start, self.connected = START, True
+        self.notes: list[str] = []
         self.total: int | None = len(records)
+        self.done = 0
         self._records = records
 
     def chunks(self) -> Iterator[Chunk]:
