@@ -23,7 +23,7 @@ Money of a fill, both modes:
 * a sell gets its notional rounded down, less fee and tax, each rounded up
 """
 
-from core.money import notional_ceil, notional_floor, parts_ceil, parts_floor
+from core.money import PARTS, notional_ceil, notional_floor, parts_ceil, parts_floor
 
 MAX_LOTS = 1 << 52
 
@@ -61,13 +61,30 @@ def below_minimum(ticks: int, lots: int, num: int, den: int, min_lots: int, min_
 
 
 def affordable_lots(ticks: int, most: int, num: int, den: int, fee: int, tax: int, free: int) -> int:
-    """The most lots, up to `most`, whose buy at `ticks` costs at most `free` units."""
+    """The most lots, up to `most`, whose buy at `ticks` costs at most `free` units.
+
+    The cost grows with the lots, so what they would cost without rounding says about how many; exact costs settle it.
+    """
     if most <= 0 or free <= 0 or buy_cost(ticks, 1, num, den, fee, tax) > free:
         return 0
-    low = 1
-    while low < most and buy_cost(ticks, min(low * 2, most), num, den, fee, tax) <= free:
-        low = min(low * 2, most)
-    high = min(low * 2, most + 1)  # too many, where low < most
+    one = ticks * num / den * (1.0 + (fee + tax) / PARTS)
+    low = most
+    if one * most > free:
+        low = max(1, min(most, int(free / one)))
+    step = 1
+    high = low + 1  # too many, where it is at most `most`
+    if buy_cost(ticks, low, num, den, fee, tax) <= free:
+        while high <= most and buy_cost(ticks, high, num, den, fee, tax) <= free:
+            low = high
+            step *= 2
+            high = min(low + step, most + 1)
+    else:
+        high = low
+        low = max(1, high - step)
+        while low > 1 and buy_cost(ticks, low, num, den, fee, tax) > free:
+            high = low
+            step *= 2
+            low = max(1, high - step)
     while high - low > 1:
         middle = low + (high - low) // 2
         if buy_cost(ticks, middle, num, den, fee, tax) <= free:

@@ -141,10 +141,10 @@ def test_a_buy_pays_and_a_sell_gets_rounded_against_us() -> None:
 
 @given(
     st.integers(1, 10**7),
-    st.integers(0, 10**6),
+    st.one_of(st.integers(0, 10**6), st.just(fills.MAX_LOTS)),
     st.sampled_from([(1, 1), (1, 1000), (5, 10**6)]),
-    st.integers(0, 2000),
-    st.integers(0, 10**12),
+    st.one_of(st.integers(0, 2000), st.integers(-10_000, 100_000)),
+    st.one_of(st.integers(0, 10**12), st.integers(0, 1 << 60)),
 )
 def test_affordable_is_the_most_that_the_money_buys(
     ticks: int, most: int, scale: tuple[int, int], fee: int, free: int
