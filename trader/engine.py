@@ -114,14 +114,13 @@ class Engine:
 
     def _updates(self, item: inputs.Updates) -> None:
         state = self.state
-        epoch, last, records = item
         if state.span != NO_SPAN:
             raise BotError(f"updates inside a {state.span} span: it must end first")
-        if epoch != state.epoch:
-            raise BotError(f"updates of tape {epoch}, but the fold is at tape {state.epoch}")
-        self._walk.updates(records)
-        if last > state.record:
-            state.record = last
+        if item.epoch != state.epoch:
+            raise BotError(f"updates of tape {item.epoch}, but the fold is at tape {state.epoch}")
+        self._walk.updates(item.records)
+        if item.last > state.record:
+            state.record = item.last
 
     def _raws(self, item: inputs.Raws) -> None:
         if item.epoch != self.state.epoch:

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from bus.messages import Start
 from trader.broker import BrokerEvent
 
 
-class Updates(NamedTuple):
+class Updates(msgspec.Struct, frozen=True, gc=False):  # one a frame: a NamedTuple takes three times as long
     """UPDATE records in tape order, as they travel; the cursor moves to `last`, the last tape number they cover."""
 
     epoch: int

@@ -12,6 +12,8 @@ from trader.broker import Tick
 from trader.state import State
 from trader.terms import NS_PER_MINUTE
 
+FEW_BYTES = scan.FEW * UPDATE_SIZE
+
 
 class Walk:
     """Hands the records that matter to `tick(tick, minute)`; whoever changes what a pair waits for sets `changed`.
@@ -29,7 +31,7 @@ class Walk:
 
     def updates(self, data: bytes) -> None:
         """UPDATE records; those not newer than the state are passed over."""
-        if len(data) <= scan.FEW * UPDATE_SIZE:
+        if len(data) <= FEW_BYTES:
             self._few(scan.few_updates(data))
         else:
             records = np.frombuffer(data, UPDATE)
