@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 TESTS ?= tests
 SET_UP = @test -x $(PYTHON) || { echo "not set up yet: type \`make run\` first"; exit 2; };
 
-.PHONY: help run test start stop restart status logs profile service pause resume flatten backup bench chaos fuzz lint
+.PHONY: help run test start stop restart status logs profile service pause resume flatten backup backtest bench chaos fuzz lint
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,9 @@ flatten: ## sell what is held, at the market; no new entries until `make resume`
 
 backup: ## copy the book in force to backups/, also while it runs; ALL=1 every book, TAPE=1 the tape too, TO=/mnt/disk
 	$(SET_UP) exec $(PYTHON) -m tools.backup $(if $(ALL),--all) $(if $(TAPE),--tape) $(if $(TO),--to "$(TO)")
+
+backtest: ## replay recorded trades: TAPE=var/current/tape or a CSV, SET="RSI_BUY=25 BB_STDDEV=1.8", REPORT=out.html
+	@tools/setup.sh run && exec $(PYTHON) -m backtest run --trades $(or $(TAPE),var/current/tape) $(foreach s,$(SET),--set $(s)) $(if $(REPORT),--report $(REPORT))
 
 chaos: ## kill a bot of its own at random under load and judge what it left; ROUNDS=200, SEED=number
 	@tools/setup.sh run && exec $(PYTHON) -m tools.chaos --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))

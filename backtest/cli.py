@@ -22,7 +22,6 @@ COMMANDS = {
     "sweep": "try many settings on the same trades, and say how much of the best is chance",
     "parity": "replay what a simulated session recorded and compare every decision, fill and balance",
     "convert": "rewrite tapes, trades and candles from one format into another",
-    "fetch": "get history from a venue into a tape",
 }
 
 

@@ -26,7 +26,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_without_a_command_the_help_is_printed():
     done = run()
     assert done.returncode == 0 and not done.stderr
-    assert all(f"  {name}" in done.stdout for name in ("run", "sweep", "parity", "convert", "fetch"))
+    assert all(f"  {name}" in done.stdout for name in ("run", "sweep", "parity", "convert"))
 
 
 WRONG = {
