@@ -25,6 +25,9 @@ LEAST_FIGURES = {
     "writes": 10,
     "feeder_load": 15,
     "feeder_cuts": 7,
+    "backtest_fused": 5,
+    "backtest_columns": 3,
+    "backtest_events": 4,
 }
 
 
