@@ -59,6 +59,9 @@ from trader import fills
 NS_PER_MS = 1_000_000
 ENTRY_CODES = ENTER_MEAN_REVERSION | ENTER_CRASH_CATCH
 
+# Compiled these are put into their caller: they are short, and asked at every trade or every run of trades.
+INLINED = ("room", "watched", "minute_ends_ns", "matters", "pass_over", "raise_highest")
+
 
 # --- which trades there is something to do at ------------------------------------------------------
 

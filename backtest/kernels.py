@@ -19,13 +19,14 @@ from indicators.machine import target_machine
 PLAIN: list[ModuleType] = []  # modules whose functions are compiled where an entry calls them
 
 
-def plain(*modules: ModuleType, inline: bool | tuple[str, ...] = False, without: tuple[str, ...] = ()) -> None:
+def plain(*modules: ModuleType, inline: bool = False, without: tuple[str, ...] = ()) -> None:
     """Have the functions of these modules compiled where an entry calls them; those of `indicators` are already.
 
     They own no memory, so none is counted (_nrt): counting who holds which array would cost more than all else, and a
-    function that makes an array does not compile. inline: always into their caller, all of them or those named: a call
-    hands over each array of a Book in seven words; but what is called from many places would make the code several
-    times as long. without: names of those that the entry has something else for.
+    function that makes an array does not compile. inline: always into their caller, all of them; where it is not said,
+    those that the module names in INLINED. A call hands over each array of a Book in seven words; but what is called
+    from many places would make the code several times as long. without: names of those that the entry has something
+    else for.
     """
     for module in modules:
         if module not in PLAIN:
@@ -33,7 +34,7 @@ def plain(*modules: ModuleType, inline: bool | tuple[str, ...] = False, without:
             for function in functions_of(module):
                 name = function.__name__
                 if name not in without:
-                    inlined = inline if isinstance(inline, bool) else name in inline
+                    inlined = inline or name in getattr(module, "INLINED", ())
                     register_jitable(**OPTIONS, _nrt=False, forceinline=inlined)(function)
 
 

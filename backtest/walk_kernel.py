@@ -11,9 +11,8 @@ from indicators.kernels import pointer
 from indicators.layout import COLUMNS_WORDS, HEAD, PARAMS, ROW, TRADE_WORDS, WORK
 from trader import fills
 
-kernels.plain(money, fills, wallet)
-kernels.plain(book, inline=("room", "watched", "minute_ends_ns", "matters", "pass_over", "raise_highest"))
-kernels.plain(walk, inline=walk.INLINED, without=("fetch",))
+kernels.plain(money, fills, wallet, book)
+kernels.plain(walk, without=("fetch",))
 
 
 @overload(walk.fetch, inline="always")
