@@ -51,6 +51,9 @@ def _strategy(settings: Settings) -> list[Problem]:
             " BB_STDDEV must be below BB_PERIOD - 1"
         )
         found.append((("BB_STDDEV", "BB_PERIOD"), text))
+    if 1.0 - settings.trailing_stop_pct == 1.0:
+        text = f"TRAILING_STOP_PCT={settings.trailing_stop_pct:g} is no distance: the stop would be the price itself"
+        found.append((("TRAILING_STOP_PCT",), text))
     return found
 
 

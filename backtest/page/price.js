@@ -1,7 +1,7 @@
 /* The price chart: candles of one pair, volume, and an arrow at each entry and exit that is in sight. */
 
 const MOST_ARROWS = 400; // at once: more would only be a smear
-const WORDS_ARROWS = 24; // so few still have room for their reasons
+const LEG_WIDTH = 70; // pixels a leg needs for the words at its two arrows
 
 class PriceChart {
   constructor(run, legs) {
@@ -68,7 +68,7 @@ class PriceChart {
     const seen = this.own.filter((leg) => leg.exit_ms / 1000 >= range.from && leg.entry_ms / 1000 <= range.to + this.pair.width);
     const step = Math.max(1, Math.ceil(seen.length / MOST_ARROWS));
     const kept = seen.filter((_, i) => i % step === 0);
-    const named = kept.length <= WORDS_ARROWS;
+    const named = kept.length * LEG_WIDTH <= this.chart.timeScale().width();
     const size = kept.length > 60 ? 0.6 : 1;
     const made = [];
     for (const leg of kept) {
@@ -78,7 +78,7 @@ class PriceChart {
       made.push({ time: this.bar(leg.exit_ms), position: "aboveBar", shape: "arrowDown", color: css(won ? "--up" : "--down"), text: named ? `${words(leg.exit_reason)} ${signed(leg.profit, this.run.digits)}` : "", size });
     }
     for (const entry of this.run.open.filter((item) => item.pair === this.number)) {
-      made.push({ time: this.bar(entry.entry_ms), position: "belowBar", shape: "arrowUp", color: css("--key-entry"), text: `${words(entry.reason)}, still held`, size: 1 });
+      made.push({ time: this.bar(entry.entry_ms), position: "belowBar", shape: "arrowUp", color: css("--key-entry"), text: named ? `${words(entry.reason)}, still held` : "held", size: 1 });
     }
     made.sort((a, b) => a.time - b.time);
     this.arrows.setMarkers(made);

@@ -148,6 +148,10 @@ ACROSS = {
     "an entry that would be sold at once": ({"RSI_BUY": "70"}, "RSI_BUY=70 must be below RSI_SELL=70"),
     "a crash that would be sold at once": ({"RSI_CRASH": "80"}, "RSI_CRASH=80 must be below RSI_SELL=70"),
     "a band no price can reach": ({"BB_PERIOD": "5", "BB_STDDEV": "2"}, "BB_STDDEV=2 can never be reached"),
+    "a stop at the price itself": (
+        {"TRAILING_STOP_PCT": "0.00000000000000001"},
+        "TRAILING_STOP_PCT=1e-17 is no distance",
+    ),
     "open to the network without a password": ({"HOST": "0.0.0.0"}, "needs DASHBOARD_PASSWORD"),
     "real orders with one key": ({"SIMULATION_MODE": "false", "VENUE": "coindcx"}, "needs LIVE_CONFIRM=yes"),
     "real orders in this release": ({"SIMULATION_MODE": "false"}, "not available in this release"),
