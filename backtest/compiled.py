@@ -48,6 +48,8 @@ ENTRIES = (
     Entry("find_minutes", "backtest.columns_kernel", 5),
     Entry("find_candles", "backtest.columns_kernel", 1),
     Entry("walk_triggers", "backtest.trigger_kernel", 1),
+    Entry("read_candles", "backtest.grid_kernel", 1),
+    Entry("run_combinations", "backtest.grid_kernel", 3),
 )
 
 HERE = ROOT / "backtest"
@@ -69,6 +71,8 @@ SOURCES = (
     HERE / "trigger_prices.py",
     HERE / "trigger_walk.py",
     HERE / "trigger_kernel.py",
+    HERE / "grid_loop.py",
+    HERE / "grid_kernel.py",
 )
 
 

@@ -1,7 +1,7 @@
 """The compiled functions of columns and triggers, called with arrays instead of addresses.
 
-They are called as the plain functions of `backtest.gather` and `backtest.trigger_walk` are: whoever takes one takes the
-other. Calls free the GIL.
+They are called as the plain functions of `backtest.gather`, `trigger_walk` and `grid_loop` are: whoever takes one takes
+the other. Calls free the GIL.
 """
 
 from collections.abc import Mapping
@@ -10,20 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from backtest import compiled, gather, trigger_walk
+from backtest import compiled, gather, grid_loop, trigger_walk
+from backtest.grid_loop import Grid
 from backtest.layout import Book
 from backtest.trigger_walk import Market
 from indicators.layout import Array, Record
+
+NAMES = (
+    *("gather_columns", "find_minutes", "find_candles"),
+    *("walk_triggers", "read_candles", "run_combinations"),
+)
 
 
 class Functions:
     """Loaded once a program; `complaint` says why compiled code could not be kept, or nothing."""
 
     def __init__(self, cache_root: Path) -> None:
-        names = ("gather_columns", "find_minutes", "find_candles", "walk_triggers")
-        loaded = [compiled.load(name, cache_root) for name in names]
+        loaded = [compiled.load(name, cache_root) for name in NAMES]
         self.complaint = next((complaint for _, complaint in loaded if complaint), "")
-        self._gather, self._minutes, self._candles, self._walk = (function for function, _ in loaded)
+        functions = (function for function, _ in loaded)
+        self._gather, self._minutes, self._candles, self._walk, self._read, self._run = functions
 
     def gather(self, trades: Array, pair: int, seen: Record, *columns: Array) -> int:
         """As `gather.gather`."""
@@ -47,6 +53,19 @@ class Functions:
         ordered = arrays.pop("ordered")
         told = table_of(trigger_walk.TABLE, arrays, ordered=ordered)
         return self._walk(told.ctypes.data) != 0
+
+    def read_candles(self, params: Record, market: Market, rsi: Array, middle: Array, deviation: Array) -> None:
+        """As `grid_loop.read_candles`."""
+        arrays = market._asdict() | {"params": params, "rsi": rsi, "middle": middle, "deviation": deviation}
+        ordered = arrays.pop("ordered")
+        self._read(table_of(grid_loop.TABLE, arrays, ordered=ordered).ctypes.data)
+
+    def run_some(self, grid: Grid, first: int, last: int) -> int:
+        """As `grid_loop.run_some`."""
+        arrays = {**grid.book._asdict(), **grid.market._asdict(), **grid._asdict()}
+        del arrays["book"], arrays["market"]
+        ordered = arrays.pop("ordered")
+        return self._run(table_of(grid_loop.TABLE, arrays, ordered=ordered).ctypes.data, first, last)
 
 
 def address(values: Any) -> int:

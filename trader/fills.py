@@ -23,7 +23,7 @@ Money of a fill, both modes:
 * a sell gets its notional rounded down, less fee and tax, each rounded up
 """
 
-from core.money import PARTS, notional_ceil, notional_floor, parts_ceil, parts_floor
+from core.money import MAX_SCALE, PARTS, mul_div_floor, notional_ceil, notional_floor, parts_ceil, parts_floor
 
 MAX_LOTS = 1 << 52
 
@@ -65,9 +65,13 @@ def affordable_lots(ticks: int, most: int, num: int, den: int, fee: int, tax: in
 
     The cost grows with the lots, so what they would cost without rounding says about how many; exact costs settle it.
     """
-    if most <= 0 or free <= 0 or buy_cost(ticks, 1, num, den, fee, tax) > free:
+    if most <= 0 or free <= 0:
         return 0
     one = ticks * num / den * (1.0 + (fee + tax) / PARTS)
+    if one * most <= free and buy_cost(ticks, most, num, den, fee, tax) <= free:
+        return most
+    if buy_cost(ticks, 1, num, den, fee, tax) > free:
+        return 0
     low = most
     if one * most > free:
         low = max(1, min(most, int(free / one)))
@@ -96,6 +100,9 @@ def affordable_lots(ticks: int, most: int, num: int, den: int, fee: int, tax: in
 
 def lots_for(ticks: int, capital: int, num: int, den: int) -> int:
     """capital / price rounded down to the step: the most lots whose notional is at most `capital` units."""
-    if ticks <= 0 or capital <= 0 or notional_ceil(ticks, 1, num, den) > capital:
+    if ticks <= 0 or capital <= 0:
         return 0
+    one = ticks * num  # units x den of a lot
+    if one <= MAX_SCALE and capital // one < MAX_LOTS // den:
+        return mul_div_floor(capital, den, one)
     return affordable_lots(ticks, MAX_LOTS, num, den, 0, 0, capital)

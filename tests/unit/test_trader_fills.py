@@ -158,7 +158,11 @@ def test_affordable_is_the_most_that_the_money_buys(
         assert fills.buy_cost(ticks, lots + 1, num, den, fee, 100) > free
 
 
-@given(st.integers(1, 10**9), st.integers(0, 10**13), st.sampled_from([(1, 1), (1, 1000), (7, 10**8)]))
+@given(
+    st.one_of(st.integers(1, 10**9), st.integers(1, 10**13)),
+    st.one_of(st.integers(0, 10**13), st.integers(0, 1 << 60)),
+    st.sampled_from([(1, 1), (1, 1000), (7, 10**8), (1, 10**9)]),
+)
 def test_lots_for_is_capital_over_price_rounded_down(ticks: int, capital: int, scale: tuple[int, int]) -> None:
     num, den = scale
     assert fills.lots_for(ticks, capital, num, den) == min(capital * den // (ticks * num), fills.MAX_LOTS)

@@ -1,0 +1,83 @@
+"""`backtest.grid_loop` as compiled code takes it: addresses of what a sweep has laid out. Imports numba."""
+
+import numpy as np
+from numba import carray
+
+from backtest import book, gather, grid_loop, kernels, layout, result, trigger_prices, trigger_walk, wallet
+from core import money
+from indicators.kernels import pointer
+from indicators.layout import PARAMS
+from trader import fills
+
+kernels.plain(money, fills, wallet, book)
+kernels.plain(gather, trigger_prices, trigger_walk, grid_loop, inline=True)
+
+
+def read_candles(table_at):  # type: ignore[no-untyped-def]
+    """`grid_loop.read_candles`; the table is a `grid_loop.TABLE`."""
+    if table_at == 0:
+        return 0
+    t = carray(pointer(table_at), (1,), grid_loop.TABLE)[0]
+    count = t["ns_length"]
+    market = trigger_walk.Market(
+        carray(pointer(t["ns"]), (count,), np.int64),
+        carray(pointer(t["price"]), (count,), np.float64),
+        carray(pointer(t["ticks"]), (count,), np.int64),
+        carray(pointer(t["lots"]), (count,), np.int64),
+        t["ordered"] != 0,
+        carray(pointer(t["minutes"]), (t["minutes_length"],), np.int64),
+        carray(pointer(t["table"]), (t["table_length"],), gather.CANDLE_ROW),
+    )
+    grid_loop.read_candles(
+        carray(pointer(t["params"]), (1,), PARAMS)[0],
+        market,
+        carray(pointer(t["rsi"]), (t["rsi_length"],), np.float64),
+        carray(pointer(t["middle"]), (t["middle_length"],), np.float64),
+        carray(pointer(t["deviation"]), (t["deviation_length"],), np.float64),
+    )
+    return 0
+
+
+def run_combinations(table_at, first, last):  # type: ignore[no-untyped-def]
+    """`grid_loop.run_some`; the table is a `grid_loop.TABLE`."""
+    if table_at == 0:
+        return 0
+    t = carray(pointer(table_at), (1,), grid_loop.TABLE)[0]
+    count = t["ns_length"]
+    market = trigger_walk.Market(
+        carray(pointer(t["ns"]), (count,), np.int64),
+        carray(pointer(t["price"]), (count,), np.float64),
+        carray(pointer(t["ticks"]), (count,), np.int64),
+        carray(pointer(t["lots"]), (count,), np.int64),
+        t["ordered"] != 0,
+        carray(pointer(t["minutes"]), (t["minutes_length"],), np.int64),
+        carray(pointer(t["table"]), (t["table_length"],), gather.CANDLE_ROW),
+    )
+    terms = carray(pointer(t["terms"]), (1,), layout.TERMS)
+    account = layout.Book(
+        terms[0],
+        carray(pointer(t["account"]), (1,), layout.ACCOUNT)[0],
+        carray(pointer(t["markets"]), (1,), layout.MARKET),
+        carray(pointer(t["positions"]), (1,), layout.POSITION),
+        carray(pointer(t["entries_ns"]), (t["entries_ns_length"],), np.int64),
+        carray(pointer(t["refused"]), (t["refused_length"],), np.int64),
+        carray(pointer(t["decisions"]), (t["decisions_length"],), result.DECISION),
+        carray(pointer(t["orders"]), (t["orders_length"],), result.ORDER),
+        carray(pointer(t["fills"]), (t["fills_length"],), result.FILL),
+        carray(pointer(t["equity"]), (t["equity_length"],), result.EQUITY),
+    )
+    grid = grid_loop.Grid(
+        carray(pointer(t["combinations"]), (t["combinations_length"],), grid_loop.COMBINATION),
+        carray(pointer(t["summaries"]), (t["summaries_length"],), grid_loop.SUMMARY),
+        carray(pointer(t["profits"]), (t["profits_length"],), np.float64),
+        carray(pointer(t["borders"]), (t["borders_length"],), np.int64),
+        market,
+        carray(pointer(t["rsi"]), (t["rsi_length"],), np.float64),
+        carray(pointer(t["middle"]), (t["middle_length"],), np.float64),
+        carray(pointer(t["deviation"]), (t["deviation_length"],), np.float64),
+        carray(pointer(t["params"]), (1,), PARAMS),
+        carray(pointer(t["cursor"]), (1,), trigger_walk.CURSOR),
+        terms,
+        account,
+    )
+    return grid_loop.run_some(grid, first, last)
