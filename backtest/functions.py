@@ -44,28 +44,30 @@ class Functions:
         """As `gather.find_candles`."""
         *arrays, ordered, table = arguments
         named = dict(zip(gather.TABLE_ARRAYS, (*arrays, table), strict=True))
-        told = table_of(gather.TABLE, named, ordered=ordered)
-        return self._candles(told.ctypes.data)
+        addresses = table_of(gather.TABLE, named, ordered=ordered)
+        return self._candles(addresses.ctypes.data)
 
     def walk(self, book: Book, params: Record, market: Market, cursor: Record) -> bool:
         """As `trigger_walk.walk`."""
         arrays = book._asdict() | market._asdict() | {"params": params, "cursor": cursor}
         ordered = arrays.pop("ordered")
-        told = table_of(trigger_walk.TABLE, arrays, ordered=ordered)
-        return self._walk(told.ctypes.data) != 0
+        table = table_of(trigger_walk.TABLE, arrays, ordered=ordered)
+        return self._walk(table.ctypes.data) != 0
 
     def read_candles(self, params: Record, market: Market, rsi: Array, middle: Array, deviation: Array) -> None:
         """As `grid_loop.read_candles`."""
         arrays = market._asdict() | {"params": params, "rsi": rsi, "middle": middle, "deviation": deviation}
         ordered = arrays.pop("ordered")
-        self._read(table_of(grid_loop.TABLE, arrays, ordered=ordered).ctypes.data)
+        table = table_of(grid_loop.TABLE, arrays, ordered=ordered)
+        self._read(table.ctypes.data)
 
     def run_some(self, grid: Grid, first: int, last: int) -> int:
         """As `grid_loop.run_some`."""
         arrays = {**grid.book._asdict(), **grid.market._asdict(), **grid._asdict()}
         del arrays["book"], arrays["market"]
         ordered = arrays.pop("ordered")
-        return self._run(table_of(grid_loop.TABLE, arrays, ordered=ordered).ctypes.data, first, last)
+        table = table_of(grid_loop.TABLE, arrays, ordered=ordered)
+        return self._run(table.ctypes.data, first, last)
 
 
 def address(values: Any) -> int:
@@ -75,7 +77,10 @@ def address(values: Any) -> int:
 
 
 def table_of(dtype: np.dtype[Any], arrays: Mapping[str, Any], **numbers: int) -> Array:
-    """A table of addresses and lengths, an array of one; the arrays must outlive the call that it is for."""
+    """A table of addresses and lengths, an array of one.
+
+    It and the arrays must outlive the call that it is for: who calls gives the table a name first.
+    """
     table = np.zeros(1, dtype)
     for name, values in arrays.items():
         table[name] = address(values)

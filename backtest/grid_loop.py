@@ -277,16 +277,30 @@ def hold(
         tick = ticks[at]
         if tick > high:
             if low < high:
-                take_fall(
-                    summary, wallet + notional_floor(high, lots, num, den), wallet + notional_floor(low, lots, num, den)
-                )
+                take_swing(summary, rule, lots, wallet, high, low)
             high = low = tick
         elif tick < low:
             low = tick
         at += 1
-    take_fall(summary, wallet + notional_floor(high, lots, num, den), wallet + notional_floor(low, lots, num, den))
-    summary["equity"] = wallet + notional_floor(ticks[at - 1], lots, num, den)
+    take_swing(summary, rule, lots, wallet, high, low)
+    if at == count:
+        summary["equity"] = wallet + notional_floor(ticks[at - 1], lots, num, den)
     return at
+
+
+def take_swing(summary: Record, rule: Record, lots: int, wallet: int, high: int, low: int) -> None:
+    """The price of what is held was `high`, then at the lowest `low`, in ticks.
+
+    Most swings come near neither the highest equity nor the deepest fall: floats tell, whole numbers are for the rest.
+    """
+    num, den, peak = rule["num"], rule["den"], summary["peak"]
+    a_tick = lots * 1.0 * num / den
+    rough_high, rough_low = wallet + high * a_tick, wallet + low * a_tick
+    slack = 4.0 + 1e-12 * (peak + rough_high)
+    fall = peak - rough_low + slack
+    if rough_high + slack < peak and fall < summary["drawdown"] and fall < summary["drawdown_fraction"] * peak - slack:
+        return
+    take_fall(summary, wallet + notional_floor(high, lots, num, den), wallet + notional_floor(low, lots, num, den))
 
 
 def run_candles(

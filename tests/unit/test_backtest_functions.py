@@ -1,42 +1,58 @@
-"""Compiled functions called with arrays: what they are handed lives as long as the call."""
+"""Compiled functions called with arrays: what they are given stays where it is until they return."""
 
 import ctypes
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from backtest import functions, trigger_walk
+from backtest import gather, grid_loop, trigger_walk
+from backtest.functions import Functions
 from backtest.layout import new_book
 from core.settings_load import from_texts
 from indicators import layout
-from indicators.engine import parameters_of
+from indicators.layout import PARAMS, Parameters
 from tests.column_tools import start_of
 from trader.terms import market_terms, terms_of
 
 
-class Entry:
-    """Stands where a compiled function does: what lies at its address once others have used freed memory."""
+class Peek:
+    """Stands for a compiled function: looks at the table it is given, after others have asked for as much memory."""
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
-        self.seen: Any = None
+        self.same = False
 
-    def __call__(self, *arguments: int) -> int:
-        others = [np.full(self.dtype.itemsize, 0xAA, np.uint8) for _ in range(64)]
-        self.seen = np.frombuffer(ctypes.string_at(arguments[0], self.dtype.itemsize), self.dtype)[0]
-        return len(others) and 1
+    def __call__(self, table_at: int, *_: int) -> int:
+        before = ctypes.string_at(table_at, self.dtype.itemsize)
+        taken = [np.full(self.dtype.itemsize // 8, -1, np.int64) for _ in range(20)]
+        self.same = ctypes.string_at(table_at, self.dtype.itemsize) == before and before.count(b"\xff" * 8) == 0
+        del taken
+        return 0
 
 
-def test_the_table_of_a_call_is_there_until_the_call_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = Entry(trigger_walk.TABLE)
-    monkeypatch.setattr("backtest.compiled.load", lambda name, cache_root: (entry, ""))
-    settings = from_texts({})
-    book = new_book(terms_of(settings, 0), [market_terms(start_of().markets[0])], 0, 8)
-    params = layout.params_of(layout.new_state(parameters_of(settings, 0), 1))
-    empty = np.zeros(7, np.int64)
-    market = trigger_walk.Market(empty, empty.view(np.float64), empty, empty, True, empty, empty)
-    assert functions.Functions(Path("nowhere")).walk(book, params, market, trigger_walk.new_cursor()[0])
-    assert (entry.seen["ns_length"], entry.seen["ordered"]) == (7, 1)
-    assert entry.seen["ns"] == empty.ctypes.data
+@pytest.mark.parametrize("name", ["find_candles", "walk", "read_candles", "run_some"])
+def test_the_table_of_addresses_outlives_the_call(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    functions = Functions.__new__(Functions)
+    dtype = {"find_candles": gather.TABLE, "walk": trigger_walk.TABLE}.get(name, grid_loop.TABLE)
+    peek = Peek(dtype)
+    for attribute in ("_candles", "_walk", "_read", "_run"):
+        monkeypatch.setattr(functions, attribute, peek, raising=False)
+    numbers, prices = np.zeros(1, np.int64), np.zeros(1)
+    table = np.zeros(1, gather.CANDLE_ROW)
+    market = trigger_walk.Market(numbers, prices, numbers, numbers, True, numbers, table)
+    params, cursor = np.zeros(1, PARAMS), trigger_walk.new_cursor()
+    book = new_book(terms_of(from_texts({}), 0), [market_terms(start_of().markets[0])], 0)
+    if name == "find_candles":
+        heads = layout.heads_of(layout.new_state(Parameters(60_000), 1))
+        work = np.zeros(1, layout.WORK)
+        functions.find_candles(params[0], heads[0], prices, numbers, work[0], numbers, prices, numbers, True, table)
+    elif name == "walk":
+        functions.walk(book, params[0], market, cursor[0])
+    elif name == "read_candles":
+        functions.read_candles(params[0], market, prices, prices, prices)
+    else:
+        arrays = (np.zeros(1, grid_loop.COMBINATION), np.zeros(1, grid_loop.SUMMARY), prices, numbers)
+        own = (params, cursor, book.terms.base, book)
+        functions.run_some(grid_loop.Grid(*arrays, market, prices, prices, prices, *own), 0, 1)
+    assert peek.same
