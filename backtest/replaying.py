@@ -12,6 +12,7 @@ from backtest.result import Array
 from backtest.retold import NotRecorded, Retold, Tape
 from bus.messages import At, SpanEvent, StartedEvent, StateEvent, TraderEvent
 from bus.records import UPDATE
+from core.clock import NS_PER_MS
 from core.settings import Settings, indicator_hash
 from core.settings_load import from_texts
 from indicators.engine import parameters_of
@@ -84,7 +85,8 @@ class Replaying:
         if self.state.start is None:
             self._begin_book(at, at.record if is_input(event) else at.record - 1)
             self.advance(at.record)
-        elif not self._started:
+        elif not self._started or at.time_ms != self.state.market_ns // NS_PER_MS:
+            # After a start too: records may have been taken that are on no tape.
             raise NotRecorded(
                 f"how far tape {self.state.epoch} was followed after record {self.state.record}, before tape {at.epoch}"
                 " began, is not recorded"

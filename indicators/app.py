@@ -25,7 +25,6 @@ from indicators import jit, report, state
 from indicators.behind import Behind
 from indicators.engine import Indicators, Kernels, Segment, parameters_of
 from indicators.kept import KeptStates
-from indicators.layout import Array
 from indicators.ring import ClosedCandles, candles_kept
 
 SHOW_SECONDS = 0.25  # as often as candles are told; a view goes with them
@@ -81,7 +80,6 @@ class Stage:
         self._feeder_last = -1
         self._behind = Behind()
         self._dirty: dict[int, None] = {}  # pairs to be shown, the one that waits longest first
-        self._shown: Array  # rows whose views were told last
         self._warm: set[int] = set()
         self._unsaved = False
         self._saved_ns = 0
@@ -316,12 +314,15 @@ class Stage:
         """Publish view and forming candle of pairs that changed: the candles after a trade that has come meanwhile."""
         self._dirty |= dict.fromkeys(self.indicators.take_dirty())
         if self._dirty:
-            self._shown = self.indicators.describe(taken(self._dirty, PAIRS_AT_ONCE)).copy()
-            self._publisher.send_many(VIEW, report.views_of(self._shown, self._pairs, self._parameters.needed))
-            self._context.loop.aside(self._show_candles)
+            pairs = taken(self._dirty, PAIRS_AT_ONCE)
+            rows = self.indicators.describe(pairs)
+            self._publisher.send_many(VIEW, report.views_of(rows, self._pairs, self._parameters.needed))
+            self._context.loop.aside(lambda: self._show_candles(pairs))
 
-    def _show_candles(self) -> None:
-        self._publisher.send_many(CANDLE, report.forming_of(self._shown, self._pairs))
+    def _show_candles(self, pairs: list[int]) -> None:
+        """The forming candles as they are by now: a candle that closed meanwhile must not be told as it was before."""
+        known = [pair for pair in pairs if pair < self.indicators.pairs]
+        self._publisher.send_many(CANDLE, report.forming_of(self.indicators.describe(known), self._pairs))
 
     def _candle_snapshot(self) -> bytes:
         candles = report.plain_candles(self._ring.rows(), self._pairs, closed=True)

@@ -246,6 +246,26 @@ def test_another_tape_is_followed_and_one_that_was_left_unseen_is_named(tmp_path
     assert ["is not recorded" in text for text in verdict.not_judged] == [True]
 
 
+def test_records_on_no_tape_before_another_tape_are_no_difference(tmp_path: Path) -> None:
+    """The disk was full: a trader that had just started took records from the feeder's memory, which died with it."""
+    bot = Recording(tmp_path)
+    bot.trades(200)
+    bot.restart_trader(killed=True)
+    said, before = len(bot.events), next(iter(bot.engine.sync().pairs.values()))
+    lost = bot.some(1)
+    lost["exchange_ns"] = bot.engine.state.market_ns + 1_000_000  # in the same candle and minute, at the same price
+    lost["ticks"], lost["price"], lost["lots"] = before.ticks, before.price, 0
+    first = bot.tape.next_number
+    bot.give(inputs_of(bot, bot._fold(lost, first), first))
+    assert len(bot.events) == said
+    bot.another_tape()
+    bot.bridge()
+    bot.trades(200)
+    verdict = judge(bot.close())
+    assert verdict.outcome == EQUAL
+    assert ["is not recorded" in text for text in verdict.not_judged] == [True]
+
+
 def test_another_tape_without_a_record_yet(tmp_path: Path) -> None:
     bot = Recording(tmp_path)
     bot.trades(100)
