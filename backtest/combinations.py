@@ -1,16 +1,20 @@
 """Many combinations of settings over the columns of one pair: a row of sums for each, on all cores.
 
     records = combinations_of(columns, [settings, ...])      # or product_of(columns, settings, axes)
-    rows = summaries_of(columns, table, settings, records, functions, jobs=2)
+    readings = readings_of(columns, table, settings, functions)
+    rows = summaries_of(columns, table, readings, settings, records, functions, jobs=2)
 
 All combinations share the candle setting that `table` was made of. Each row is what a whole run with these settings
 comes to (`grid_loop.SUMMARY`).
 """
 
+import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Protocol
+from threading import Lock
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -20,12 +24,14 @@ from backtest.columns import Columns
 from backtest.grid_loop import COMBINATION, SUMMARY, Grid
 from backtest.layout import TERMS, Array, Book, new_book, write_terms
 from backtest.trigger_walk import Market, new_cursor
+from core.errors import MisconfiguredError
 from indicators import layout
 from indicators.layout import PARAMS, PARAMS_WORDS
 from trader.terms import market_terms, start_fee, terms_of
 
 MINUTE_MS = 60_000
 ROOM = 256  # rows of a book before they are added up
+NOT_KEPT = -1
 AT_ONCE = 8  # combinations that a thread takes at a time
 FEW_ENTRIES = 3  # a minute: candles that long are not more often at their ends within 60 s
 RESULT_LIMITS = ("max_daily_loss", "max_drawdown", "max_consecutive_losses", "cooldown_ns")
@@ -38,7 +44,7 @@ class Kernels(Protocol):
     def read_candles(self) -> Callable[..., Any]: ...
 
     @property
-    def run_some(self) -> Callable[[Grid, int, int], int]: ...
+    def runner(self) -> Callable[[Grid], Callable[[int, int], int]]: ...
 
 
 def combinations_of(columns: Columns, chosen: Sequence[Any]) -> Array:
@@ -49,32 +55,58 @@ def combinations_of(columns: Columns, chosen: Sequence[Any]) -> Array:
     return records
 
 
-def product_of(columns: Columns, settings: Any, axes: Sequence[tuple[str, Sequence[Any]]]) -> Array:
-    """The product of axes (attribute of the settings, its values) over settings; the last axis turns fastest.
+class Axis(NamedTuple):
+    """One attribute of the settings, and the values it takes."""
 
-    Each value is looked at once, not once a combination: what it changes in a COMBINATION is its own.
+    attribute: str
+    values: Sequence[Any]
+
+
+def product_of(columns: Columns, settings: Any, axes: Sequence[Axis]) -> Array:
+    """The product of axes over settings, one COMBINATION each; the last axis turns fastest."""
+    shape = [len(axis.values) for axis in axes]
+    places = np.arange(math.prod(shape))
+    records, refused = chosen_of(columns, settings, axes, np.unravel_index(places, shape))
+    if refused:
+        raise MisconfiguredError(next(iter(refused.values())))
+    return records
+
+
+def chosen_of(
+    columns: Columns, settings: Any, axes: Sequence[Axis], at: Sequence[Array]
+) -> tuple[Array, dict[int, str]]:
+    """One COMBINATION for each choice of values over settings, and by place why some cannot be run.
+
+    at: for each axis the indices of the values chosen. Each value is looked at once, not once a combination: what it
+    changes in a COMBINATION is its own. Raises MisconfiguredError where the settings themselves cannot be run.
     """
     base = combination_of(columns, settings)
-    shape = [len(values) for _, values in axes]
-    records = np.full(shape, base, COMBINATION)
-    for place, (attribute, values) in enumerate(axes):
-        for at, value in enumerate(values):
-            changed = combination_of(columns, msgspec.structs.replace(settings, **{attribute: value}))
-            part = records[(slice(None),) * place + (at,)]
-            put_differences(part, changed, base)
-    flat = records.reshape(-1)
-    flat["candles"] = runs_by_candles(columns, flat["terms"])
-    return flat
+    records = np.full(len(at[0]) if at else 1, base, COMBINATION)
+    refused: dict[int, str] = {}
+    for axis, chosen in zip(axes, at, strict=True):
+        order = np.argsort(chosen, kind="stable")
+        borders = np.flatnonzero(np.diff(chosen[order], prepend=-1))
+        for places in np.split(order, borders[1:]):
+            value = axis.values[int(chosen[places[0]])]
+            try:
+                changed = combination_of(columns, msgspec.structs.replace(settings, **{axis.attribute: value}))
+            except MisconfiguredError as error:
+                for place in places.tolist():
+                    refused.setdefault(place, str(error))
+            else:
+                put_differences(records, places, changed, base)
+    records["candles"] = runs_by_candles(columns, records["terms"])
+    return records, refused
 
 
-def put_differences(part: Array, changed: Any, base: Any) -> None:
+def put_differences(records: Array, places: Array, changed: Any, base: Any) -> None:
     """Set the fields in which a COMBINATION differs from the base."""
     for name in COMBINATION.names or ():
         if name != "terms" and changed[name] != base[name]:
-            part[name] = changed[name]
+            records[name][places] = changed[name]
     for name in TERMS.names or ():
         if changed["terms"][name] != base["terms"][name]:
-            part["terms"][name] = changed["terms"][name]
+            records["terms"][name][places] = changed["terms"][name]
 
 
 def combination_of(columns: Columns, settings: Any) -> Any:
@@ -87,6 +119,7 @@ def combination_of(columns: Columns, settings: Any) -> Any:
     record["fee"] = start_fee(columns.start) if terms.taker_fee is None else terms.taker_fee
     write_terms(record["terms"], terms)
     record["candles"] = runs_by_candles(columns, record["terms"])
+    record["kept"] = NOT_KEPT
     return record
 
 
@@ -99,55 +132,87 @@ def runs_by_candles(columns: Columns, terms: Any) -> Any:
     return (terms["instant"] != 0) & ~limited & columns.start.markets[0].active
 
 
+class Readings(NamedTuple):
+    """What the indicators say at each trade, where each candle has one; else empty."""
+
+    rsi: Array
+    middle: Array
+    deviation: Array
+
+    def part(self, first: int, end: int) -> "Readings":
+        """Those of trades `first` to before `end`."""
+        return Readings(*(values[first:end] for values in self))
+
+
+def readings_of(columns: Columns, table: Array, settings: Any, kernels: Kernels) -> Readings:
+    """The readings of a candle setting; table: of `candles_of` for it."""
+    by_candles = len(table) == len(columns) and settings.timeframe_ms >= MINUTE_MS
+    found = Readings(*(np.zeros(len(columns) if by_candles else 0) for _ in Readings._fields))
+    if by_candles and len(columns):
+        kernels.read_candles(params_for(columns, settings)[0], market_of(columns, table), *found)
+    return found
+
+
 def summaries_of(
     columns: Columns,
     table: Array,
+    readings: Readings,
     settings: Any,
     combinations: Array,
     kernels: Kernels,
     *,
     jobs: int = 1,
     borders: Array | None = None,
+    profits: Array | None = None,
     progress: Callable[[int], object] | None = None,
-) -> tuple[Array, Array]:
-    """(SUMMARY rows, profits by block): what each combination came to.
+) -> Array:
+    """What each combination came to: SUMMARY rows.
 
-    table: of `candles_of` for the candle setting of `settings`. MAX_ORDERS_PER_MINUTE is that of `settings` in all of
-    them, else ValueError. borders: int64 ns at which blocks of market time begin,
-    the first before everything; without it profits is empty, else of shape (combinations, blocks). progress: called
-    with how many combinations are done.
+    table: of `candles_of` for the candle setting of `settings`; readings: of `readings_of` for it. All combinations
+    have the same MAX_ORDERS_PER_MINUTE, else ValueError. profits: float64 of shape (kept, blocks), written where a
+    combination is `kept`; borders: int64 ns at which the blocks of market time begin, the first before everything.
+    progress: called with how many more combinations are done, by one thread at a time.
     """
-    if (combinations["terms"]["max_orders_per_minute"] != settings.max_orders_per_minute).any():
+    entries = np.unique(combinations["terms"]["max_orders_per_minute"])
+    if len(entries) > 1:
         raise ValueError("combinations differ in MAX_ORDERS_PER_MINUTE: run those with the same one together")
-    by_candles = len(table) == len(columns) and settings.timeframe_ms >= MINUTE_MS
-    combinations = combinations.copy()
-    if not by_candles:
+    if len(readings.rsi) != len(columns):
+        combinations = combinations.copy()
         combinations["candles"] = 0
     rows = np.zeros(len(combinations), SUMMARY)
-    blocks = 0 if borders is None else len(borders)
-    profits = np.zeros(len(combinations) * blocks)
-    borders = np.zeros(1, np.int64) if borders is None else borders
-    market = Market(columns.ns, columns.price, columns.ticks, columns.lots, columns.ordered, columns.minutes, table)
-    params = params_for(columns, settings)
-    wanted = len(table) if combinations["candles"].any() else 0
-    readings = np.zeros(wanted), np.zeros(wanted), np.zeros(wanted)
-    if wanted:
-        kernels.read_candles(params[0], market, *readings)
+    if profits is None or borders is None:
+        profits, borders = np.zeros(0), np.zeros(0, np.int64)
+    market, params = market_of(columns, table), params_for(columns, settings)
     parts = iter([(at, min(at + AT_ONCE, len(rows))) for at in range(0, len(rows), AT_ONCE)])
+    telling = Lock()
 
     def work() -> None:
-        book, terms = own_book(columns, settings)
-        grid = Grid(combinations, rows, profits, borders, market, *readings, params.copy(), new_cursor(), terms, book)
+        book, terms = own_book(columns, settings, int(entries[0]))
+        flat, cursor = profits.reshape(-1), new_cursor()
+        grid = Grid(combinations, rows, flat, borders, market, *readings, params.copy(), cursor, terms, book)
+        run_some = kernels.runner(grid)
         # One iterator for all threads: `islice` takes the next part under the interpreter's lock.
         while part := tuple(islice(parts, 1)):
-            done = kernels.run_some(grid, *part[0])
+            done = run_some(*part[0])
             if progress is not None:
-                progress(done)
+                with telling:
+                    progress(done)
 
+    if jobs == 1 or len(rows) <= AT_ONCE:
+        work()
+        return rows
     with ThreadPoolExecutor(jobs, thread_name_prefix="combinations") as pool:
-        for running in [pool.submit(work) for _ in range(jobs)]:
-            running.result()
-    return rows, profits.reshape(len(rows), blocks)
+        try:
+            for running in [pool.submit(work) for _ in range(jobs)]:
+                running.result()
+        finally:
+            deque(parts, 0)  # one that failed or was stopped leaves nothing for the others to begin
+    return rows
+
+
+def market_of(columns: Columns, table: Array) -> Market:
+    """The columns and their candles as the loops read them."""
+    return Market(columns.ns, columns.price, columns.ticks, columns.lots, columns.ordered, columns.minutes, table)
 
 
 def params_for(columns: Columns, settings: Any) -> Array:
@@ -157,8 +222,8 @@ def params_for(columns: Columns, settings: Any) -> Array:
     return found
 
 
-def own_book(columns: Columns, settings: Any) -> tuple[Book, Array]:
-    """A small book, and its terms as an array of one; every combination clears it."""
-    terms = terms_of(settings, 0)
+def own_book(columns: Columns, settings: Any, entries: int) -> tuple[Book, Array]:
+    """A small book, and its terms as an array of one; every combination clears it. entries: MAX_ORDERS_PER_MINUTE."""
+    terms = terms_of(settings, 0)._replace(max_orders_per_minute=entries)
     book = new_book(terms, [market_terms(columns.start.markets[0])], 0, ROOM)
     return book, book.terms.base

@@ -35,7 +35,8 @@ from core.errors import MisconfiguredError
 from core.paths import cache_dir, var_dir
 from core.settings import Settings
 
-MEASURED = 4  # combinations a thread that are run before it says how long all take
+MEASURED = 4  # combinations a thread that are run at least before it says how long all take
+MEASURED_SECONDS = 0.1  # that they last
 ASK_COMBINATIONS = 10_000  # above either of these a person must agree
 ASK_SECONDS = 600.0
 
@@ -123,12 +124,9 @@ def run(args: argparse.Namespace, plan: Plan, clock: Clock) -> Found:
     if args.walk_forward:
         steps = steps_of(market.span, *durations_of(args.walk_forward))
     sweep = Sweep(plan, markets, jobs=jobs)
-    measured_ns = clock.monotonic_ns()
-    measured = sweep.take(MEASURED * jobs)
-    each_s = (clock.monotonic_ns() - measured_ns) / NS_PER_S / measured
-    agree(args, plan, market, steps, each_s, jobs)
+    agree(args, plan, market, steps, measured_s(sweep, jobs, clock), jobs)
     with Progress("sweeps", len(plan.places), clock, sys.stderr) as progress:
-        done = [measured]
+        done = [len(plan.places) - sweep.left]
 
         def count(more: int) -> None:
             done[0] += more
@@ -155,6 +153,18 @@ def run(args: argparse.Namespace, plan: Plan, clock: Clock) -> Found:
         "notes": [*([functions.complaint] if functions.complaint else []), *market.notes],
     }
     return Found(swept, best, best_run, luck, walked, about)
+
+
+def measured_s(sweep: Sweep, jobs: int, clock: Clock) -> float:
+    """Seconds that a combination takes: some are run, and more of them until that takes long enough to tell."""
+    most = MEASURED * jobs
+    while True:
+        began_ns = clock.monotonic_ns()
+        done = sweep.take(most)
+        seconds = (clock.monotonic_ns() - began_ns) / NS_PER_S
+        if seconds >= MEASURED_SECONDS or not sweep.left:
+            return seconds / done
+        most *= 4
 
 
 def walk_with_progress(

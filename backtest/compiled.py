@@ -71,6 +71,7 @@ SOURCES = (
     HERE / "trigger_prices.py",
     HERE / "trigger_walk.py",
     HERE / "trigger_kernel.py",
+    HERE / "moments.py",
     HERE / "grid_loop.py",
     HERE / "grid_kernel.py",
 )

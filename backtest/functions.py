@@ -4,7 +4,7 @@ They are called as the plain functions of `backtest.gather`, `trigger_walk` and 
 the other. Calls free the GIL.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,18 @@ class Functions:
         table = table_of(grid_loop.TABLE, arrays, ordered=ordered)
         self._read(table.ctypes.data)
 
-    def run_some(self, grid: Grid, first: int, last: int) -> int:
-        """As `grid_loop.run_some`."""
+    def runner(self, grid: Grid) -> Callable[[int, int], int]:
+        """As `grid_loop.runner`; the addresses are looked up once."""
         arrays = {**grid.book._asdict(), **grid.market._asdict(), **grid._asdict()}
         del arrays["book"], arrays["market"]
         ordered = arrays.pop("ordered")
         table = table_of(grid_loop.TABLE, arrays, ordered=ordered)
-        return self._run(table.ctypes.data, first, last)
+
+        def run_some(first: int, last: int) -> int:
+            assert len(grid.combinations) >= last  # and what the table points at lives as long as this function
+            return self._run(table.ctypes.data, first, last)
+
+        return run_some
 
 
 def address(values: Any) -> int:

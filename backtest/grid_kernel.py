@@ -3,14 +3,14 @@
 import numpy as np
 from numba import carray
 
-from backtest import book, gather, grid_loop, kernels, layout, result, trigger_prices, trigger_walk, wallet
+from backtest import book, gather, grid_loop, kernels, layout, moments, result, trigger_prices, trigger_walk, wallet
 from core import money
 from indicators.kernels import pointer
 from indicators.layout import PARAMS
 from trader import fills
 
 kernels.plain(money, fills, wallet, book)
-kernels.plain(gather, trigger_prices, trigger_walk, grid_loop, inline=True)
+kernels.plain(gather, moments, trigger_prices, trigger_walk, grid_loop, inline=True)
 
 
 def read_candles(table_at):  # type: ignore[no-untyped-def]

@@ -10,6 +10,7 @@ Two ways through a market, with the same result as a whole run (`backtest.fused`
 Plain functions, compiled by `backtest.compiled`; money by `core.money` and `trader.fills`.
 """
 
+from collections.abc import Callable
 from math import nan
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from backtest.gather import BLOCK
 from backtest.layout import ACTIVE, NONE, TERMS, Array, Book, Record
+from backtest.moments import with_value
 from backtest.result import ENTER, WORKING
 from backtest.trigger_walk import WALK_ARRAYS, Market, walk
 from core.money import notional_ceil, notional_floor, parts_ceil, worsened
@@ -35,13 +37,15 @@ COMBINATION = np.dtype(
         ("balance", "<i8"),
         ("fee", "<i8"),  # taker, parts
         ("candles", "<i8"),  # 1: `run_candles` may run it
+        ("kept", "<i8"),  # its row in Grid.profits; -1 where its profit by block is not wanted
         ("terms", TERMS),
     ]
 )
 
 # What a combination came to. Money in units, times in ns. A leg is a round trip as in `backtest.result.legs_of`; its
 # return is its profit over the cost of what it sold. Equity is wallet and positions at the last price, known once a
-# minute and at each fill; a day's return is its last equity over the last of the day before, less 1.
+# minute and at each fill; a day's return is as in `backtest.stats_equity.daily_returns`. A spread is the sum of squared
+# distances from the mean (`backtest.moments`).
 SUMMARY = np.dtype(
     [
         ("legs", "<i8"),
@@ -49,8 +53,8 @@ SUMMARY = np.dtype(
         ("losses", "<i8"),
         ("won", "<i8"),
         ("lost", "<i8"),  # as a positive number
-        ("returns", "<f8"),  # of legs: sum, sum of squares
-        ("returns2", "<f8"),
+        ("leg_mean", "<f8"),  # of the legs' returns
+        ("leg_spread", "<f8"),
         ("held_ns", "<i8"),  # between first entry fill and last exit fill
         ("fees", "<i8"),  # of all fills
         ("taxes", "<i8"),
@@ -60,9 +64,11 @@ SUMMARY = np.dtype(
         ("halted", "<i8"),
         ("drawdown", "<i8"),  # deepest fall below the highest equity so far
         ("drawdown_fraction", "<f8"),  # deepest as a part of that highest
-        ("daily", "<f8"),  # days' returns: sum, sum of squares, sum of squares of those below 0
-        ("daily2", "<f8"),
-        ("downside2", "<f8"),
+        ("days", "<i8"),
+        ("day_mean", "<f8"),  # of the days' returns
+        ("day_spread", "<f8"),
+        ("day_downside", "<f8"),  # sum of squares of those below 0
+        ("broke", "<i8"),  # 1 where a day began with nothing: days have no returns then
         ("peak", "<i8"),  # working fields
         ("day", "<i8"),
         ("day_begins", "<i8"),
@@ -82,7 +88,7 @@ class Grid(NamedTuple):
 
     combinations: Array
     summaries: Array  # SUMMARY, one a combination
-    profits: Array  # float64, of each combination by block of market time; empty where not wanted
+    profits: Array  # float64, by COMBINATION.kept and block of market time
     borders: Array  # int64: where blocks begin, the first before everything
     market: Market
     rsi: Array  # of `read_candles`; empty where no combination is run by candles
@@ -104,12 +110,17 @@ TABLE = np.dtype(
 )
 
 
+def runner(grid: Grid) -> Callable[[int, int], int]:
+    """`run_some` of a grid."""
+    return lambda first, last: run_some(grid, first, last)
+
+
 def run_some(grid: Grid, first: int, last: int) -> int:
     """Run combinations `first` to before `last`; returns how many."""
-    ns, blocks = grid.market.ns, grid.borders.size if grid.profits.size > 0 else 0
+    ns, blocks = grid.market.ns, grid.borders.size
     for place in range(first, last):
         chosen, summary = grid.combinations[place], grid.summaries[place]
-        profits = grid.profits[place * blocks : (place + 1) * blocks]
+        profits = grid.profits[max(chosen["kept"], 0) * blocks : (chosen["kept"] + 1) * blocks]
         begin(summary, chosen["balance"], day_of(ns[0], chosen["terms"]["day_offset_ns"]) if ns.size > 0 else 0)
         if ns.size == 0:
             continue
@@ -150,23 +161,32 @@ def take_fall(summary: Record, high: int, low: int) -> None:
 
 def take_equity(summary: Record, day: int, equity: int) -> None:
     """The equity is known anew."""
-    if day > summary["day"]:
-        end_day(summary)
-        summary["day"] = day
+    reach_day(summary, day)
     summary["equity"] = equity
     take_fall(summary, equity, equity)
 
 
+def reach_day(summary: Record, day: int) -> None:
+    """Days are over, one after the other, until `day` is reached; it never goes back."""
+    while summary["day"] < day:
+        end_day(summary)
+        summary["day"] += 1
+
+
 def end_day(summary: Record) -> None:
     """A day is over: its return."""
-    begins = summary["day_begins"]
-    if begins > 0:
-        gain = summary["equity"] / begins - 1.0
-        summary["daily"] += gain
-        summary["daily2"] += gain * gain
-        if gain < 0.0:
-            summary["downside2"] += gain * gain
-    summary["day_begins"] = summary["equity"]
+    begins, equity = summary["day_begins"], summary["equity"]
+    summary["day_begins"] = equity
+    summary["days"] += 1
+    if begins <= 0:
+        summary["broke"] = 1
+        return
+    gain = equity / begins - 1.0
+    mean, spread = with_value(summary["days"], summary["day_mean"], summary["day_spread"], gain)
+    summary["day_mean"] = mean
+    summary["day_spread"] = spread
+    if gain < 0.0:
+        summary["day_downside"] += gain * gain
 
 
 def take_leg(summary: Record, profits: Array, borders: Array) -> None:
@@ -174,8 +194,9 @@ def take_leg(summary: Record, profits: Array, borders: Array) -> None:
     profit = summary["leg_profit"]
     gain = profit / max(summary["leg_cost"], 1)
     summary["legs"] += 1
-    summary["returns"] += gain
-    summary["returns2"] += gain * gain
+    mean, spread = with_value(summary["legs"], summary["leg_mean"], summary["leg_spread"], gain)
+    summary["leg_mean"] = mean
+    summary["leg_spread"] = spread
     summary["held_ns"] += summary["leg_exit_ns"] - summary["leg_entry_ns"]
     if profit > 0:
         summary["wins"] += 1
@@ -267,8 +288,7 @@ def hold(
         value = price[at]
         if market.ns[at] >= day_ends_ns:
             summary["equity"] = wallet + notional_floor(ticks[at - 1], lots, num, den)
-            end_day(summary)
-            summary["day"] = day_of(market.ns[at], offset_ns)
+            reach_day(summary, day_of(market.ns[at], offset_ns))
             day_ends_ns = (summary["day"] + 1) * NS_PER_DAY - offset_ns
         if value > highest:
             highest = value
@@ -361,11 +381,12 @@ def run_candles(
         take_leg(summary, profits, borders)
         take_equity(summary, day_of(ns, offset_ns), wallet)
         at += 1
-    finish(summary)
+    finish(summary, day_of(market.ns[count - 1], offset_ns))
 
 
-def finish(summary: Record) -> None:
+def finish(summary: Record, last_day: int) -> None:
     """The market is over."""
+    reach_day(summary, last_day)
     end_day(summary)
     summary["closing"] = summary["equity"]
 
@@ -398,7 +419,7 @@ def run_trades(
     summary["realized"] = book.account["realized"]
     summary["halted"] = 1 if book.account["halted"] != ACTIVE else 0
     summary["open_lots"] = position["lots"]
-    finish(summary)
+    finish(summary, day_of(market.ns[last], offset_ns))
 
 
 def clear(book: Book, chosen: Record, cursor: Record) -> None:

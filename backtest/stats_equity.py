@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from backtest.moments import moments_of
 from backtest.result import Array, Result
 from backtest.stats_legs import NS_PER_DAY, amount, ratio
 from core.money import PARTS, notional_floor, to_parts, to_units
@@ -175,16 +176,21 @@ def daily_returns(curve: Curve, offset_ns: int) -> Array:
 
 def sharpe(returns: Array) -> float | None:
     """Mean over sample deviation, for one period; None for fewer than two or where all are equal."""
-    if len(returns) < 2 or np.ptp(returns) == 0:
+    mean, spread = moments_of(returns.tolist())
+    if len(returns) < 2 or spread == 0.0:
         return None
-    return float(returns.mean() / returns.std(ddof=1))
+    return mean / math.sqrt(spread / (len(returns) - 1))
 
 
 def sortino(returns: Array) -> float | None:
     """Mean over downside deviation, for one period; None for fewer than two or where none is below 0."""
-    if len(returns) < 2 or not (returns < 0).any():
+    mean, _ = moments_of(returns.tolist())
+    downside = 0.0
+    for value in returns[returns < 0].tolist():
+        downside += value * value
+    if len(returns) < 2 or downside == 0.0:
         return None
-    return float(returns.mean() / math.sqrt(float((np.minimum(returns, 0.0) ** 2).mean())))
+    return mean / math.sqrt(downside / len(returns))
 
 
 def returns_of(curve: Curve, leg_returns: Array, offset_ns: int, deepest: float) -> Returns:

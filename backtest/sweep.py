@@ -3,24 +3,22 @@
 * Combinations that the settings themselves forbid are not run; they are counted, and named by what forbids them.
 * The candles of a market are made once for each candle setting: combinations are taken in that order, and their rows
   stand in the grid's.
-* Threads run them: the loops are compiled code that frees the interpreter.
+* Threads run them: compiled code takes many at a time and frees the interpreter meanwhile.
 * Memory: a row of figures for each combination, and profit by block of market time for at most MOST_SAMPLED of them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
+from backtest.combinations import NOT_KEPT, Axis
 from backtest.grid import CANDLE, Grid
-from backtest.legs import legs_table
 from backtest.result import Array
-from backtest.sweep_figures import FIGURES, block_profits, figures_of, ranked
+from backtest.sweep_figures import FIGURES, ranked
+from backtest.sweep_group import Blocks, Group
 from backtest.sweep_market import Market
 from core.errors import MisconfiguredError
 from core.settings import Settings
@@ -32,9 +30,7 @@ MOST_SAMPLED = 10_000  # combinations whose profit by block of time is kept
 BLOCKS = 200
 SEED = 1  # of what is drawn: the same sweep says the same
 NAMED = 100  # forbidden combinations that are named
-
-Item = TypeVar("Item")
-Done = TypeVar("Done")
+AT_ONCE = 20_000  # combinations that a market is given, some hundred bytes each
 
 
 class Forbidden(NamedTuple):
@@ -57,6 +53,14 @@ class Plan:
     def settings_at(self, place: int) -> Settings:
         """The settings of a combination, by its place in the grid."""
         return combined(self.base, self.texts_at(place))
+
+    def group_of(self, places: Array) -> Group:
+        """Combinations with the same candle settings, by their places in the grid."""
+        axes = [
+            Axis(SETTINGS[axis.name].attribute, [SETTINGS[axis.name].parse(text) for text in axis.values])
+            for axis in self.grid.axes
+        ]
+        return Group(self.settings_at(int(places[0])), axes, np.unravel_index(places, shape_of(self.grid)))
 
     def texts_at(self, place: int) -> dict[str, str]:
         """The swept settings of a combination as text, in the grid's order."""
@@ -84,15 +88,6 @@ class Swept:
         places = self.places
         found: list[int] = places[ranked(self.rows[places], by)][:most].tolist()
         return found
-
-
-class Outcome(NamedTuple):
-    """One combination that was run."""
-
-    place: int
-    figures: Array  # one FIGURES
-    blocks: Array | None  # profit by block of market time, where it is kept
-    refused: str = ""  # why it could not be run
 
 
 def shape_of(grid: Grid) -> tuple[int, ...]:
@@ -179,7 +174,7 @@ class Sweep:
         self.found = Swept(
             plan, np.zeros(count, FIGURES), np.zeros(count, bool), sampled, np.zeros((len(sampled), BLOCKS))
         )
-        self._kept = np.full(count, -1, np.int32)
+        self._kept = np.full(count, NOT_KEPT, np.int32)
         self._kept[sampled] = np.arange(len(sampled))
 
     @property
@@ -188,30 +183,21 @@ class Sweep:
         return len(self._left)
 
     def take(self, most: int, progress: Callable[[int], object] | None = None) -> int:
-        """Run at most so many combinations; returns how many were run. `progress` is called with 1 as each is done."""
-        plan = self.found.plan
+        """Run at most so many combinations; returns how many. `progress` is called with how many more are done."""
+        plan, found = self.found.plan, self.found
         done = 0
         while done < most and len(self._left):
             market = self._markets.ready_for(plan.settings_at(int(self._left[0])))
-            group = leading(plan.grid, self._left[: most - done])
-            work = partial(outcome_of, market, plan, kept=self._kept)
-            for outcome in threaded(work, group.tolist(), self._jobs):
-                self._note(outcome)
-                if progress is not None:
-                    progress(1)
-            done += len(group)
-            self._left = self._left[len(group) :]
+            places = leading(plan.grid, self._left[: min(most - done, AT_ONCE)])
+            blocks = Blocks(found.profits, self._kept[places])
+            figured = market.run_all(plan.group_of(places), jobs=self._jobs, blocks=blocks, progress=progress)
+            found.rows[places] = figured.rows
+            found.ran[places] = figured.ran
+            for at, reason in sorted(figured.refused.items()):
+                forbid(plan, int(places[at]), reason)
+            done += len(places)
+            self._left = self._left[len(places) :]
         return done
-
-    def _note(self, outcome: Outcome) -> None:
-        found = self.found
-        if outcome.refused:
-            forbid(found.plan, outcome.place, outcome.refused)
-            return
-        found.rows[outcome.place] = outcome.figures[0]
-        found.ran[outcome.place] = True
-        if outcome.blocks is not None:
-            found.profits[self._kept[outcome.place]] = outcome.blocks
 
 
 def leading(grid: Grid, places: Array) -> Array:
@@ -222,34 +208,3 @@ def leading(grid: Grid, places: Array) -> Array:
         return places
     differs = np.flatnonzero(np.any([k != k[0] for k in keys], axis=0))
     return places[: int(differs[0])] if len(differs) else places
-
-
-def outcome_of(market: Market, plan: Plan, place: int, *, kept: Array) -> Outcome:
-    """Run one combination; kept: at its place 0 or more where its profit by block of market time is wanted."""
-    try:
-        result = market.run(plan.settings_at(place))
-    except MisconfiguredError as error:
-        return Outcome(place, np.zeros(1, FIGURES), None, str(error))
-    legs = legs_table(result)
-    span = market.span
-    blocks = block_profits(legs, span.first_ns, span.end_ns - 1, BLOCKS) if kept[place] >= 0 else None
-    return Outcome(place, figures_of(result, legs), blocks)
-
-
-def threaded(work: Callable[[Item], Done], items: Iterable[Item], jobs: int) -> Iterator[Done]:
-    """What `work` says of each item, as they are done, on `jobs` threads; few wait at a time."""
-    if jobs == 1:
-        yield from map(work, items)
-        return
-    rest = iter(items)
-    with ThreadPoolExecutor(jobs, thread_name_prefix="sweep") as pool:
-        running: set[Future[Done]] = {pool.submit(work, item) for item in islice(rest, 2 * jobs)}
-        try:
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-                running |= {pool.submit(work, item) for item in islice(rest, len(done))}
-        finally:
-            for future in running:
-                future.cancel()

@@ -4,6 +4,7 @@ Each is the figure of the same name in `backtest.stats`, where it is defined. Mo
 currency), rates are parts of one; what cannot be said is nan.
 """
 
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 from backtest.legs import legs_table
 from backtest.result import Array, Result
 from backtest.stats_equity import (
+    DAYS_A_YEAR,
+    LEAST_DAYS,
     closing_units,
     drawdown,
     equity_curve,
@@ -101,6 +104,57 @@ def figures_of(result: Result, legs: Array | None = None) -> Array:
 def day_offset_ns(result: Result) -> int:
     """How far the days of a run are from those of UTC."""
     return int(result.settings["DAY_OFFSET_MINUTES"]) * NS_PER_MINUTE
+
+
+def figures_of_sums(rows: Array, opening: Array) -> Array:
+    """The figures of combinations out of their sums, a FIGURES for each SUMMARY; opening: units in the wallet before.
+
+    To the bit those that `figures_of` makes of whole runs, where market times never go back.
+    """
+    found = np.zeros(len(rows), FIGURES)
+    for name in ("realized", "legs", "wins", "losses", "drawdown", "drawdown_fraction", "fees", "taxes", "halted"):
+        found[name] = rows[name]
+    found["net_profit"] = rows["closing"] - opening
+    found["open_positions"] = rows["open_lots"] > 0
+    found["return_fraction"] = ratios(found["net_profit"], opening)
+    found["win_rate"] = ratios(rows["wins"], rows["legs"])
+    found["profit_factor"] = ratios(rows["won"], rows["lost"])
+    found["expectancy"] = quotients((rows["won"] - rows["lost"]) / 1e8, rows["legs"])
+    found["sharpe_leg"] = quotients(rows["leg_mean"], deviations(rows["leg_spread"], rows["legs"]))
+    days = np.where(rows["broke"] != 0, 0, rows["days"])
+    days[days < LEAST_DAYS] = 0
+    year = math.sqrt(DAYS_A_YEAR)
+    found["sharpe"] = quotients(rows["day_mean"], deviations(rows["day_spread"], days)) * year
+    downside = np.sqrt(quotients(rows["day_downside"], days))
+    found["sortino"] = quotients(rows["day_mean"], downside) * year
+    return found
+
+
+def deviations(spread: Array, count: Array) -> Array:
+    """Sample deviations of that many values with that spread; nan below two."""
+    return np.sqrt(quotients(spread, np.where(count < 2, 0, count - 1)))
+
+
+def quotients(above: Array, below: Array) -> Array:
+    """above / below, nan where below is 0 or nan."""
+    found = np.full(len(above), np.nan)
+    np.divide(above, below, out=found, where=below != 0)
+    return found
+
+
+def ratios(above: Array, below: Array) -> Array:
+    """Quotients of whole numbers, rounded once as Python does it, beyond what a float holds too."""
+    found = quotients(above, below)
+    for at in np.flatnonzero(np.maximum(np.abs(above), np.abs(below)) > 1 << 53).tolist():
+        found[at] = int(above[at]) / int(below[at]) if below[at] else np.nan
+    return found
+
+
+def block_borders(first_ns: int, last_ns: int, blocks: int) -> Array:
+    """Where the equal stretches of `block_profits` begin, in int64 ns; the first before everything."""
+    span = last_ns - first_ns + 1
+    borders = [-(1 << 62), *(first_ns - (-at * span // blocks) for at in range(1, blocks))]
+    return np.array(borders, np.int64)
 
 
 def block_profits(legs: Array, first_ns: int, last_ns: int, blocks: int) -> Array:

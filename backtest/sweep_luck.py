@@ -10,7 +10,7 @@ from backtest.result import Result
 from backtest.stats_legs import leg_returns
 from backtest.sweep import BLOCKS, SEED, Swept
 from backtest.sweep_figures import block_profits
-from backtest.sweep_market import Window
+from backtest.sweep_group import Window
 
 ROUNDS = 1_000
 UNIT = 1e8

@@ -1,7 +1,8 @@
 """The market of a sweep, held for many runs: plain columns where they fit, else records through the fused loop.
 
 * Columns: one pair, no holes, no flags (`backtest.columns`). They are read once for each TIMEFRAME, and candles are
-  made once for each candle setting; a combination then runs by trigger prices (`backtest.triggers`).
+  made once for each candle setting; the combinations then run one after the other in compiled code
+  (`backtest.combinations`), a single one by trigger prices (`backtest.triggers`).
 * Records: everything else. Each combination is a whole fused run; the records stay in memory while they are few.
 
 Both give the same run to the bit. A window is a run over a part of market time: it begins flat with the whole balance
@@ -10,16 +11,21 @@ and with indicators that have seen what was before.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from backtest import fused, triggers
 from backtest.chunks import Chunk, Source
 from backtest.columns import Columns, NoColumns, candles_of, columns_of
+from backtest.combinations import Kernels as CombinationKernels
+from backtest.combinations import Readings, chosen_of, readings_of, summaries_of
 from backtest.result import Array, Result, Span
+from backtest.sweep_figures import FIGURES, block_borders, figures_of_sums
+from backtest.sweep_group import Blocks, Figured, Group, Window, each_by_itself
 from bus.messages import Start
 from bus.records import BACKFILL, TRADE
+from core.errors import MisconfiguredError
 from core.settings import Settings
 from indicators.layout import Parameters
 
@@ -30,11 +36,8 @@ FADING = 40  # times RSI_PERIOD: after so many candles what was before is below 
 Open = Callable[[Settings], Source]
 
 
-class Window(NamedTuple):
-    """A part of market time in ns: from `first_ns` on, up to but without `end_ns`."""
-
-    first_ns: int
-    end_ns: int
+class Kernels(triggers.Kernels, CombinationKernels, Protocol):
+    """All that columns are run with."""
 
 
 class Market(Protocol):
@@ -52,11 +55,25 @@ class Market(Protocol):
     def run(self, settings: Settings, window: Window | None = None) -> Result:
         """One run; may be called by several threads. Raises MisconfiguredError for settings that do not fit."""
 
+    def run_all(
+        self,
+        group: Group,
+        window: Window | None = None,
+        *,
+        jobs: int = 1,
+        blocks: Blocks | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Figured:
+        """A run for each combination of a group that `prepare` has seen the candle settings of.
+
+        blocks: where profits by block of market time are wanted. progress: called with how many more are done.
+        """
+
 
 def market_of(
     open_source: Open,
     settings: Settings,
-    kernels: triggers.Kernels | None,
+    kernels: Kernels | None,
     watched: Callable[[Source], Source] = lambda source: source,
 ) -> Market:
     """The market of these settings' TIMEFRAME.
@@ -80,11 +97,12 @@ class ColumnMarket:
 
     form, reason = COLUMNS, ""
 
-    def __init__(self, columns: Columns, kernels: triggers.Kernels) -> None:
+    def __init__(self, columns: Columns, kernels: Kernels) -> None:
         self._columns = columns
         self._kernels = kernels
-        self._made_of: Parameters | None = None  # the candle setting of the table
+        self._made_of: Parameters | None = None  # the candle setting of the table and the readings
         self._table: Array = np.zeros(0)
+        self._readings = Readings(*[np.zeros(0)] * 3)
         # The newest time so far, by which windows are cut: where times go back it is not the trade's own.
         self._times = columns.ns if columns.ordered else np.maximum.accumulate(columns.ns)
         self.notes = columns.notes
@@ -98,17 +116,64 @@ class ColumnMarket:
         wanted = candle_setting(parameters)
         if wanted != self._made_of:
             self._table = candles_of(self._columns, parameters, self._kernels)
+            self._readings = readings_of(self._columns, self._table, settings, self._kernels)
             self._made_of = wanted
             self.tables_made += 1
 
     def run(self, settings: Settings, window: Window | None = None) -> Result:
+        columns, table, _ = self._cut(settings, window)
+        return triggers.run(columns, settings, self._kernels, table)
+
+    def run_all(
+        self,
+        group: Group,
+        window: Window | None = None,
+        *,
+        jobs: int = 1,
+        blocks: Blocks | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Figured:
+        columns, table, readings = self._cut(group.settings, window)
+        try:
+            chosen, refused = chosen_of(columns, group.settings, group.axes, group.at)
+        except MisconfiguredError:
+            return each_by_itself(self, group, window, jobs=jobs, blocks=blocks, progress=progress)
+        borders = profits = None
+        if blocks is not None:
+            chosen["kept"] = blocks.kept
+            profits = blocks.profits
+            borders = block_borders(self.span.first_ns, self.span.end_ns - 1, profits.shape[1])
+        found = Figured(np.zeros(len(group), FIGURES), refused)
+        # A book has room for the latest entries of one MAX_ORDERS_PER_MINUTE.
+        entries = np.where(found.ran, chosen["terms"]["max_orders_per_minute"], -1)
+        for most in np.unique(entries[found.ran]):
+            places = np.flatnonzero(entries == most)
+            rows = summaries_of(
+                columns,
+                table,
+                readings,
+                group.settings,
+                chosen[places],
+                self._kernels,
+                jobs=jobs,
+                borders=borders,
+                profits=profits,
+                progress=progress,
+            )
+            found.rows[places] = figures_of_sums(rows, chosen["balance"][places])
+        if refused and progress is not None:
+            progress(len(refused))
+        return found
+
+    def _cut(self, settings: Settings, window: Window | None) -> tuple[Columns, Array, Readings]:
+        """Columns, candles and readings of a window, or of the whole market."""
         if candle_setting(triggers.parameters_for(self._columns, settings)) != self._made_of:
-            raise RuntimeError("prepare() must see the candle settings before run() does")
+            raise RuntimeError("prepare() must see the candle settings before anything is run")
         if window is None:
-            return triggers.run(self._columns, settings, self._kernels, self._table)
+            return self._columns, self._table, self._readings
         first, end = np.searchsorted(self._times, window).tolist()
         columns, table = part_of(self._columns, self._table, first, end)
-        return triggers.run(columns, settings, self._kernels, table)
+        return columns, table, self._readings.part(first, end)
 
 
 def candle_setting(parameters: Parameters) -> Parameters:
@@ -192,6 +257,17 @@ class RecordMarket:
         candles = max(settings.warmup_candles, settings.bb_period, FADING * settings.rsi_period)
         part = Part(source, window, window.first_ns - candles * settings.timeframe_ms * 1_000_000)
         return part.trimmed(fused.run(part, settings))
+
+    def run_all(
+        self,
+        group: Group,
+        window: Window | None = None,
+        *,
+        jobs: int = 1,
+        blocks: Blocks | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Figured:
+        return each_by_itself(self, group, window, jobs=jobs, blocks=blocks, progress=progress)
 
     def _source(self) -> Source:
         if self._kept is None:

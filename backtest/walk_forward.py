@@ -13,16 +13,16 @@ ch. 11.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from backtest.grid import RULES
 from backtest.result import Array, Result, Span
 from backtest.stats_equity import closing_units, opening_units
-from backtest.sweep import Markets, Plan, leading, threaded
-from backtest.sweep_figures import FIGURES, figures_of
-from backtest.sweep_market import Window
+from backtest.sweep import AT_ONCE, Markets, Plan, leading
+from backtest.sweep_figures import FIGURES, figures_of, ranked
+from backtest.sweep_group import Window
 from core.errors import MisconfiguredError
 
 UNITS_NS = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
@@ -104,26 +104,21 @@ def walk(
 ) -> Walked:
     """Every combination on every first window, the best of each on the window behind it.
 
-    by: one of `sweep_figures.JUDGED_BY`. progress: called with 1 for each run.
+    by: one of `sweep_figures.JUDGED_BY`. progress: called with how many more runs are done.
     """
     chosen: list[tuple[float, int, Array] | None] = [None] * len(steps)
     left = plan.places
     while len(left):
-        group = leading(plan.grid, left)
-        left = left[len(group) :]
-        market = markets.ready_for(plan.settings_at(int(group[0])))
-
-        def fit(task: tuple[int, int], market: Any = market) -> tuple[int, int, Array | None]:
-            place, k = task
-            try:
-                return place, k, figures_of(market.run(plan.settings_at(place), steps[k].fit))
-            except MisconfiguredError:  # the sweep has named it
-                return place, k, None
-
-        for place, k, row in threaded(fit, ((p, k) for p in group.tolist() for k in range(len(steps))), jobs):
-            chosen[k] = better(chosen[k], place, row, by)
-            if progress is not None:
-                progress(1)
+        places = leading(plan.grid, left[:AT_ONCE])
+        left = left[len(places) :]
+        group = plan.group_of(places)
+        market = markets.ready_for(group.settings)
+        for k, step in enumerate(steps):
+            figured = market.run_all(group, step.fit, jobs=jobs, progress=progress)
+            ran = np.flatnonzero(figured.ran)  # what could not be run, the sweep has named
+            best = int(ran[ranked(figured.rows[ran], by)[0]]) if len(ran) else 0
+            row = figured.rows[best : best + 1] if len(ran) else None
+            chosen[k] = better(chosen[k], int(places[best]), row, by)
     return judge(plan, markets, steps, chosen, progress)
 
 

@@ -12,18 +12,19 @@ from hypothesis import strategies as st
 
 from backtest import fused, grid_loop
 from backtest.columns import candles_of, columns_of
-from backtest.combinations import combinations_of, product_of, summaries_of
+from backtest.combinations import Axis, combinations_of, product_of, readings_of, summaries_of
 from backtest.legs import legs_table
 from backtest.result import Result
 from backtest.stats import statistics_of
 from backtest.stats_equity import closing_units, daily_returns, drawdown, equity_curve
+from backtest.sweep_figures import figures_of, figures_of_sums
 from backtest.triggers import parameters_for
 from core.settings_load import from_texts
 from tests.column_tools import Records, functions, markets, start_of, trades_of
 from tests.indicator_tools import MINUTE, T0
 from tests.properties.test_backtest_triggers import COSTS, LIMITS, RULES
 
-PLAIN: Any = SimpleNamespace(read_candles=grid_loop.read_candles, run_some=grid_loop.run_some)
+PLAIN: Any = SimpleNamespace(read_candles=grid_loop.read_candles, runner=grid_loop.runner)
 SETTINGS = st.tuples(RULES, COSTS, LIMITS).map(lambda parts: {**parts[0], **parts[1], **parts[2]})
 NO_LIMITS = st.tuples(RULES, COSTS).map(lambda parts: {**parts[0], **parts[1]})
 
@@ -41,8 +42,8 @@ def expected(result: Result) -> dict[str, float]:
         "losses": int((profit < 0).sum()),
         "won": int(profit[profit > 0].sum()),
         "lost": -int(profit[profit < 0].sum()),
-        "returns": math.fsum(returns),
-        "returns2": math.fsum(returns**2),
+        "leg_mean": mean_of(returns),
+        "leg_spread": math.fsum((returns - mean_of(returns)) ** 2),
         "fees": int(result.fills["fee"].sum()),
         "taxes": int(result.fills["tax"].sum()),
         "realized": result.realized,
@@ -51,10 +52,15 @@ def expected(result: Result) -> dict[str, float]:
         "halted": int(result.trading == "halted"),
         "drawdown": int((peaks - curve.units).max()),
         "drawdown_fraction": drawdown(curve).fraction,
-        "daily": math.fsum(days),
-        "daily2": math.fsum(days**2),
-        "downside2": math.fsum(np.minimum(days, 0) ** 2),
+        "days": len(days),
+        "day_mean": mean_of(days),
+        "day_spread": math.fsum((days - mean_of(days)) ** 2),
+        "day_downside": math.fsum(np.minimum(days, 0) ** 2),
     }
+
+
+def mean_of(values: np.ndarray) -> float:
+    return math.fsum(values) / len(values) if len(values) else 0.0
 
 
 def check(records: np.ndarray, texts: dict[str, str], kernels: Any, **source: Any) -> tuple[np.void, Result]:
@@ -62,11 +68,14 @@ def check(records: np.ndarray, texts: dict[str, str], kernels: Any, **source: An
     columns = columns_of(Records(records, **source), chosen.timeframe_ms, functions())
     table = candles_of(columns, parameters_for(columns, chosen), functions())
     combinations = combinations_of(columns, [chosen] * 2)
-    rows, _ = summaries_of(columns, table, chosen, combinations, kernels, jobs=2)
+    readings = readings_of(columns, table, chosen, kernels)
+    rows = summaries_of(columns, table, readings, chosen, combinations, kernels)
     assert rows[0].tobytes() == rows[1].tobytes()  # nothing is left over of a combination
     result = fused.run(Records(records, **source), chosen)
     for name, value in expected(result).items():
         assert rows[0][name] == pytest.approx(value, rel=1e-9, abs=1e-12), name
+    figures = figures_of_sums(rows, combinations["balance"])[0]
+    assert figures.tobytes() == figures_of(result).tobytes(), (figures, figures_of(result))
     exposure = statistics_of(result).holding.exposure
     span_ns = int(columns.ns[-1] - columns.ns[0]) if len(columns) else 0
     if exposure is not None and span_ns:
@@ -114,12 +123,12 @@ def test_a_product_of_axes_gives_each_combination_its_own_settings() -> None:
     base = from_texts({"PAPER_FILL": "instant"})
     columns = columns_of(Records(moving(3_000)), base.timeframe_ms, functions())
     table = candles_of(columns, parameters_for(columns, base), functions())
-    axes: list[tuple[str, list[Any]]] = [
-        ("rsi_buy", [20.0, 30.0, 45.0]),
-        ("bb_stddev", [0.5, 2.0]),
-        ("taker_fee_bps", [None, base.slippage_bps + 7]),
-        ("paper_fill", ["instant", "tape"]),
-        ("trailing_stop_pct", [0.001, 0.02]),
+    axes = [
+        Axis("rsi_buy", [20.0, 30.0, 45.0]),
+        Axis("bb_stddev", [0.5, 2.0]),
+        Axis("taker_fee_bps", [None, base.slippage_bps + 7]),
+        Axis("paper_fill", ["instant", "tape"]),
+        Axis("trailing_stop_pct", [0.001, 0.02]),
     ]
     records = product_of(columns, base, axes)
     each = [
@@ -132,15 +141,16 @@ def test_a_product_of_axes_gives_each_combination_its_own_settings() -> None:
                 "TRAILING_STOP_PCT": str(stop),
             }
         )
-        for buy in axes[0][1]
-        for width in axes[1][1]
-        for fee in axes[2][1]
-        for fill in axes[3][1]
-        for stop in axes[4][1]
+        for buy in axes[0].values
+        for width in axes[1].values
+        for fee in axes[2].values
+        for fill in axes[3].values
+        for stop in axes[4].values
     ]
     assert records.tobytes() == combinations_of(columns, each).tobytes()
     done: list[int] = []
-    rows, _ = summaries_of(columns, table, base, records, functions(), jobs=2, progress=done.append)
+    readings = readings_of(columns, table, base, functions())
+    rows = summaries_of(columns, table, readings, base, records, functions(), jobs=2, progress=done.append)
     assert sum(done) == len(each)
     for row, chosen in zip(rows, each, strict=True):
         assert row["closing"] == closing_units(fused.run(Records(moving(3_000)), chosen))
@@ -154,12 +164,14 @@ def test_profits_fall_into_the_blocks_in_which_their_legs_ended() -> None:
     borders = np.array([0, T0 + 700 * MINUTE, T0 + 701 * MINUTE, T0 + 2_500 * MINUTE])
     for fill in ("instant", "tape"):
         chosen = from_texts({"PAPER_FILL": fill, "ENTRY_TIMEOUT_MS": "600000", "RSI_BUY": "45", "BB_STDDEV": "0.5"})
-        combinations = combinations_of(columns, [chosen])
-        _, profits = summaries_of(columns, table, chosen, combinations, functions(), borders=borders)
+        combinations = combinations_of(columns, [chosen] * 3)
+        combinations["kept"] = [1, -1, 0]
+        profits, readings = np.zeros((2, 4)), readings_of(columns, table, chosen, functions())
+        summaries_of(columns, table, readings, chosen, combinations, functions(), borders=borders, profits=profits)
         legs = legs_table(fused.run(Records(moving(3_000)), chosen))
         wanted = np.zeros(4)
         np.add.at(wanted, np.searchsorted(borders, legs["exit_ns"], side="right") - 1, legs["profit"])
-        assert profits[0].tolist() == wanted.tolist() and (wanted != 0).sum() >= 3
+        assert profits.tolist() == [wanted.tolist()] * 2 and (wanted != 0).sum() >= 3
 
 
 def test_combinations_of_different_limits_of_entries_are_not_run_together() -> None:
@@ -168,4 +180,4 @@ def test_combinations_of_different_limits_of_entries_are_not_run_together() -> N
     table = candles_of(columns, parameters_for(columns, base), functions())
     combinations = combinations_of(columns, [base, from_texts({"MAX_ORDERS_PER_MINUTE": "2"})])
     with pytest.raises(ValueError, match="MAX_ORDERS_PER_MINUTE"):
-        summaries_of(columns, table, base, combinations, functions())
+        summaries_of(columns, table, readings_of(columns, table, base, functions()), base, combinations, functions())

@@ -6,19 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest import fused, gather, trigger_walk
+from backtest import fused, gather, grid_loop, trigger_walk
 from backtest.columns import columns_of
 from backtest.grid import grid_of, settings_of
 from backtest.legs import legs_table
 from backtest.stats import statistics_of
 from backtest.sweep import BLOCKS, Markets, Sweep, combined, plan_of
 from backtest.sweep_figures import FIGURES, block_profits, figures_of, ranked, values_of
-from backtest.sweep_market import COLUMNS, RECORDS, ColumnMarket, Market, RecordMarket, Window, market_of
+from backtest.sweep_group import Window
+from backtest.sweep_market import COLUMNS, RECORDS, ColumnMarket, Market, RecordMarket, market_of
 from bus.records import HOLE
 from core.errors import MisconfiguredError
 from core.settings import Settings, as_texts
 from core.settings_load import from_texts
-from tests.column_tools import Records, start_of, trades_of
+from tests.column_tools import Records, functions, start_of, trades_of
 from tests.indicator_tools import MINUTE, SECOND, T0
 
 PLAIN: Any = SimpleNamespace(
@@ -26,6 +27,8 @@ PLAIN: Any = SimpleNamespace(
     find_minutes=gather.find_minutes,
     find_candles=gather.find_candles,
     walk=trigger_walk.walk,
+    read_candles=grid_loop.read_candles,
+    runner=grid_loop.runner,
 )
 BASE = from_texts({"WARMUP_CANDLES": "3", "RSI_PERIOD": "3", "BB_PERIOD": "5", "BB_STDDEV": "0.5"})
 
@@ -65,16 +68,27 @@ def swept(texts: list[str], market_for: Any, base: Settings = BASE, jobs: int = 
 GRID = ["RSI_BUY=30,50", "BB_PERIOD=5,8", "TAKER_FEE_BPS=0,5", "TRAILING_STOP_PCT=0.001:0.003:0.001"]
 
 
-def test_a_combinations_row_is_that_of_a_run_with_its_settings() -> None:
-    found = swept(GRID, by_columns).found
-    assert found.ran.all() and len(found.rows) == 24
+COSTS = [
+    *("PAPER_FILL=tape,instant", "MAX_ORDERS_PER_MINUTE=0,1,2", "PAPER_BALANCE=10500,500", "TAX_SELL_BPS=0,100"),
+    *("MAX_CONSECUTIVE_LOSSES=0,3", "RSI_BUY=50"),
+]
+CANDLES = RECORDS_OF_ONE[np.append(np.diff(RECORDS_OF_ONE["exchange_ns"] // MINUTE) != 0, True)]  # one trade in each
+
+
+@pytest.mark.parametrize(("grid", "records"), [(GRID, RECORDS_OF_ONE), (COSTS, RECORDS_OF_ONE), (COSTS, CANDLES)])
+def test_a_combinations_row_is_that_of_a_run_with_its_settings(grid: list[str], records: np.ndarray) -> None:
+    def market_for(settings: Settings) -> Market:
+        return market_of(opened(records), settings, functions())
+
+    found = swept(grid, market_for, jobs=2).found
+    assert found.ran.all() and len(found.rows) in (24, 48)
     assert (found.rows["legs"] > 0).sum() > 12
-    for place in range(0, 24, 5):
+    for place in range(0, len(found.rows), 5):
         settings = settings_of(as_texts(BASE), found.plan.texts_at(place))
-        result = fused.run(opened()(settings), settings)
+        result = fused.run(opened(records)(settings), settings)
         assert figures_of(result).tobytes() == found.rows[place].tobytes(), found.plan.texts_at(place)
         legs = legs_table(result)
-        ns = RECORDS_OF_ONE["exchange_ns"]
+        ns = records["exchange_ns"]
         assert found.profits[place].tolist() == block_profits(legs, int(ns[0]), int(ns[-1]), BLOCKS).tolist()
         assert found.profits[place].sum() == legs["profit"].sum()
 

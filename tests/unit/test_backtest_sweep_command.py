@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +16,10 @@ from backtest.grid import grid_of, settings_of
 from backtest.sources import open_source
 from backtest.sweep import Markets, Sweep, combined, plan_of
 from backtest.sweep_figures import figures_of
+from backtest.sweep_group import Window
 from backtest.sweep_luck import luck_of
-from backtest.sweep_market import Window
 from backtest.sweep_words import csv_cell, duration_words, estimate_words, form_words, luck_words
+from core.paths import ROOT
 from core.settings import as_texts
 from core.settings_load import from_texts
 from tests.unit.test_backtest_sweep import BASE, by_columns, market_records, swept
@@ -181,3 +185,38 @@ def test_a_sweep_is_taken_in_pieces_of_any_size() -> None:
     assert whole.take(100) == 4 and whole.left == 0
     assert [pieces.take(1) for _ in range(5)] == [1, 1, 1, 1, 0]
     assert np.array_equal(whole.found.rows.view(np.int64), pieces.found.rows.view(np.int64))
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 2), ("", 2)], ids=["yes", "no", "just enter"])
+def test_a_terminal_is_asked_before_a_long_grid(trades: Path, answer: str, code: int) -> None:
+    options = ["--grid", "RSI_BUY=1:50:0.5", "RSI_SELL=51:99:0.45", "--json"]
+    command = [sys.executable, "-m", "backtest", "sweep", "--trades", str(trades), *SETTING_OPTIONS, *options]
+    person, terminal = os.openpty()
+    with subprocess.Popen(command, cwd=ROOT, stdin=terminal, stderr=terminal, stdout=subprocess.PIPE) as process:
+        os.close(terminal)
+        asked = seen_until(person, "[y/N]")
+        assert "10,593 combinations over 2,000 trades: about" in asked and asked.endswith("Run them? [y/N]")
+        os.write(person, f"{answer}\n".encode())
+        told = seen_until(person, None)
+        assert process.stdout is not None
+        found = process.stdout.read()
+    os.close(person)
+    assert process.returncode == code, told
+    if code:
+        assert "not run: try fewer combinations, or say --yes" in told and found == b""
+    else:
+        assert json.loads(found)["combinations"] == {"grid": 10_593, "ran": 10_593}
+
+
+def seen_until(person: int, end: str | None) -> str:
+    """What a terminal shows until some words, or until the program has gone."""
+    seen = b""
+    while end is None or not seen.decode(errors="replace").rstrip().endswith(end):
+        try:
+            part = os.read(person, 4096)
+        except OSError:  # how a terminal says that nobody is at its other end
+            part = b""
+        if not part:
+            break
+        seen += part
+    return seen.decode(errors="replace").rstrip()

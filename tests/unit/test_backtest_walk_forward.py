@@ -11,7 +11,7 @@ from backtest.result import Result
 from backtest.stats import statistics_of
 from backtest.sweep import Markets, plan_of
 from backtest.sweep_figures import FIGURES
-from backtest.sweep_market import Window
+from backtest.sweep_group import Figured, Group, Window, each_by_itself
 from backtest.sweep_words import walk_words
 from backtest.walk_forward import Step, better, durations_of, joined, steps_of, walk
 from core.errors import MisconfiguredError
@@ -76,6 +76,9 @@ class Worked:
             account.number = hour * 10
             account.leg(hour * HOUR + MINUTE, 100, 100 + MADE[settings.rsi_buy][hour])
         return account.result()
+
+    def run_all(self, group: Group, window: Window | None = None, **options: Any) -> Figured:
+        return each_by_itself(self, group, window, **options)
 
 
 def worked(by: str = "net_profit") -> Any:

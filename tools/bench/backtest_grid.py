@@ -14,16 +14,15 @@ import time
 import numpy as np
 from numba import njit, prange
 
-from backtest import trigger_walk
 from backtest.chunks import CHUNK, Chunk
-from backtest.columns import Columns, candles_of, columns_of
-from backtest.combinations import params_for, product_of, summaries_of
+from backtest.columns import candles_of, columns_of
+from backtest.combinations import Axis, product_of, readings_of, summaries_of
 from backtest.functions import Functions
+from backtest.sweep_figures import figures_of_sums
 from backtest.triggers import parameters_for
 from bus.messages import Market, Start
 from bus.records import RECORD, TRADE
 from core import paths
-from core.settings import Settings
 from core.settings_load import from_texts, var_dir_only
 from tools.bench.figure import Figure, Options, figure
 
@@ -92,18 +91,20 @@ def measure(count: int, values: int, rounds: int) -> dict[str, list[float]]:
     columns = columns_of(InMemory(count), settings.timeframe_ms, functions)
     parameters = parameters_for(columns, settings)
     axes = [
-        ("rsi_buy", np.linspace(22, 40, values).tolist()),
-        ("rsi_sell", np.linspace(55, 82, values).tolist()),
-        ("bb_stddev", np.linspace(1.0, 2.8, values).tolist()),
+        Axis("rsi_buy", np.linspace(22, 40, values).tolist()),
+        Axis("rsi_sell", np.linspace(55, 82, values).tolist()),
+        Axis("bb_stddev", np.linspace(1.0, 2.8, values).tolist()),
     ]
-    rsi, middle, deviation = readings(columns, settings, functions)
+    rsi, middle, deviation = readings_of(columns, candles_of(columns, parameters, functions), settings, functions)
     bare = njit(parallel=True)(bare_loop)
     jobs = os.cpu_count() or 1
 
     def sweep() -> np.ndarray:
         table = candles_of(columns, parameters, functions)
+        readings = readings_of(columns, table, settings, functions)
         combinations = product_of(columns, settings, axes)
-        return summaries_of(columns, table, settings, combinations, functions, jobs=jobs)[0]
+        rows = summaries_of(columns, table, readings, settings, combinations, functions, jobs=jobs)
+        return figures_of_sums(rows, combinations["balance"])
 
     chosen = product_of(columns, settings, axes)
     rules = np.stack([chosen[name] for name in ("rsi_buy", "rsi_sell", "rsi_crash", "stddev")], axis=1)
@@ -122,17 +123,6 @@ def measure(count: int, values: int, rounds: int) -> dict[str, list[float]]:
             before = time.perf_counter_ns()
             case()
             found[name].append((time.perf_counter_ns() - before) / 1e6)
-    return found
-
-
-def readings(columns: Columns, settings: Settings, functions: Functions) -> list[np.ndarray]:
-    """RSI, middle and deviation at each candle, as the sweep makes them."""
-    table = candles_of(columns, parameters_for(columns, settings), functions)
-    market = trigger_walk.Market(
-        columns.ns, columns.price, columns.ticks, columns.lots, columns.ordered, columns.minutes, table
-    )
-    found = [np.zeros(len(columns)) for _ in range(3)]
-    functions.read_candles(params_for(columns, settings)[0], market, *found)
     return found
 
 
