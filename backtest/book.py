@@ -13,9 +13,9 @@ At one trade (`tick`):
 4. long: trailing_stop before take_profit; flat: crash_catch before mean_reversion
 5. a row of equity at each fill and where a minute of market time begins; there the limits that halt are looked at
 
-Why an entry is refused, first match: stale, untaped, market_inactive, halted, max_daily_loss, cooldown,
-max_orders_per_minute, max_open_positions, below_minimum. At most one decision, order, fill and row of equity come of
-one trade: see `room`.
+Why an entry is refused, first match: stale, untaped, market_inactive, halted, costs_exceed_stop,
+max_daily_loss, cooldown, max_orders_per_minute, max_open_positions, below_minimum. At most one decision, order, fill
+and row of equity come of one trade: see `room`.
 """
 
 from backtest import wallet

@@ -27,7 +27,8 @@ from backtest.trigger_walk import Market, new_cursor
 from core.errors import MisconfiguredError
 from indicators import layout
 from indicators.layout import PARAMS, PARAMS_WORDS
-from trader.terms import market_terms, start_fee, terms_of
+from trader import costs
+from trader.terms import fee_of, market_terms, terms_of
 
 MINUTE_MS = 60_000
 ROOM = 256  # rows of a book before they are added up
@@ -80,6 +81,9 @@ def chosen_of(
     at: for each axis the indices of the values chosen. Each value is looked at once, not once a combination: what it
     changes in a COMBINATION is its own. Raises MisconfiguredError where the settings themselves cannot be run.
     """
+    gates = [settings.cost_gate, *(gate for axis in axes if axis.attribute == "cost_gate" for gate in axis.values)]
+    if costs.REFUSE in gates:  # whether it takes entries follows from all costs and the stop together
+        return each_of(columns, settings, axes, at)
     base = combination_of(columns, settings)
     records = np.full(len(at[0]) if at else 1, base, COMBINATION)
     refused: dict[int, str] = {}
@@ -96,6 +100,21 @@ def chosen_of(
             else:
                 put_differences(records, places, changed, base)
     records["candles"] = runs_by_candles(columns, records["terms"])
+    return records, refused
+
+
+def each_of(
+    columns: Columns, settings: Any, axes: Sequence[Axis], at: Sequence[Array]
+) -> tuple[Array, dict[int, str]]:
+    """As `chosen_of`, with each choice looked at by itself."""
+    records = np.full(len(at[0]) if at else 1, combination_of(columns, settings), COMBINATION)
+    refused: dict[int, str] = {}
+    for place in range(len(records)):
+        chosen = {axis.attribute: axis.values[int(k[place])] for axis, k in zip(axes, at, strict=True)}
+        try:
+            records[place] = combination_of(columns, msgspec.structs.replace(settings, **chosen))
+        except MisconfiguredError as error:
+            refused[place] = str(error)
     return records, refused
 
 
@@ -116,9 +135,10 @@ def combination_of(columns: Columns, settings: Any) -> Any:
     for name, attribute in (("rsi_buy",) * 2, ("rsi_sell",) * 2, ("rsi_crash",) * 2, ("stddev", "bb_stddev")):
         record[name] = float(getattr(settings, attribute))
     record["balance"] = terms.paper_balance
-    record["fee"] = start_fee(columns.start) if terms.taker_fee is None else terms.taker_fee
+    record["fee"] = fee_of(columns.start, terms)
+    record["costly"] = 1 if costs.refusal(int(record["fee"]), terms) else 0
     write_terms(record["terms"], terms)
-    record["candles"] = runs_by_candles(columns, record["terms"])
+    record["candles"] = runs_by_candles(columns, record["terms"]) and not record["costly"]
     record["kept"] = NOT_KEPT
     return record
 

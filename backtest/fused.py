@@ -25,7 +25,7 @@ from indicators import layout as indicators
 from indicators.engine import parameters_of
 from indicators.layout import BLOCK, HEAD, HEAD_WORDS, MISSING_LIMIT, NO_LIMIT, PARAMS, PARAMS_WORDS, TRADE_WORDS
 from trader.state import ACTIVE, HALTED
-from trader.terms import MarketTerms, deciding_settings, market_terms, rescaled, start_fee, terms_of
+from trader.terms import MarketTerms, deciding_settings, fee_of, market_terms, rescaled, terms_of
 
 GROWING = ("decisions", "orders", "fills", "equity")  # arrays of the book
 ROOM = 4096  # first length of what grows
@@ -111,8 +111,7 @@ class Run:
             if pair < len(before):
                 rescale(book, pair, before[pair], new)
             layout.write_market(book.markets[pair], new)
-        fee = self._terms.taker_fee
-        book.account["fee"] = start_fee(body) if fee is None else fee
+        layout.write_fee(book.account, fee_of(body, self._terms), self._terms)
         limit = NO_LIMIT if body.tape_clock or self._parameters.connected_throughout else MISSING_LIMIT
         indicators.params_of(self._state)["missing_limit"] = limit
         self._walk["known"] = len(names)

@@ -36,6 +36,7 @@ COMBINATION = np.dtype(
         ("stddev", "<f8"),
         ("balance", "<i8"),
         ("fee", "<i8"),  # taker, parts
+        ("costly", "<i8"),  # 1: COST_GATE takes no entry
         ("candles", "<i8"),  # 1: `run_candles` may run it
         ("kept", "<i8"),  # its row in Grid.profits; -1 where its profit by block is not wanted
         ("terms", TERMS),
@@ -428,6 +429,7 @@ def clear(book: Book, chosen: Record, cursor: Record) -> None:
     account["wallet"] = chosen["balance"]
     account["peak"] = chosen["balance"]
     account["fee"] = chosen["fee"]
+    account["costly"] = chosen["costly"]
     account["reserved"] = account["realized"] = account["market_ns"] = account["halted"] = 0
     account["day_realized"] = account["losses"] = account["cool_until_ns"] = account["entries"] = 0
     account["decisions"] = account["fills"] = account["equities"] = 0

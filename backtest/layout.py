@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backtest.result import DECISION, EQUITY, FILL, ORDER
+from trader import costs
 from trader.terms import MarketTerms, Terms
 
 Array = np.ndarray[Any, Any]
@@ -20,6 +21,7 @@ NONE = -1  # no order, no decision
 # Why an entry is not taken, by code: index in `account.refused`.
 STALE_TRADE, UNTAPED_TRADE, MARKET_INACTIVE, HALTED = 1, 2, 3, 4
 MAX_DAILY_LOSS, COOLDOWN, MAX_ORDERS_PER_MINUTE, MAX_OPEN_POSITIONS, BELOW_MINIMUM = 5, 6, 7, 8, 9
+COSTS_EXCEED_STOP = 10
 REFUSALS = (
     "",
     "stale",
@@ -31,6 +33,7 @@ REFUSALS = (
     "max_orders_per_minute",
     "max_open_positions",
     "below_minimum",
+    costs.COSTS_EXCEED_STOP,
 )
 
 # Why trading is halted, by code.
@@ -94,6 +97,7 @@ ACCOUNT = np.dtype(
         ("reserved", "<i8"),
         ("realized", "<i8"),
         ("fee", "<i8"),  # taker fee in force, parts
+        ("costly", "<i8"),  # 1: COST_GATE takes no entry at this fee
         ("market_ns", "<i8"),  # newest exchange time seen
         ("minute", "<i8"),  # of market time, of the last equity row; -1 before the first
         ("halted", "<i8"),  # ACTIVE, MAX_DRAWDOWN_PCT or MAX_CONSECUTIVE_LOSSES
@@ -155,13 +159,19 @@ def write_market(record: Record, market: MarketTerms) -> None:
         record[name] = getattr(market, name)
 
 
+def write_fee(account: Record, fee: int, terms: Terms) -> None:
+    """The fee in force, in parts, into an ACCOUNT, with what the cost gate says to it."""
+    account["fee"] = fee
+    account["costly"] = 1 if costs.refusal(fee, terms) else 0
+
+
 def new_book(terms: Terms, markets: Sequence[MarketTerms], fee: int, room: int = 1024) -> Book:
     """An empty book; fee in parts. `room` is the first length of decisions, orders, fills and equity."""
     terms_array, account_array = np.zeros(1, TERMS), np.zeros(1, ACCOUNT)
     write_terms(terms_array[0], terms)
     account = account_array[0]
     account["wallet"] = account["peak"] = terms.paper_balance
-    account["fee"] = fee
+    write_fee(account, fee, terms)
     account["minute"] = account["day"] = -1
     rules = np.zeros(len(markets), MARKET)
     for record, market in zip(rules, markets, strict=True):

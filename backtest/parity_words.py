@@ -6,6 +6,8 @@ import msgspec
 
 from backtest.result import Array
 from bus.messages import (
+    CostsEvent,
+    DayCostsEvent,
     EquityEvent,
     FillEvent,
     OrderEvent,
@@ -72,6 +74,8 @@ def said(event: TraderEvent) -> str:
             return f"{event.kind} span {event.first} to {event.last} ({event.why})"
         case StartedEvent():
             return f"started, {event.found}: {event.report}"
+        case CostsEvent() | DayCostsEvent():
+            return event.text
 
 
 def known(event: TraderEvent | None) -> str:

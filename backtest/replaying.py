@@ -10,7 +10,7 @@ import numpy as np
 
 from backtest.result import Array
 from backtest.retold import NotRecorded, Retold, Tape
-from bus.messages import At, SpanEvent, StartedEvent, StateEvent, TraderEvent
+from bus.messages import At, CostsEvent, SpanEvent, StartedEvent, StateEvent, TraderEvent
 from bus.records import UPDATE
 from core.clock import NS_PER_MS
 from core.settings import Settings, indicator_hash
@@ -79,11 +79,13 @@ class Replaying:
             self.advance(at.record)
         if not self.said and is_input(event):
             self._input(event)
+        elif not self.said and isinstance(event, CostsEvent):
+            self._start_of_blind()
 
     def _other_tape(self, event: TraderEvent) -> None:
         at = event.at
         if self.state.start is None:
-            self._begin_book(at, at.record if is_input(event) else at.record - 1)
+            self._begin_book(at, at.record if is_input(event) or isinstance(event, CostsEvent) else at.record - 1)
             self.advance(at.record)
         elif not self._started or at.time_ms != self.state.market_ns // NS_PER_MS:
             # After a start too: records may have been taken that are on no tape.

@@ -6,6 +6,7 @@ All limits count over all pairs, in market time, as in `trader.risk`; 0 switches
 from backtest.layout import (
     ACTIVE,
     COOLDOWN,
+    COSTS_EXCEED_STOP,
     MAX_CONSECUTIVE_LOSSES,
     MAX_DAILY_LOSS,
     MAX_DRAWDOWN_PCT,
@@ -85,6 +86,8 @@ def limit_reached(book: Book) -> int:
     """The first limit that stops an entry now, or 0."""
     terms, account = book.terms, book.account
     now_ns = account["market_ns"]
+    if account["costly"] != 0:
+        return COSTS_EXCEED_STOP
     if 0 < terms["max_daily_loss"] <= day_loss(book, now_ns):
         return MAX_DAILY_LOSS
     if terms["cooldown_ns"] > 0 and now_ns < account["cool_until_ns"]:

@@ -200,6 +200,7 @@ class SignalEvent(Tagged, frozen=True):
     outcome: str  # approved, refused:REASON (begin), refused:REASON ended
     client_order_id: str
     count: int = 1  # refusals between begin and end
+    note: str = ""  # the numbers behind a refusal, in words
 
 
 class PositionEvent(Tagged, frozen=True):
@@ -258,6 +259,27 @@ class StartedEvent(Tagged, frozen=True):
     report: str  # one line a person understands
 
 
+class CostsEvent(Tagged, frozen=True):
+    """What a round trip costs from here on: at a start, and when the venue's fee changed."""
+
+    at: At
+    break_even_pct: str | None  # the rise that pays for a round trip; None where none does
+    stop_pct: str  # the stop's distance
+    level: str  # info, warn
+    text: str  # one line a person understands
+
+
+class DayCostsEvent(Tagged, frozen=True):
+    """What a day's round trips made and what they cost; told when the next day begins."""
+
+    at: At
+    trips: int
+    gross: str  # quote, before fees and taxes
+    costs: str
+    level: str  # info, warn
+    text: str  # one line a person understands
+
+
 TraderEvent = (
     OrderEvent
     | FillEvent
@@ -268,6 +290,8 @@ TraderEvent = (
     | StateEvent
     | SpanEvent
     | StartedEvent
+    | CostsEvent
+    | DayCostsEvent
 )
 
 
@@ -296,6 +320,8 @@ class Status(Message, frozen=True):
     wallet_base: str
     blocked: list[str]  # why no entry would be taken now
     feed: str  # normal, degraded, blind
+    break_even_pct: float | None = None  # the rise of the price that pays for a round trip
+    stop_pct: float | None = None  # the stop's distance
 
 
 # --- snapshots and control, over the stage's ROUTER ----------------------------------------------

@@ -53,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slippage_bps: Decimal
     tax_buy_bps: Decimal
     tax_sell_bps: Decimal
+    spread_bps: Decimal
+    cost_gate: str
     max_daily_loss: Decimal
     max_drawdown_pct: float
     max_consecutive_losses: int

@@ -225,6 +225,22 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             Setting("SLIPPAGE_BPS", "0", _bps, _BPS_ALLOWED, "how much worse than the market we fill", TRADER),
             Setting("TAX_BUY_BPS", "0", _bps, _BPS_ALLOWED, "tax on buying", TRADER),
             Setting("TAX_SELL_BPS", "0", _bps, _BPS_ALLOWED, "tax on selling", TRADER),
+            Setting(
+                "SPREAD_BPS",
+                "0",
+                _bps,
+                _BPS_ALLOWED,
+                "what you expect a round trip to lose to the spread, for COST_GATE alone",
+                TRADER,
+            ),
+            Setting(
+                "COST_GATE",
+                "warn",
+                parse.choice("off", "warn", "refuse"),
+                "off, warn or refuse",
+                "what happens where a round trip costs more than the stop's distance: refuse takes no entries",
+                TRADER,
+            ),
         ),
     ),
     (

@@ -113,6 +113,9 @@ def _book(state: PageState, totals: Totals, clients: int, now_ns: int) -> Iterat
     )
     statuses = [p.status for p in state.pairs.values() if p.status is not None]
     yield _gauge("realized_quote", "Sum of profits of the book", (), [([], s.realized) for s in statuses[:1]])
+    costs = "The rise of the price that pays for a round trip, per cent"
+    yield _gauge("break_even_pct", costs, (), [([], s.break_even_pct) for s in statuses[:1]])
+    yield _gauge("stop_pct", "Distance of the trailing stop, per cent", (), [([], s.stop_pct) for s in statuses[:1]])
     yield _gauge("wallet_quote", "Quote currency in the wallet", (), [([], s.wallet_quote) for s in statuses[:1]])
     results = [(["win"], totals.wins), (["loss"], totals.losses)]
     yield _gauge("trades", "Completed exits of the book", ("result",), results)

@@ -32,7 +32,7 @@ class StageRow(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of /api/stats, field by field as the contract names them; `latency` and `slowest` are ours."""
+    """The answer of /api/stats, field by field as the contract names them; the last four are ours."""
 
     price: float | None
     rsi: float | None
@@ -56,6 +56,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     stages: list[StageRow]
     latency: dict[str, dict[str, Any]]
     slowest: dict[str, Any] | None
+    break_even_pct: float | None  # the rise of the price that pays for a round trip
+    stop_pct: float | None  # the stop's distance
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +145,8 @@ def stats(state: PageState, name: str, totals: Totals, now_ns: int) -> dict[str,
         stages=[stage_row(s, now_ns) for s in state.stages.values()],
         latency=latency.by_stage(state, now_ns),
         slowest=latency.slowest(state, now_ns),
+        break_even_pct=number(status.break_even_pct) if status else None,
+        stop_pct=number(status.stop_pct) if status else None,
     )
     out: dict[str, Any] = msgspec.to_builtins(answer)
     out["logs"] = log_rows(state)

@@ -58,6 +58,7 @@ PURE = (
     "trader/orders.py",
     "trader/position.py",
     "trader/sizing.py",
+    "trader/costs.py",
     "trader/fills.py",
     "trader/risk.py",
     "trader/ids.py",

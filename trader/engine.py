@@ -34,7 +34,7 @@ from trader.ledger import Ledger
 from trader.orders import OrderNews, OrderState, advance
 from trader.sizing import entry_size
 from trader.state import ACTIVE, BLIND, DEGRADED, ENTRY, EXIT, HALTED, NO_SPAN, REDUCING, Order, PairState, State
-from trader.terms import NS_PER_MINUTE, MarketTerms, Terms, start_fee
+from trader.terms import NS_PER_MINUTE, MarketTerms, Terms, fee_of
 from trader.walk import Walk
 
 MAX_COMMANDS = 64  # ids remembered, so that none is carried out twice
@@ -91,7 +91,7 @@ class Engine:
     def limit(self) -> str:
         """The limit that stops an entry now, or ''."""
         held = self.ledger.open_positions() if self.terms.max_open_positions else 0
-        return risk.limit_reached(self.state.risk, self.terms, self.state.market_ns, held)
+        return risk.limit_reached(self.state.risk, self.terms, self.state.market_ns, held, self.ledger.fee)
 
     def market(self, pair: str) -> MarketTerms | None:
         """The rules of a pair, None where no START names it."""
@@ -103,13 +103,14 @@ class Engine:
         state, ledger = self.state, self.ledger
         state.record = item.record if item.epoch != state.epoch else max(state.record, item.record)
         state.epoch = item.epoch
-        state.start = item.body
+        before, state.start = state.start, item.body
         changed = self._board.take_start(state, item.body)
         ledger.markets = {market.pair: market for market in self._board.markets}
-        fee = self.terms.taker_fee
-        ledger.fee = start_fee(item.body) if fee is None else fee
+        ledger.fee = fee_of(item.body, self.terms)
         for pair in changed:
             ledger.position_event(pair)
+        if before is None or fee_of(before, self.terms) != ledger.fee:
+            ledger.costs_event()
         self._walk.changed = True
 
     def _updates(self, item: inputs.Updates) -> None:
@@ -338,6 +339,8 @@ class Engine:
         ledger.out.append(
             StartedEvent(ledger.at(), state.journal_id, item.book, item.settings, item.found, item.report)
         )
+        if state.start is not None:
+            ledger.costs_event()
         for reason in list(state.blocks):
             self._block(reason, False)
         for pair in state.pairs.values():

@@ -7,6 +7,8 @@ import numpy as np
 
 from bus.messages import (
     At,
+    CostsEvent,
+    DayCostsEvent,
     EquityEvent,
     FillEvent,
     OrderEvent,
@@ -17,8 +19,8 @@ from bus.messages import (
     TraderEvent,
 )
 from core.errors import BotError
-from core.money import notional_floor, plain, share_ceil, steps_text, units_text
-from trader import risk
+from core.money import UNIT, notional_floor, plain, share_ceil, steps_nearest, steps_text, units_text
+from trader import costs, risk
 from trader.broker import BrokerEvent, Tick
 from trader.fills import below_minimum, sell_proceeds
 from trader.orders import TERMINAL, OrderState, advance
@@ -26,6 +28,7 @@ from trader.state import BUY, ENTRY, SELL, Order, PairState, State
 from trader.terms import MarketTerms, Terms
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_COSTLY = f"refused:{costs.COSTS_EXCEED_STOP}"
 _AVERAGE_DIGITS = 12  # decimals of an average price
 
 
@@ -168,10 +171,31 @@ class Ledger:
         if order.filled:
             profit = order.cash - order.share
             state.realized += profit
+            self._count_costs(order, pair, profit)
             risk.exit_done(state.risk, profit, state.market_ns, self.terms)
             self._trade(order, pair, profit, tick)
         if self.is_dust(pair, tick):
             self.to_dust(pair)
+
+    def _count_costs(self, order: Order, pair: PairState, profit: int) -> None:
+        """What the exit made before fees and taxes, beside what it is booked with, to the day's sums."""
+        bought = pair.entry_gross * (order.filled * pair.step) / pair.entry_quantity
+        gross = steps_nearest(order.gross - bought, Decimal(1) / UNIT)
+        self._end_day()
+        costs.trip_done(self.state.day_costs, self._today(), gross, profit)
+
+    def _today(self) -> int:
+        return risk.day_of(self.state.market_ns, self.terms.day_offset_ns)
+
+    def _end_day(self) -> None:
+        """Tells what a day's round trips came to, once the next one has begun."""
+        day = self.state.day_costs
+        if day.trips and day.day != self._today():
+            quote = next((market.quote for market in self.markets.values()), "")
+            told = costs.day_level(day, self.terms), costs.day_text(day, quote)
+            gross, paid = units_text(day.gross), units_text(day.costs)
+            self.out.append(DayCostsEvent(self.at(), day.trips, gross, paid, *told))
+            day.trips = day.gross = day.costs = 0
 
     def is_dust(self, pair: PairState, tick: Tick) -> bool:
         """Whether the market would refuse to buy the position off us; nothing at all counts as dust too."""
@@ -250,7 +274,8 @@ class Ledger:
         )
 
     def equity_event(self, ms: int) -> None:
-        """One row of equity."""
+        """One row of equity; with the first of a day, what the day before it came to."""
+        self._end_day()
         self.equity_record = self.state.record
         value, unrealized = self.worth()
         self.out.append(
@@ -280,6 +305,20 @@ class Ledger:
                 outcome=outcome,
                 client_order_id=order_id,
                 count=count,
+                note=costs.sentence(self.fee, self.terms) if outcome == _COSTLY else "",
+            )
+        )
+
+    def costs_event(self) -> None:
+        """What a round trip costs at the fee in force."""
+        move = costs.break_even_move(costs.round_of(self.fee, self.terms))
+        self.out.append(
+            CostsEvent(
+                at=self.at(),
+                break_even_pct=None if move is None else costs.per_cent(move),
+                stop_pct=plain(self.terms.stop * 100),
+                level=costs.level(self.fee, self.terms),
+                text=costs.sentence(self.fee, self.terms),
             )
         )
 

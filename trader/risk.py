@@ -9,11 +9,13 @@ judged at a record. Limits of the settings, 0 = off:
 * COOLDOWN_SECONDS: refused for so long after any exit.
 * MAX_ORDERS_PER_MINUTE: refused while that many entries were sent in the last 60 s.
 * MAX_OPEN_POSITIONS: refused while that many pairs have a position or a working entry.
+* COST_GATE=refuse: refused while a round trip costs more than the stop's distance (`trader.costs`).
 """
 
 from typing import NamedTuple
 
 from core.money import PARTS
+from trader import costs
 from trader.state import ACTIVE, EXIT, HALTED, PAUSED, REDUCING, Order, RiskState
 from trader.terms import NS_PER_DAY, NS_PER_MINUTE, Terms
 
@@ -64,8 +66,11 @@ def day_loss(risk: RiskState, market_ns: int, terms: Terms) -> int:
     return max(0, -risk.day_realized)
 
 
-def limit_reached(risk: RiskState, terms: Terms, market_ns: int, open_positions: int) -> str:
-    """The first limit that stops an entry now, or ''."""
+def limit_reached(risk: RiskState, terms: Terms, market_ns: int, open_positions: int, fee: int) -> str:
+    """The first limit that stops an entry now, or ''; fee: taker's, in parts."""
+    costly = costs.refusal(fee, terms)
+    if costly:
+        return costly
     if terms.max_daily_loss and day_loss(risk, market_ns, terms) >= terms.max_daily_loss:
         return "max_daily_loss"
     if terms.cooldown_ns and market_ns < risk.cool_until_ns:

@@ -94,6 +94,15 @@ class RiskState(msgspec.Struct):
     entries_ns: list[int] = []
 
 
+class DayCosts(msgspec.Struct):
+    """What the round trips of a day of market time came to, in units."""
+
+    day: int = -1  # counted from 1970
+    trips: int = 0
+    gross: int = 0  # made before fees and taxes
+    costs: int = 0
+
+
 class State(msgspec.Struct):
     """The whole fold after `record` of tape `epoch`."""
 
@@ -115,6 +124,7 @@ class State(msgspec.Struct):
     next_trade: int = 1
     commands: list[str] = []  # ids of the latest, each carried out once
     risk: RiskState = msgspec.field(default_factory=RiskState)
+    day_costs: DayCosts = msgspec.field(default_factory=DayCosts)
     start: Start | None = None
     stopped: bool = False  # the process said good-bye
     pairs: dict[str, PairState] = {}

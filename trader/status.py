@@ -2,6 +2,7 @@
 
 from bus.messages import Status
 from core.money import steps_text, units_text
+from trader.costs import break_even_move, round_of
 from trader.engine import Engine
 from trader.follow import JOINING, LAGGING
 from trader.state import ACTIVE, ENTRY, HALTED, NO_SPAN, PairState
@@ -64,6 +65,8 @@ def status_of(engine: Engine, pair: PairState, feed: str) -> Status:
         wallet_base=steps_text(pair.lots + pair.dust_lots, pair.step),
         blocked=_blocked(engine, pair, feed),
         feed=feed,
+        break_even_pct=_break_even_pct(engine),
+        stop_pct=float(engine.terms.stop * 100),
     )
 
 
@@ -96,7 +99,13 @@ def status_without_market(engine: Engine, pair: str, feed: str) -> Status:
         wallet_base="0",
         blocked=["no_market"],
         feed=feed,
+        stop_pct=float(engine.terms.stop * 100),
     )
+
+
+def _break_even_pct(engine: Engine) -> float | None:
+    move = break_even_move(round_of(engine.ledger.fee, engine.terms))
+    return None if move is None else float(move * 100)
 
 
 def _word(pair: PairState) -> str:

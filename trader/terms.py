@@ -48,6 +48,8 @@ DECIDING = (
     "slippage_bps",
     "tax_buy_bps",
     "tax_sell_bps",
+    "spread_bps",
+    "cost_gate",
     "max_daily_loss",
     "max_drawdown_pct",
     "max_consecutive_losses",
@@ -77,6 +79,9 @@ class Terms(NamedTuple):
     slippage: int
     tax_buy: int
     tax_sell: int
+    spread: int  # of a round trip
+    cost_gate: str  # off, warn, refuse
+    stop: Decimal  # TRAILING_STOP_PCT
     max_daily_loss: int
     max_drawdown: int
     max_consecutive_losses: int
@@ -103,6 +108,9 @@ def terms_of(settings: Any, indicator_hash: int) -> Terms:
         slippage=to_parts(settings.slippage_bps, "SLIPPAGE_BPS"),
         tax_buy=to_parts(settings.tax_buy_bps, "TAX_BUY_BPS"),
         tax_sell=to_parts(settings.tax_sell_bps, "TAX_SELL_BPS"),
+        spread=to_parts(settings.spread_bps, "SPREAD_BPS"),
+        cost_gate=settings.cost_gate,
+        stop=decimal_of(settings.trailing_stop_pct, "TRAILING_STOP_PCT"),
         max_daily_loss=to_units(settings.max_daily_loss, "MAX_DAILY_LOSS"),
         max_drawdown=_above_zero(settings.max_drawdown_pct, "MAX_DRAWDOWN_PCT") if settings.max_drawdown_pct else 0,
         max_consecutive_losses=int(settings.max_consecutive_losses),
@@ -182,6 +190,11 @@ def market_terms(market: Market) -> MarketTerms:
 def start_fee(start: Start) -> int:
     """The venue's taker fee of a START record, in parts."""
     return to_parts(start.taker_fee_bps or "0", "the venue's taker fee")
+
+
+def fee_of(start: Start, terms: Terms) -> int:
+    """The taker fee under a START record, in parts: the setting's, or the venue's own."""
+    return start_fee(start) if terms.taker_fee is None else terms.taker_fee
 
 
 def _notional_up(text: str, pair: str) -> int:

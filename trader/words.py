@@ -2,7 +2,17 @@
 
 from decimal import Context, Decimal
 
-from bus.messages import OrderEvent, SignalEvent, SpanEvent, StartedEvent, StateEvent, TradeEvent, TraderEvent
+from bus.messages import (
+    CostsEvent,
+    DayCostsEvent,
+    OrderEvent,
+    SignalEvent,
+    SpanEvent,
+    StartedEvent,
+    StateEvent,
+    TradeEvent,
+    TraderEvent,
+)
 from core.money import plain, steps_nearest, steps_text
 
 Words = tuple[str, str, str]  # level, text, pair
@@ -37,6 +47,8 @@ def words(event: TraderEvent, tick: Decimal | None = None) -> Words | None:
             return _span(event)
         case StartedEvent():
             return "start", event.report, ""
+        case CostsEvent() | DayCostsEvent():
+            return event.level, event.text, ""
     return None
 
 
@@ -59,7 +71,8 @@ def _signal(event: SignalEvent) -> Words | None:
     reason = event.outcome.removeprefix("refused:")
     if reason.endswith(" ended"):
         return "info", f"refusal over: {reason.removesuffix(' ended')}, {event.count} entries were refused", event.pair
-    return "refusal", f"entry ({event.reason}) at {event.price:.8g} refused: {reason}", event.pair
+    note = f" ({event.note})" if event.note else ""
+    return "refusal", f"entry ({event.reason}) at {event.price:.8g} refused: {reason}{note}", event.pair
 
 
 def _state(event: StateEvent) -> Words:

@@ -19,7 +19,7 @@ STATS = {
     "stop_price", "buy_below", "sell_above", "unrealized_pl", "realized_pl", "wallet_quote", "wallet_base", "logs",
     "stages",
 }  # fmt: skip
-OURS = {"latency", "slowest"}  # beyond the contract
+OURS = {"latency", "slowest", "break_even_pct", "stop_pct"}  # beyond the contract
 
 
 def client(of: Page, host: str = "localhost:3000") -> TestClient:
@@ -45,6 +45,17 @@ def test_stats_has_every_field_of_the_contract() -> None:
     assert {name: found[name] for name in expected} == expected
     for name in ("price", "realized_pl", "wallet_quote", "wallet_base", "unrealized_pl"):
         assert isinstance(found[name], float), f"{name} is a JSON number"
+
+
+def test_stats_tell_what_a_round_trip_costs_and_where_the_stop_is() -> None:
+    of = trading()
+    assert [client(of).get("/api/stats").json()[name] for name in ("break_even_pct", "stop_pct")] == [None] * 2
+    of.state.fold_status(status(break_even_pct=1.005, stop_pct=0.5), of.clock.monotonic_ns())
+    found = client(of).get("/api/stats").json()
+    assert (found["break_even_pct"], found["stop_pct"]) == (1.005, 0.5)
+    families = {f.name: f for f in text_string_to_metric_families(client(of).get("/metrics").text)}
+    assert families["scalp_break_even_pct"].samples[0].value == 1.005
+    assert families["scalp_stop_pct"].samples[0].value == 0.5
 
 
 def test_stats_are_null_when_flat() -> None:

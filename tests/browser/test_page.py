@@ -112,6 +112,7 @@ def test_the_page_lives(visit: Visit, site: Site) -> None:
     assert visit.text("#status") == "In position"
     assert visit.text("#unrealised")[0] in "+−0", "gain and loss carry a sign, not colour alone"
     assert visit.text("#link-text") == "live"
+    assert visit.text("#costs") == "round trip costs 0.10 %, stop 0.5 %"
     assert "BTC/USDT SIM" in page.title() and visit.text("#key-stop") != "–"
     assert page.locator("#stages tr").count() == 5
     steps = page.eval_on_selector_all("#path tr", "rows => rows.map(r => [...r.children].map(c => c.textContent))")

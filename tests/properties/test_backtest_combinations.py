@@ -157,6 +157,22 @@ def test_a_product_of_axes_gives_each_combination_its_own_settings() -> None:
     assert rows["legs"].max() > 20
 
 
+def test_a_product_over_the_cost_gate_shuts_it_where_all_costs_together_exceed_the_stop() -> None:
+    base = from_texts({"PAPER_FILL": "instant", "COST_GATE": "refuse"})
+    columns = columns_of(Records(moving(3_000)), base.timeframe_ms, functions())
+    table = candles_of(columns, parameters_for(columns, base), functions())
+    axes: list[tuple[str, list[Any]]] = [
+        ("taker_fee_bps", [base.slippage_bps + 5, base.slippage_bps + 30]),
+        ("trailing_stop_pct", [0.003, 0.02]),
+        ("cost_gate", ["warn", "refuse"]),
+    ]
+    records = product_of(columns, base, axes)
+    assert records["costly"].tolist() == [0, 0, 0, 0, 0, 1, 0, 0]
+    rows, _ = summaries_of(columns, table, base, records, functions())
+    assert [bool(legs) for legs in rows["legs"]] == [True] * 5 + [False] + [True] * 2
+    assert rows["legs"][4] > 0
+
+
 def test_profits_fall_into_the_blocks_in_which_their_legs_ended() -> None:
     chosen = from_texts({"PAPER_FILL": "instant", "RSI_BUY": "45", "BB_STDDEV": "0.5"})
     columns = columns_of(Records(moving(3_000)), chosen.timeframe_ms, functions())

@@ -25,6 +25,8 @@ LIMITS = st.fixed_dictionaries(
         "COOLDOWN_SECONDS": st.sampled_from(["0", "0", "0", "0.5", "30"]),
         "DAY_OFFSET_MINUTES": st.sampled_from(["0", "330"]),
         "TAKER_FEE_BPS": st.sampled_from(["", "", "-1", "40"]),
+        "COST_GATE": st.sampled_from(["warn", "warn", "refuse"]),
+        "SPREAD_BPS": st.sampled_from(["0", "0", "30"]),
     }
 )
 WORLDS = {

@@ -420,7 +420,7 @@ def test_another_setting_is_found(recorded: Path, tmp_path: Path) -> None:
         return events
 
     found, said = difference(recorded, tmp_path, change)
-    assert "stop_price" in found.fields or "nothing there" in said
+    assert found.fields["stop_pct"] == ("0.07", "0.2")
     assert "TRAILING_STOP_PCT 0.002" in said
 
 

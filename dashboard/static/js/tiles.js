@@ -28,6 +28,9 @@ export function showTiles(store) {
   text("stop-sub", gap === null ? "no stop while flat" : stopLine(tick, gap, quote, decimals));
   data("tile-stop", "near", gap !== null && gap / tick.price < 0.001 ? "yes" : null);
 
+  text("costs", costsLine(tick));
+  data("costs", "dear", tick.break_even_pct !== null && tick.break_even_pct > tick.stop_pct ? "yes" : null);
+
   data("tile-realised", "side", side(tick.realized_pl));
   amount("realised", signed(tick.realized_pl, 2), quote);
   text("realised-sub", realisedLine(store.health?.totals, quote));
@@ -48,6 +51,11 @@ function positionLine({ tick, decimals }, base) {
 function stopLine(tick, gap, quote, decimals) {
   const money = tick.quantity ? `, ${signed(-gap * tick.quantity, 2)} ${quote}` : "";
   return `at ${fixed(tick.stop_price, decimals)}${money}`;
+}
+
+function costsLine(tick) {
+  if (tick.break_even_pct === null) return "\u00a0";
+  return `round trip costs ${fixed(tick.break_even_pct, 2)} %, stop ${quantity(tick.stop_pct)} %`;
 }
 
 function realisedLine(totals, quote) {
