@@ -10,6 +10,17 @@ judged at a record. Limits of the settings, 0 = off:
 * MAX_ORDERS_PER_MINUTE: refused while that many entries were sent in the last 60 s.
 * MAX_OPEN_POSITIONS: refused while that many pairs have a position or a working entry.
 * COST_GATE=refuse: refused while a round trip costs more than the stop's distance (`trader.costs`).
+
+Whatever limit, state or block is in force:
+
+* an exit of what is held is never refused; one of more than is held always is
+* a broker takes only what this gate approved
+* an operator's flatten passes the same gate
+* paused, reducing and halted take no entries and go on with exits
+* pause, flatten and halt never loosen the trading state, only resume does
+* stale or untrusted data blocks entries, never exits
+* the day's loss, the peak, the losses in a row, the cooldown, the entries of the minute and what halted trading survive
+  a restart
 """
 
 from typing import NamedTuple

@@ -12,7 +12,7 @@ import pytest
 
 from backtest import command_parity, parity
 from backtest.parity import DIFFERENT, EQUAL, NOT_JUDGED, Verdict
-from bus.messages import EquityEvent, FillEvent, SignalEvent, StartedEvent, StateEvent
+from bus.messages import DayCostsEvent, EquityEvent, FillEvent, SignalEvent, StartedEvent, StateEvent
 from bus.segment import segments_of
 from core.errors import MisconfiguredError
 from indicators import jit, kept
@@ -130,6 +130,20 @@ def feeder_restarted(bot: Recording) -> None:
     bot.trades(200)
 
 
+def another_tape_with_another_fee(bot: Recording) -> None:
+    bot.body = msgspec.structs.replace(bot.body, taker_fee_bps="11")
+    bot.another_tape()
+    bot.restart_trader(missed=30)
+    bot.trades(200)
+
+
+def days_pass(bot: Recording) -> None:
+    for _ in range(2):
+        bot.ns += 86_400 * 10**9
+        bot.trades(200)
+    assert any(isinstance(event, DayCostsEvent) for event in bot.events)
+
+
 SUFFERED = (
     quiet,
     trader_away,
@@ -145,6 +159,8 @@ SUFFERED = (
     a_limit_that_halts,
     blocks,
     feeder_restarted,
+    another_tape_with_another_fee,
+    days_pass,
 )
 
 
