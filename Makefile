@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 TESTS ?= tests
 SET_UP = @test -x $(PYTHON) || { echo "not set up yet: type \`make run\` first"; exit 2; };
 
-.PHONY: help run test start stop restart status logs profile service pause resume flatten backup backtest bench chaos fuzz lint
+.PHONY: help run test start stop restart status logs profile service pause resume flatten halt backup backtest bench chaos fuzz lint
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ resume: ## entries again
 
 flatten: ## sell what is held, at the market; no new entries until `make resume`
 	$(SET_UP) exec $(PYTHON) -m tools.control flatten
+
+halt: ## no new entries, working ones are cancelled; exits go on; `make resume` lifts it
+	$(SET_UP) exec $(PYTHON) -m tools.control halt
 
 backup: ## copy the book in force to backups/, also while it runs; ALL=1 every book, TAPE=1 the tape too, TO=/mnt/disk
 	$(SET_UP) exec $(PYTHON) -m tools.backup $(if $(ALL),--all) $(if $(TAPE),--tape) $(if $(TO),--to "$(TO)")

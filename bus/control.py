@@ -12,7 +12,7 @@ from bus.frames import UNREADABLE, Frame, decode
 from bus.messages import Reply, Request
 from bus.messages import encode as pack
 from core.clock import Clock, LiveClock
-from core.errors import BotError, RemoteError
+from core.errors import BotError, RemoteError, Unanswered
 
 ANSWERS_KEPT = 1_000
 ANSWER_TIMEOUT_S = 5.0
@@ -75,7 +75,7 @@ def ask(
     """Asks a stage to do something and waits for its answer; for programs without a loop.
 
     The request expires with the wait, so that what was reported as unanswered is not carried out later.
-    Raises RemoteError where the stage does not run or does not answer.
+    Raises RemoteError where the stage does not run and nothing was asked, Unanswered where it did not answer.
     """
     clock = clock or LiveClock()
     request = Request(
@@ -129,12 +129,12 @@ def _exchange(run_dir: Path, stage: str, request: Request, timeout_s: float, clo
             try:
                 reply = _reply_decoder.decode(parts[0])
             except UNREADABLE as error:
-                raise RemoteError(
+                raise Unanswered(
                     f"{stage} answers in another form ({error}): `make restart` brings all stages to one version"
                 ) from error
             if reply.id == request.id:
                 return reply, parts[1:]
-        raise RemoteError(
+        raise Unanswered(
             f"{stage} did not answer within {timeout_s:g} s and the request has expired:"
             f" `make logs STAGE={stage}` shows why"
         )

@@ -4,6 +4,7 @@ BotError                 anything of ours that a person can read; a stage that r
 ├─ MisconfiguredError    only a person can mend it: name the thing, the value and the next step (exit 2, no restart)
 ├─ NotCalledFor          the settings do not ask for this program (exit 3, no restart)
 └─ RemoteError           a stage did not answer, or refused: name the stage and the next step
+   └─ Unanswered         it was asked and said nothing in time: whether it did it is not known
 """
 
 
@@ -21,3 +22,7 @@ class NotCalledFor(BotError):
 
 class RemoteError(BotError):
     """A stage did not answer or refused; the text names it and the next step."""
+
+
+class Unanswered(RemoteError):
+    """A stage was asked and did not answer in time: whether it did what it was asked is not known, so look."""

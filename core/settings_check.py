@@ -4,12 +4,15 @@ from core import pairs
 from core.settings import Settings
 from core.settings_parse import is_loopback
 
+SHORTEST_PASSWORD = 8
+SHORTEST_TOKEN = 16
+
 Problem = tuple[tuple[str, ...], str]  # the settings it is about, and what a person should know
 
 
 def across(settings: Settings) -> list[Problem]:
     """Every problem between settings, each with the names it depends on."""
-    return [*_mode(settings), *_pairs(settings), *_strategy(settings), *_listening(settings)]
+    return [*_mode(settings), *_pairs(settings), *_strategy(settings), *_ports(settings), *exposure(settings)]
 
 
 def _mode(settings: Settings) -> list[Problem]:
@@ -57,17 +60,33 @@ def _strategy(settings: Settings) -> list[Problem]:
     return found
 
 
-def _listening(settings: Settings) -> list[Problem]:
+def _ports(settings: Settings) -> list[Problem]:
     found: list[Problem] = []
-    if not is_loopback(settings.host):
-        text = (
-            f"HOST={settings.host} is beyond this machine and needs DASHBOARD_PASSWORD, but login is not in this"
-            f" release: set HOST=127.0.0.1 and come from elsewhere by ssh -L {settings.port}:127.0.0.1:{settings.port}"
-        )
-        found.append((("HOST",), text))
-    if settings.dashboard_password:
-        text = "DASHBOARD_PASSWORD is set, but login is not in this release and nobody would be asked: remove it"
-        found.append((("DASHBOARD_PASSWORD",), text))
     if settings.venue == "sandbox" and settings.port == settings.sandbox_port:
         found.append((("PORT", "SANDBOX_PORT"), f"PORT={settings.port} and SANDBOX_PORT are the same: choose two"))
+    return found
+
+
+def exposure(settings: Settings) -> list[Problem]:
+    """Why the page must not listen with these settings: open to others without a password, or with one easily guessed.
+
+    The dashboard judges it again at its own start, as secrets are read anew at each.
+    """
+    found: list[Problem] = []
+    password, token = settings.dashboard_password.reveal(), settings.dashboard_token.reveal()
+    if not is_loopback(settings.host) and not password:
+        text = (
+            f"HOST={settings.host} opens the page to other machines and needs DASHBOARD_PASSWORD: set one, or"
+            f" HOST=127.0.0.1 and come from elsewhere by ssh -L {settings.port}:127.0.0.1:{settings.port}"
+        )
+        found.append((("HOST", "DASHBOARD_PASSWORD"), text))
+    if password and len(password) < SHORTEST_PASSWORD:
+        text = f"DASHBOARD_PASSWORD is too short: at least {SHORTEST_PASSWORD} characters"
+        found.append((("DASHBOARD_PASSWORD",), text))
+    if token and len(token) < SHORTEST_TOKEN:
+        text = f"DASHBOARD_TOKEN is too short: at least {SHORTEST_TOKEN} characters, as `openssl rand -hex 16` prints"
+        found.append((("DASHBOARD_TOKEN",), text))
+    if token and not password:
+        text = "DASHBOARD_TOKEN protects nothing without DASHBOARD_PASSWORD: set that too, or remove the token"
+        found.append((("DASHBOARD_TOKEN", "DASHBOARD_PASSWORD"), text))
     return found

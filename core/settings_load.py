@@ -26,6 +26,7 @@ from core.settings_table import SETTINGS, Setting
 ALIAS = {"PAIR": "PAIRS"}
 KNOWN = (*SETTINGS, *ALIAS)
 SECRET_NAMES = tuple(setting.name for setting in SETTINGS.values() if setting.secret)
+DASHBOARD_SECRETS = tuple(name for name in SECRET_NAMES if name.startswith("DASHBOARD_"))
 SUPERVISED = "SUPERVISOR_ENABLED"
 
 # In the environment, which is full of other programs' names, only a close misspelling of ours is suspicious.
@@ -107,8 +108,8 @@ def applied(var: Path, secret_texts: Mapping[str, str] | None = None) -> Setting
     texts = {name: text for name, text in texts.items() if name in SETTINGS}
     texts["VAR_DIR"] = str(var)
     problems: list[str] = []
-    # HOST beyond this machine needs a password, which is not written down: without secrets that is no problem here.
-    unknown = () if secret_texts is not None else SECRET_NAMES
+    # Secrets are not written down. The page's are for the dashboard alone to judge: an edit of them stops nobody else.
+    unknown = DASHBOARD_SECRETS if secret_texts is not None else SECRET_NAMES
     settings = _build(texts | dict(secret_texts or {}), problems, unknown)
     if problems or settings is None:
         raise MisconfiguredError(_message(problems, f"in {file}; `make restart` applies .env anew"))
@@ -243,7 +244,7 @@ def _build(texts: Mapping[str, str], problems: list[str], unknown: Iterable[str]
     if values["venue"] == "sandbox":
         # The sandbox has keys of its own: real ones are not even held in memory.
         for setting in SETTINGS.values():
-            if setting.secret and not setting.name.startswith("DASHBOARD_"):
+            if setting.secret and setting.name not in DASHBOARD_SECRETS:
                 values[setting.attribute] = Secret()
     settings = Settings(**values)
     own = tuple(pairs.own_name(name, settings.protocol) for name in settings.pairs)

@@ -24,6 +24,7 @@ SOCKET_NAME = "sv.ctl"
 # supervisord notices a child's end on its next turn, which comes after a second or with a question: so ask often.
 POLL_SECONDS = 0.03
 
+TERM_SECONDS = 3.0  # as stopwaitsecs: who hangs is killed then
 EXIT_MISCONFIGURED = 2
 
 _NOT_RUNNING = 70
@@ -127,6 +128,11 @@ class Supervisor:
             for row in self._call("getAllProcessInfo")
         }
 
+    def runs(self, name: str, pid: int) -> bool:
+        """Whether this process is the one that it runs under that name."""
+        state = self.states().get(name)
+        return state is not None and state.pid == pid
+
     def start(self, names: Iterable[str]) -> None:
         """Asks for a start of each; those that run already are left alone."""
         for name in names:
@@ -145,6 +151,38 @@ class Supervisor:
         """Stops and starts one program."""
         self.stop((name,))
         self.start((name,))
+
+    def renew(self, name: str) -> int:
+        """Has one program end and come back, or start where it was down; returns its new process.
+
+        It is told to end and left to supervisord's own restart: who asks may die himself at any moment, and between a
+        stop and a start of his the program would stay down.
+        """
+        before = self.states().get(name)
+        if before is None:
+            raise SupervisorError(f"supervisord knows no stage named {name}")
+        if before.alive:
+            self._signal(name, "TERM")
+        else:
+            self.start((name,))
+        asked_ns, killed = self._clock.monotonic_ns(), False
+        while True:
+            now = self.states()[name]
+            if now.pid not in (0, before.pid):
+                return now.pid
+            if not now.alive and now.failed:
+                raise SupervisorError(f"{name} was told to restart and gave up: `make logs STAGE={name}` shows why")
+            waited_s = (self._clock.monotonic_ns() - asked_ns) / NS_PER_S
+            if waited_s > TERM_SECONDS and not killed and before.pid:
+                self._signal(name, "KILL")
+                killed = True
+            if waited_s > 2 * self._timeout_s:
+                raise SupervisorError(f"{name} did not come back in time: `make status` shows how it is")
+            sleep(POLL_SECONDS)
+
+    def _signal(self, name: str, which: str) -> None:
+        """A signal; nothing where it has just ended."""
+        self._call("signalProcess", name, which, ignore=_NOT_RUNNING)
 
     def stop_all(self) -> None:
         """Stops every program in order; supervisord goes on."""

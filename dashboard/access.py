@@ -1,32 +1,10 @@
-"""Who may reach the page: the settings this release refuses, and the Host check; pure."""
+"""From where the page may be asked: the Host check and the Origin check; pure."""
 
 import ipaddress
 import re
-
-from core.settings import Settings
-from core.settings_parse import is_loopback
+from urllib.parse import urlsplit
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
-
-
-def refusal(settings: Settings) -> str | None:
-    """Why the dashboard must not run with these settings, or None.
-
-    Login is not in this release. So a page for other machines would be open to all of them, and a password would
-    promise a protection that is not there: both are refused rather than half kept.
-    """
-    tunnel = f"reach it from elsewhere with: ssh -L {settings.port}:127.0.0.1:{settings.port} USER@THIS_MACHINE"
-    if not is_loopback(settings.host):
-        return (
-            f"HOST={settings.host} would open the dashboard to other machines, and login is not in this release: "
-            f"set HOST=127.0.0.1 and {tunnel}"
-        )
-    if settings.dashboard_password:
-        return (
-            "DASHBOARD_PASSWORD is set, but login is not in this release and the page would be open all the same: "
-            f"remove it; the page listens on {settings.host} only, {tunnel}"
-        )
-    return None
 
 
 def host_allowed(header: str, machine: str, allowed: frozenset[str]) -> bool:
@@ -43,6 +21,18 @@ def host_allowed(header: str, machine: str, allowed: frozenset[str]) -> bool:
     machine = machine.lower()
     own = {"localhost", machine, machine.split(".")[0], f"{machine.split('.')[0]}.local"} - {"", ".local"}
     return name in own or _is_address(name) or name in allowed
+
+
+def origin_allowed(origin: str, host: str) -> bool:
+    """True when a request's Origin is the page's own: the same name and port as its Host, whatever encrypts the way.
+
+    A browser names in Origin the page that makes a POST, and no page can change it.
+    """
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and parts.netloc.lower() == host.strip().lower()
 
 
 def _is_address(text: str) -> bool:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import secrets
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -9,9 +11,10 @@ from functools import partial
 import anyio.to_thread
 import uvicorn
 
+from bus.control import ask
 from bus.guard import Guard
 from bus.layouts import layout_hash
-from bus.messages import Event
+from bus.messages import Event, Reply
 from bus.notices import Notice
 from bus.publisher import open_publisher
 from bus.subscriber import open_subscriber
@@ -20,21 +23,27 @@ from core.errors import BotError, MisconfiguredError
 from core.failures import LOOK_SECONDS, Failures
 from core.paths import WATCHDOG, programs
 from core.settings import Settings, shared_hash
+from core.settings_check import exposure
 from core.stage import Context
-from dashboard.access import refusal
+from core.supervisor import Supervisor
 from dashboard.books import DATABASE, left_open
+from dashboard.control import Desk
+from dashboard.door import Door
 from dashboard.feed import Feed, topics_of
 from dashboard.history import History, HistoryError
+from dashboard.keyfile import new_key, read_key
 from dashboard.listen import open_socket
 from dashboard.page import Pace, Page
-from dashboard.routes import create_app
-from dashboard.state import LOGS, STAGES, Config, PageState
+from dashboard.routes import Operating, create_app
+from dashboard.sessions import KEY_BYTES
+from dashboard.state import COMMANDS, LOGS, STAGES, Config, PageState
 from dashboard.stream import GAP_SECONDS, SHOW_SECONDS
 from storage.queries import History as Database
 
 GRACE_S = 1  # for answers under way when told to stop; open streams end at once
 FILE_THREADS = 2  # for reading static files
 HISTORY_SECONDS = 5.0
+PROXIES = ("127.0.0.1", "::1")  # whose word is believed on where a request came from, and that it came by https
 
 
 class Server(uvicorn.Server):
@@ -72,9 +81,9 @@ def page_config(settings: Settings, book: str) -> Config:
 async def main(context: Context) -> None:
     """Runs until told to stop."""
     settings = context.settings
-    problem = refusal(settings)
-    if problem:
-        raise MisconfiguredError(problem)
+    problems = [text for _, text in exposure(settings)]
+    if problems:
+        raise MisconfiguredError("\n".join(problems))
     sock = open_socket(settings.host, settings.port)
     context.on_stop(sock.close)
     database = Database(context.book_dir / DATABASE)
@@ -102,6 +111,8 @@ async def _recall(context: Context, page: Page) -> None:
         await page.history.refresh_totals()
         rows = await page.history.events(LOGS)
         page.state.fold_old_events(Event(r["stage"], r["level"], r["message"], r["time"]) for r in rows)
+        for r in await page.history.commands(COMMANDS):
+            page.state.fold_command(Event(r["stage"], r["level"], r["message"], r["time"]))
         for row in await page.history.gaps(LOGS):
             page.state.fold_stored_gap(row)
     except HistoryError as error:
@@ -150,11 +161,49 @@ def _follow(context: Context, page: Page, pace: Pace, trader_cursor: tuple[int, 
     open_subscriber(context, WATCHDOG, topics, take_watchdog, page.state.config.layout_hash)
 
 
+def operating(context: Context) -> Operating:
+    """The door with its key, and the desk before trader and supervisord."""
+    settings, clock = context.settings, context.clock
+
+    def tell(level: str, text: str) -> None:
+        context.loop.call_threadsafe(lambda: context.event(level, text))
+
+    def another_key() -> bytes:
+        key, problem = new_key(context.var_dir)
+        if problem:
+            tell("warn", f"{problem}: after a restart of the dashboard the sessions of before hold again or are lost")
+        return key
+
+    def ask_trader(action: str, reason: str, *, id: str, expires_wall_ms: int, timeout_s: float) -> Reply:
+        return ask(
+            context.run_dir,
+            "trader",
+            action,
+            {"reason": reason},
+            timeout_s=timeout_s,
+            request_id=id,
+            expires_wall_ms=expires_wall_ms,
+            clock=clock,
+        )
+
+    key = read_key(context.var_dir) if settings.dashboard_password else None
+    if key is None and settings.dashboard_password:
+        key = another_key()
+    # Cookies know no ports: two bots of one machine would log each other out.
+    name = f"scalp_{settings.port}"
+    key = key or secrets.token_bytes(KEY_BYTES)
+    door = Door(settings.dashboard_password, settings.dashboard_token, key, another_key, clock, name)
+    supervisor = Supervisor(context.run_dir, clock)
+    desk = Desk(ask_trader, supervisor, programs(settings), clock, tell, os.getpid())
+    context.on_stop(desk.close)
+    return Operating(door, desk, tell, context.loop.stop)
+
+
 async def _serve(context: Context, page: Page, sock: socket.socket) -> None:
     """HTTP until the stage is told to stop; then streams end first, so that nothing is waited for."""
     settings = context.settings
     anyio.to_thread.current_default_thread_limiter().total_tokens = FILE_THREADS
-    app = create_app(page, socket.gethostname(), settings.allowed_hosts)
+    app = create_app(page, socket.gethostname(), settings.allowed_hosts, operating(context))
     server = Server(
         uvicorn.Config(
             app,
@@ -163,6 +212,7 @@ async def _serve(context: Context, page: Page, sock: socket.socket) -> None:
             server_header=False,
             lifespan="off",
             ws="none",
+            forwarded_allow_ips=list(PROXIES),
             timeout_graceful_shutdown=GRACE_S,
             timeout_keep_alive=15,
             limit_concurrency=200,

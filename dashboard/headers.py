@@ -66,7 +66,7 @@ class Guard:
 
 
 def _is_file(path: str) -> bool:
-    return path == "/" or path.startswith("/static/")
+    return path in ("/", "/login") or path.startswith("/static/")
 
 
 def _refusal(hosts: list[str]) -> str:

@@ -32,6 +32,8 @@ class Reader(Protocol):
 
     def events(self, limit: int) -> Rows: ...
 
+    def commands(self, limit: int) -> Rows: ...
+
     def gaps(self, limit: int) -> Rows: ...
 
     def totals(self) -> dict[str, Any]: ...
@@ -60,6 +62,10 @@ class History:
     async def events(self, limit: int) -> Rows:
         """Events of all stages, oldest first."""
         return await self._run(lambda: self.reader.events(limit))
+
+    async def commands(self, limit: int) -> Rows:
+        """Events that tell of an operator's commands, oldest first."""
+        return await self._run(lambda: self.reader.commands(limit))
 
     async def gaps(self, limit: int) -> Rows:
         """Recorded gaps, oldest first."""

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bus.messages import Candle, Event, Gap, SpanEvent, TradeEvent
+from bus.said import who_said
 from dashboard import latency
 from dashboard.health import Check
 from dashboard.state import PageState, Pair, Stage
@@ -207,6 +208,7 @@ def health(state: PageState, totals: Totals, found: list[Check], now_ns: int) ->
         "gaps": [gap_row(g) for g in state.gaps],
         "spans": [span_row(s) for s in state.spans],
         "trading_state": trading_state(state),
+        "commands": [command_row(event) for event in state.commands],
         "left_open": list(state.left_open),
         "report": state.started.report if state.started else None,
     }
@@ -218,9 +220,20 @@ def crash_loop_row(state: PageState, name: str) -> dict[str, str]:
 
 
 def trading_state(state: PageState) -> dict[str, str] | None:
-    """Why trading is paused, reducing or halted, or None before the trader said."""
-    told = state.trading_state
-    return None if told is None else {"state": told.state, "reason": told.reason, "command": told.command}
+    """Whether trading is active, paused, reducing or halted, and why where that was heard; None before the trader said.
+
+    The trader's last change may lie before this dashboard's start; its heartbeat says the state each second.
+    """
+    told, fact = state.trading_state, state.fact("trader", "state")
+    if told is not None:
+        return {"state": told.state, "reason": told.reason, "command": told.command}
+    return {"state": fact, "reason": "", "command": ""} if isinstance(fact, str) else None
+
+
+def command_row(event: Event) -> dict[str, Any]:
+    """One of the operator's commands as carried out: when, what, by whom (the page, a program, make) and why."""
+    text, who, why = who_said(event.text) or (event.text, "", "")
+    return {"time_ms": event.time_ms, "stage": event.stage, "text": text, "who": who, "why": why}
 
 
 def pair_row(pair: Pair) -> dict[str, Any]:

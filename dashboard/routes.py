@@ -1,51 +1,56 @@
 """The HTTP face: routes over a Page. Every error is one JSON object with one clear line."""
 
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
 
 import msgspec
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
 from fastapi.sse import EventSourceResponse
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from dashboard import metrics
+from dashboard.answers import STATIC, answer, failed, small_body
+from dashboard.control import BadCommand, Desk, command_of
+from dashboard.door import Door
 from dashboard.headers import Guard
 from dashboard.history import HistoryError
+from dashboard.login import WHO, Login, goes_on, login_routes
 from dashboard.page import Page, UnknownPair
 
-STATIC = Path(__file__).resolve().parent / "static"
 CONTROL_REFUSED = (
-    "control from the page is not in this release: it needs a login, which a later one brings with DASHBOARD_PASSWORD; "
-    "on the machine itself use: make pause | make resume | make flatten"
+    "control from the page needs DASHBOARD_PASSWORD: set it in .env, then `make restart`; "
+    "on the machine itself use: make pause | make resume | make flatten | make halt"
 )
 
 Limit = Annotated[int, Query(ge=1, le=5000)]
 PairName = Annotated[str | None, Query(max_length=60)]
 
 
-def answer(content: Any, status: int = 200) -> Response:
-    """`content` as JSON."""
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+class Operating(NamedTuple):
+    """What the app needs beside the page to let people in and to take their commands."""
+
+    door: Door
+    desk: Desk
+    tell: Callable[[str, str], object]  # level and text of what people should know
+    end: Callable[[], object]  # ends the dashboard, for supervisord to start it again
 
 
-def failed(text: str, status: int, **more: Any) -> Response:
-    """An error as the page and scripts read it."""
-    return answer({"error": text, **more}, status)
-
-
-def create_app(page: Page, machine: str, allowed_hosts: tuple[str, ...]) -> ASGIApp:
+def create_app(page: Page, machine: str, allowed_hosts: tuple[str, ...], operating: Operating) -> ASGIApp:
     """The app with its guard around it; `machine` is this computer's name."""
     # No schema and no docs pages: those would load scripts from elsewhere.
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     _errors(app)
-    _reading(app, page)
-    _operating(app, page)
+    _reading(app, page, operating.door)
+    _machines(app, page)
+    login_routes(app, operating.door, operating.tell)
+    _control(app, operating)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    return Guard(app, machine, allowed_hosts)
+    return Guard(Login(app, operating.door), machine, allowed_hosts)
 
 
 def _errors(app: FastAPI) -> None:
@@ -76,7 +81,7 @@ def _first_problem(error: Exception) -> str:
     return f"{first['loc'][-1]}={given}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
-def _reading(app: FastAPI, page: Page) -> None:
+def _reading(app: FastAPI, page: Page, door: Door) -> None:
     @app.get("/")
     async def index() -> Response:
         return FileResponse(STATIC / "index.html", media_type="text/html")
@@ -91,7 +96,7 @@ def _reading(app: FastAPI, page: Page) -> None:
 
     @app.get("/api/page")
     async def settings() -> Response:
-        return answer(page.state.config)
+        return answer(msgspec.structs.asdict(page.state.config) | {"login": door.locked})
 
     @app.get("/api/candles")
     async def candles(pair: PairName = None, limit: Limit = 500) -> Response:
@@ -106,15 +111,15 @@ def _reading(app: FastAPI, page: Page) -> None:
         return answer(await page.history.equity(limit))
 
     @app.get("/api/stream")
-    async def stream(pair: PairName = None) -> Response:
+    async def stream(request: Request, pair: PairName = None) -> Response:
         name = page.pair(pair)
         if page.broadcaster.full():
             return failed(f"{page.broadcaster.clients} pages listen already; close one and reload", 503)
         headers = {"x-accel-buffering": "no"}
-        return EventSourceResponse(page.broadcaster.stream(name), headers=headers)
+        return EventSourceResponse(page.broadcaster.stream(name, goes_on(request.scope, door)), headers=headers)
 
 
-def _operating(app: FastAPI, page: Page) -> None:
+def _machines(app: FastAPI, page: Page) -> None:
     @app.get("/healthz")
     async def healthz() -> Response:
         found = page.checks()
@@ -127,6 +132,20 @@ def _operating(app: FastAPI, page: Page) -> None:
         text = metrics.exposition(page.state, page.totals(), page.broadcaster.clients, page.clock.monotonic_ns())
         return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
 
+
+def _control(app: FastAPI, operating: Operating) -> None:
+    desk = operating.desk
+
     @app.post("/api/control")
-    async def control() -> Response:
-        return failed(CONTROL_REFUSED, 403, setting="DASHBOARD_PASSWORD")
+    async def control(request: Request) -> Response:
+        if not operating.door.locked:
+            return failed(CONTROL_REFUSED, 403, setting="DASHBOARD_PASSWORD")
+        try:
+            command = command_of(await small_body(request), desk.stages)
+        except BadCommand as error:
+            return failed(str(error), 400)
+        found = await desk.carry_out(command, request.scope[WHO])
+        made = answer(found.body, found.status)
+        if found.ends_us:
+            made.background = BackgroundTask(operating.end)
+        return made

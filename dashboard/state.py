@@ -25,10 +25,12 @@ from bus.messages import (
     TradeEvent,
     View,
 )
+from bus.said import who_said
 from core.paths import WATCHDOG
 
 STAGES = ("feeder", "indicators", "trader", "storage", "dashboard")
 SILENT_NS = 3_000_000_000  # a stage not heard for this long counts as down (contract)
+COMMANDS = 10  # of the operator, kept apart: they are few, and the events push them out
 LOGS = 50  # events shown and answered (contract)
 MAX_PAIRS = 1000
 MAX_NOTES = 20  # gaps and spans kept
@@ -99,6 +101,7 @@ class PageState:
         self.stages = {name: Stage(name) for name in STAGES}
         self.watchdog = Stage(WATCHDOG)
         self.logs: deque[Event] = deque(maxlen=LOGS)
+        self.commands: deque[Event] = deque(maxlen=COMMANDS)
         self.gaps: deque[Gap] = deque(maxlen=MAX_NOTES)
         self.spans: deque[SpanEvent] = deque(maxlen=MAX_NOTES)
         self.trades: dict[int, TradeEvent] = {}
@@ -223,11 +226,19 @@ class PageState:
         if any(_identity(event) == _identity(known) for known in self.logs):
             return
         self.levels[event.level] = self.levels.get(event.level, 0) + 1
+        self.fold_command(event)
         late = bool(self.logs) and event.time_ms < self.logs[-1].time_ms
         self.logs.append(event)
         if late:
             self.logs = deque(sorted(self.logs, key=lambda e: e.time_ms), maxlen=LOGS)
         self.logs_version += 1
+
+    def fold_command(self, event: Event) -> None:
+        """An event that tells of an operator's command, and no other, is kept among the last commands."""
+        if who_said(event.text) is None or any(_identity(event) == _identity(known) for known in self.commands):
+            return
+        self.commands = deque(sorted([*self.commands, event], key=lambda e: e.time_ms), maxlen=COMMANDS)
+        self.common_version += 1
 
     def fold_old_events(self, events: Iterable[Event]) -> None:
         """Events that storage kept from before this stage started; they count in no level."""

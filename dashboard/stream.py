@@ -77,15 +77,16 @@ class Broadcaster:
         """True while no further client is taken."""
         return self.clients >= MAX_CLIENTS
 
-    async def stream(self, pair: str) -> AsyncIterator[bytes]:
-        """The events of one client that looks at `pair`."""
+    async def stream(self, pair: str, goes_on: Callable[[], bool] = lambda: True) -> AsyncIterator[bytes]:
+        """The events of one client that looks at `pair`, while he may: asked before each, which is once a second at
+        least."""
         self.clients += 1
         self.watched[pair] = self.watched.get(pair, 0) + 1
         seen: dict[str, int] = {}
         keys = (f"tick:{pair}", "health", "logs")
         try:
             yield b"retry: %d\n\n" % RETRY_MS
-            while not self.closed:
+            while not self.closed and goes_on():
                 wake = self._wake
                 fresh = [(key, self.slots[key]) for key in keys if key in self.slots]
                 parts = [slot.data for key, slot in fresh if slot.number != seen.get(key)]

@@ -7,9 +7,10 @@ the column names of `storage.schema`.
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, case, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, Table, case, func, literal_column, or_, select
 from sqlalchemy.exc import DBAPIError
 
+from bus.said import MAKE, PAGE, PROGRAM, said_by
 from storage.schema import candles, cursors, equity, events, fills, gaps, orders, reader_engine, signals, trades
 
 Row = dict[str, Any]
@@ -52,6 +53,12 @@ class History:
     def events(self, limit: int = 50) -> list[Row]:
         """The latest `limit` events to arrive from all stages, in the order in which they happened."""
         rows = self._rows(select(events).order_by(events.c.id.desc()).limit(limit))
+        return sorted(rows, key=lambda row: (row["time"], row["id"]))
+
+    def commands(self, limit: int = 10) -> list[Row]:
+        """The latest `limit` events that tell of an operator's command (`bus.said`), in the order of their times."""
+        told = or_(*(events.c.message.contains(f" ({said_by(who)}") for who in (PAGE, PROGRAM, MAKE)))
+        rows = self._rows(select(events).where(told).order_by(events.c.id.desc()).limit(limit))
         return sorted(rows, key=lambda row: (row["time"], row["id"]))
 
     def gaps(self, limit: int = 100) -> list[Row]:

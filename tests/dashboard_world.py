@@ -40,6 +40,9 @@ class Rows:
     def events(self, limit: int) -> list[dict[str, Any]]:
         return self._get("events", limit)
 
+    def commands(self, limit: int) -> list[dict[str, Any]]:
+        return []
+
     def gaps(self, limit: int) -> list[dict[str, Any]]:
         return []
 

@@ -1,4 +1,7 @@
-"""pause, resume, flatten: asks the trader over its local socket, which works with or without the page."""
+"""pause, resume, flatten, halt: asks the trader over its local socket, which works with or without the page.
+
+The command expires with the wait for its answer: what was reported as unanswered is not carried out later.
+"""
 
 import argparse
 import sys
@@ -9,32 +12,40 @@ import msgspec
 
 from bus import control
 from bus.messages import Status
+from bus.said import MAKE, said_by
 from core import paths
 from core.clock import NS_PER_S, Clock, sleep
-from core.errors import BotError
+from core.errors import BotError, Unanswered
 from core.settings_load import var_dir_only
 
 ACTIONS = {
     "pause": "no new entries; exits go on",
     "resume": "entries again",
     "flatten": "sell what is held, at the market; no new entries until resume",
+    "halt": "no new entries and none that still works; exits go on, until resume",
 }
-ANSWER_SECONDS = 5.0
+EXPIRY_SECONDS = 10.0
+ANSWER_SECONDS = 5.0  # of a stop, which goes on without
+DONE, NOT_DONE, NOT_KNOWN = 0, 1, 3
 FLATTEN_SECONDS = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 done, 1 refused or not answered."""
+    """0 done, 1 not carried out (refused, or the trader does not run), 3 not known whether it was."""
     parser = argparse.ArgumentParser(prog="python -m tools.control", description=__doc__)
     parser.add_argument("action", choices=ACTIONS, help="; ".join(f"{name}: {text}" for name, text in ACTIONS.items()))
     action = parser.parse_args(arguments).action
     try:
-        reply = control.ask(paths.run_dir(var_dir_only()), "trader", action, timeout_s=ANSWER_SECONDS)
+        said = {"reason": said_by(MAKE)}
+        reply = control.ask(paths.run_dir(var_dir_only()), "trader", action, said, timeout_s=EXPIRY_SECONDS)
+    except Unanswered as error:
+        print(f"{error}. Whether {action} was carried out is not known: look at the page", file=sys.stderr)
+        return NOT_KNOWN
     except BotError as error:
         print(error, file=sys.stderr)
-        return 1
+        return NOT_DONE
     print(reply.text or "done", file=sys.stdout if reply.ok else sys.stderr)
-    return 0 if reply.ok else 1
+    return DONE if reply.ok else NOT_DONE
 
 
 def flatten_before_stop(run_dir: Path, say: Callable[[str], None], clock: Clock) -> None:

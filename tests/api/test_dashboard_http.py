@@ -13,6 +13,7 @@ from core.histogram import Window
 from dashboard.page import Page
 from dashboard.routes import create_app
 from tests.dashboard_world import PAIR, SECOND_NS, Rows, beat, healthy, page, status, trade, view
+from tests.operator_world import House
 
 STATS = {
     "price", "rsi", "bb_lower", "bb_upper", "status", "mode", "venue", "book", "pair", "pairs", "entry_price",
@@ -23,7 +24,8 @@ OURS = {"latency", "slowest", "break_even_pct", "stop_pct"}  # beyond the contra
 
 
 def client(of: Page, host: str = "localhost:3000") -> TestClient:
-    return TestClient(create_app(of, "testbox", ("bot.example.org",)), base_url=f"http://{host}")
+    app = create_app(of, "testbox", ("bot.example.org",), House(of.clock).operating)
+    return TestClient(app, base_url=f"http://{host}")
 
 
 def trading(held: bool = False, rows: Rows | None = None, **changes: Any) -> Page:
@@ -193,7 +195,7 @@ def test_control_is_refused_naming_the_setting(action: str) -> None:
 
 @pytest.mark.parametrize(("method", "path", "status_"), [("GET", "/nothing", 404), ("POST", "/api/stats", 405)])
 def test_other_errors_are_one_line_too(method: str, path: str, status_: int) -> None:
-    answer = client(trading()).request(method, path)
+    answer = client(trading()).request(method, path, headers={"content-type": "application/json"})
     assert (answer.status_code, list(answer.json())) == (status_, ["error"])
 
 
@@ -234,7 +236,20 @@ def test_the_page_names_only_files_that_are_there() -> None:
     for name in found:
         path = name if name.startswith("static") else f"static{name}"
         assert web.get(f"/{path}").status_code == 200, path
-    for name in ("chart", "dom", "events", "format", "gauges", "header", "stages", "stream", "tiles", "trades", "why"):
+    for name in (
+        "chart",
+        "control",
+        "dom",
+        "events",
+        "format",
+        "gauges",
+        "header",
+        "stages",
+        "stream",
+        "tiles",
+        "trades",
+        "why",
+    ):
         answer = web.get(f"/static/js/{name}.js")
         assert answer.status_code == 200 and "javascript" in answer.headers["content-type"]
 

@@ -13,6 +13,7 @@ from dashboard.page import Page
 from dashboard.routes import create_app
 from dashboard.stream import MAX_CLIENTS
 from tests.dashboard_world import healthy, page, view
+from tests.operator_world import House
 
 ASK = b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
 MB = 1024 * 1024
@@ -30,7 +31,11 @@ async def served(of: Page, stalled_ms: int) -> AsyncIterator[int]:
     """The page on a port of its own."""
     sock = open_socket("127.0.0.1", 0, stalled_ms)
     config = uvicorn.Config(
-        create_app(of, "testbox", ()), log_config=None, lifespan="off", timeout_graceful_shutdown=1, ws="none"
+        create_app(of, "testbox", (), House(of.clock).operating),
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        ws="none",
     )
     server = Quiet(config)
     serving = asyncio.ensure_future(server.serve(sockets=[sock]))

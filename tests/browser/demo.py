@@ -1,6 +1,6 @@
 """A dashboard with an invented market behind it, for the browser test and for looking at the page.
 
-`python -m tests.browser.demo PORT [--speed N] [--state STATE]` serves it; STATE is one of STATES.
+`python -m tests.browser.demo PORT [--speed N] [--state STATE] [--password TEXT]` serves it; STATE is one of STATES.
 The market is a function of the seed, moves at 5 Hz and trades by a toy rule; no process of the pipeline is needed.
 """
 
@@ -9,17 +9,36 @@ import asyncio
 import math
 import random
 import time
+from queue import SimpleQueue
 from typing import Any
 
 import uvicorn
 
-from bus.messages import At, Beat, Candle, Entry, Event, Gap, PositionEvent, SpanEvent, Status, TradeEvent, View
+from bus.messages import (
+    At,
+    Beat,
+    Candle,
+    Entry,
+    Event,
+    Gap,
+    PositionEvent,
+    Request,
+    SpanEvent,
+    StateEvent,
+    Status,
+    TradeEvent,
+    View,
+)
 from core.clock import LiveClock, iso_utc
 from core.histogram import Window
 from dashboard.history import History
 from dashboard.page import Page
 from dashboard.routes import create_app
 from dashboard.state import STAGES, Config, PageState
+from tests.operator_world import House
+from trader import risk
+from trader.status import mode_of
+from trader.words import words
 
 PAIR = "B-BTC_USDT"
 MINUTE = 60_000
@@ -88,6 +107,7 @@ class Market:
         self.price = 67_800.0
         self.pull = 0.0
         self.hold = False  # never exits
+        self.enters = True
         self.closes: list[float] = []
         self.gain = self.loss = 20.0
         self.candles: list[dict[str, Any]] = []
@@ -149,7 +169,7 @@ class Market:
             return False
         if self.entry is None:
             reason = "crash_catch" if b["rsi"] < 20 else "mean_reversion" if b["rsi"] < 32 else ""
-            if reason and self.price < b["bb_lower"]:
+            if reason and self.enters and self.price < b["bb_lower"]:
                 self.entry, self.highest, self.opened_ms = self.price, self.price, ms
                 self._row(ms, "buy", reason, None)
                 return True
@@ -212,6 +232,9 @@ class DemoReader:
     def events(self, limit: int) -> list[dict[str, Any]]:
         return []
 
+    def commands(self, limit: int) -> list[dict[str, Any]]:
+        return []
+
     def gaps(self, limit: int) -> list[dict[str, Any]]:
         return []
 
@@ -230,8 +253,11 @@ class DemoReader:
 class Demo:
     """The page over the invented market; `state` picks what it shows."""
 
-    def __init__(self, seed: int = 7, state: str = "trading", speed: int = 1) -> None:
+    def __init__(self, seed: int = 7, state: str = "trading", speed: int = 1, password: str = "") -> None:
         self.clock = LiveClock()
+        self.house = House(self.clock, password=password, handler=self._commanded)
+        self.trading = "active"
+        self.orders: SimpleQueue[Request] = SimpleQueue()  # taken in another thread than the page's
         self.kind = state
         self.speed = speed
         self.started_ms = self.clock.wall_ms()
@@ -250,7 +276,24 @@ class Demo:
         self._first_events()
 
     def app(self) -> Any:
-        return create_app(self.page, "testbox", ())
+        return create_app(self.page, "testbox", (), self.house.operating)
+
+    def _commanded(self, request: Request) -> tuple[bool, str]:
+        self.orders.put(request)
+        self.trading = risk.COMMANDS[(self.trading, request.action)]
+        return True, f"trading is {self.trading}"
+
+    def _obey(self, request: Request) -> None:
+        """What follows from a command, as the trader tells it."""
+        reason = request.arguments["reason"]
+        event = StateEvent(At(1, self.number, self.ms), self.trading, reason, request.action, request.id)
+        self.page.state.fold_entry(Entry(self.number, event), self.clock.monotonic_ns())
+        said = words(event)
+        assert said is not None
+        self.page.state.fold_event(Event("trader", said[0], said[1], self.clock.wall_ms()))
+        if request.action == "flatten" and self.market.entry is not None:
+            self.market._row(self.ms, "sell", "flatten", self.market.price - self.market.entry)
+            self.market.entry = self.market.opened_ms = None
 
     def _first_events(self) -> None:
         fold = self.page.state.fold_event
@@ -290,7 +333,7 @@ class Demo:
             if stage == "feeder":
                 facts = {"market_age_ms": 120.0, "last_number": self.number, "feed": "stream"}
             if stage == "trader":
-                facts = {"record": self.number, "mode": "sim", "state": "active"}
+                facts = {"record": self.number, "mode": "sim", "state": self.trading}
             latency = (80.0 + 37 * i, 900.0 + 410 * i)
             last = {"trade/0/": (1, self.number)} if stage == "feeder" else {}
             wall = self.clock.wall_ms()
@@ -305,6 +348,9 @@ class Demo:
         if self.kind == "down" and self.number > 1025:
             self.number += 1
             return
+        while not self.orders.empty():
+            self._obey(self.orders.get())
+        m.enters = self.trading == "active"
         self.ms += 200 * self.speed
         moved = m.step(self.ms)
         if self.kind == "halted":
@@ -337,7 +383,7 @@ class Demo:
         blocked = {"warming": ["warming_up"], "halted": ["max_daily_loss", "settings_differ_indicators"]}.get(
             self.kind, []
         )
-        mode = "halted" if self.kind == "halted" else "sim"
+        mode = "halted" if self.kind == "halted" else mode_of(self.trading)
         status = "warming_up" if self.kind == "warming" else "in_position" if held else "idle"
         told = Status(PAIR, self.number, self.ms, status, mode, m.entry, str(QUANTITY if held else 0),
                       m.highest if held else None, stop, None if unrealized is None else f"{unrealized:.4f}",
@@ -367,6 +413,7 @@ if __name__ == "__main__":
     parser.add_argument("--state", choices=STATES, default="trading")
     parser.add_argument("--speed", type=int, default=1)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--password", default="")
     given = parser.parse_args()
     time.tzset()
-    asyncio.run(serve(Demo(given.seed, given.state, given.speed), given.port))
+    asyncio.run(serve(Demo(given.seed, given.state, given.speed, given.password), given.port))

@@ -195,7 +195,7 @@ def test_an_open_stream_does_not_hold_up_the_end(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"HOST": "0.0.0.0"}, "HOST=0.0.0.0"), ({"DASHBOARD_PASSWORD": "hunter2"}, "DASHBOARD_PASSWORD")],
+    [({"HOST": "0.0.0.0"}, "HOST=0.0.0.0"), ({"DASHBOARD_PASSWORD": "hunter2"}, "DASHBOARD_PASSWORD is too short")],
 )
 def test_settings_that_would_open_the_page_unprotected_end_it(
     scene: Scene, settings: dict[str, str], named: str
@@ -203,7 +203,7 @@ def test_settings_that_would_open_the_page_unprotected_end_it(
     process = scene.dashboard(**settings)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2, "only a person can mend it"
-    assert named in said and "login is not in this release" in said and "hunter2" not in said
+    assert named in said and "hunter2" not in said
 
 
 def test_a_port_in_use_ends_it_naming_the_setting(scene: Scene) -> None:

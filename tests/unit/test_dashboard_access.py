@@ -1,4 +1,4 @@
-"""Who may reach the page: refused settings, the Host table, the listening socket, the security headers."""
+"""From where the page may be asked: the tables of Host and Origin, the listening socket, the security headers."""
 
 import base64
 import hashlib
@@ -6,42 +6,17 @@ import os
 import re
 import socket
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
 from core.errors import MisconfiguredError
 from core.ports import port_holder
-from core.settings import Secret, Settings
-from dashboard.access import host_allowed, refusal
+from dashboard.access import host_allowed, origin_allowed
 from dashboard.headers import CHART_STYLE_HASH, CSP
 from dashboard.listen import open_socket
 
 STATIC = Path(__file__).resolve().parents[2] / "dashboard" / "static"
 CHART = STATIC / "vendor" / "lightweight-charts" / "lightweight-charts.standalone.production.js"
-
-
-def settings(**changes: Any) -> Settings:
-    known = {"host": "127.0.0.1", "port": 3000, "dashboard_password": Secret("")} | changes
-    return cast(Settings, SimpleNamespace(**known))
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.9"])
-def test_loopback_is_served(host: str) -> None:
-    assert refusal(settings(host=host)) is None
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "pi.local"])
-@pytest.mark.parametrize("password", ["", "hunter2"])
-def test_beyond_loopback_is_refused_with_the_way_in(host: str, password: str) -> None:
-    text = refusal(settings(host=host, dashboard_password=Secret(password)))
-    assert text is not None and f"HOST={host}" in text and "ssh -L 3000:127.0.0.1:3000" in text
-
-
-def test_a_password_that_would_protect_nothing_is_refused_and_not_repeated() -> None:
-    text = refusal(settings(dashboard_password=Secret("hunter2")))
-    assert text is not None and "DASHBOARD_PASSWORD" in text and "hunter2" not in text
 
 
 @pytest.mark.parametrize(
@@ -79,6 +54,30 @@ def test_the_host_header(header: str, ok: bool) -> None:
     assert host_allowed(header, "testbox", frozenset({"bot.example.org"})) is ok
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "ok"),
+    [
+        ("http://localhost:3000", "localhost:3000", True),
+        ("http://127.0.0.1:3000", "127.0.0.1:3000", True),
+        ("http://[::1]:3000", "[::1]:3000", True),
+        ("https://bot.example.org", "bot.example.org", True),
+        ("https://BOT.example.org", "bot.example.org", True),
+        ("http://localhost:3001", "localhost:3000", False),
+        ("http://localhost", "localhost:3000", False),
+        ("https://evil.example.org", "bot.example.org", False),
+        ("https://bot.example.org.evil.org", "bot.example.org", False),
+        ("https://bot.example.org@evil.org", "bot.example.org", False),
+        ("null", "localhost:3000", False),
+        ("", "localhost:3000", False),
+        ("file://localhost:3000", "localhost:3000", False),
+        ("http://[", "localhost:3000", False),
+        ("http://", "", False),
+    ],
+)
+def test_the_origin_header(origin: str, host: str, ok: bool) -> None:
+    assert origin_allowed(origin, host) is ok
+
+
 def test_a_machine_known_by_its_full_name_answers_to_its_short_one() -> None:
     for name in ("pi", "pi.lan", "pi.local"):
         assert host_allowed(name, "pi.lan", frozenset())
@@ -105,7 +104,7 @@ def test_the_vendored_file_is_the_one_that_its_readme_names() -> None:
 
 
 def test_our_own_files_make_no_html_from_text_and_ask_nobody_else() -> None:
-    for path in [*STATIC.glob("js/*.js"), STATIC / "index.html", STATIC / "app.css"]:
+    for path in [*STATIC.glob("js/*.js"), *STATIC.glob("*.html"), *STATIC.glob("*.css")]:
         text = path.read_text(encoding="utf-8")
         for word in ("innerHTML", "insertAdjacentHTML", "document.write", "eval(", "style=", "onclick=", "@import"):
             assert word not in text, f"{path.name}: {word}"

@@ -12,6 +12,7 @@ from core import settings_load
 from core.errors import MisconfiguredError
 from core.paths import ROOT
 from core.settings import Settings, indicator_hash, shared_hash
+from core.settings_check import exposure
 from core.settings_load import applied, apply, changed, for_stage, from_texts, load, var_dir_only
 from core.settings_parse import Secret
 from core.settings_table import SETTINGS
@@ -152,7 +153,14 @@ ACROSS = {
         {"TRAILING_STOP_PCT": "0.00000000000000001"},
         "TRAILING_STOP_PCT=1e-17 is no distance",
     ),
-    "open to the network without a password": ({"HOST": "0.0.0.0"}, "needs DASHBOARD_PASSWORD"),
+    "open to the network without a password": ({"HOST": "0.0.0.0"}, "needs DASHBOARD_PASSWORD: set one, or HOST=127"),
+    "a name of the network without a password": ({"HOST": "pi.local"}, "HOST=pi.local opens the page"),
+    "a password soon guessed": ({"DASHBOARD_PASSWORD": "hunter2"}, "DASHBOARD_PASSWORD is too short: at least 8"),
+    "a token soon guessed": (
+        {"DASHBOARD_PASSWORD": "correct horse", "DASHBOARD_TOKEN": "0123456789abcde"},
+        "DASHBOARD_TOKEN is too short: at least 16",
+    ),
+    "a token that protects nothing": ({"DASHBOARD_TOKEN": "0123456789abcdef"}, "protects nothing without DASHBOARD_P"),
     "real orders with one key": ({"SIMULATION_MODE": "false", "VENUE": "coindcx"}, "needs LIVE_CONFIRM=yes"),
     "real orders in this release": ({"SIMULATION_MODE": "false"}, "not available in this release"),
     "one market twice": ({"PAIRS": "BTC/USDT,B-BTC_USDT"}, "names a market twice"),
@@ -178,8 +186,15 @@ def test_the_widest_band_that_a_price_can_reach_is_allowed() -> None:
     assert load({"BB_PERIOD": "6", "BB_STDDEV": "2.2360"}, NO_FILE).bb_stddev == 2.2360
 
 
-def test_a_password_that_nobody_would_be_asked_for_is_refused() -> None:
-    assert "login is not in this release" in refusal({"DASHBOARD_PASSWORD": "correct horse"})
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "0.0.0.0", "192.168.1.5", "pi.local"])
+def test_with_a_password_the_page_may_listen_anywhere(host: str) -> None:
+    given = {"HOST": host, "DASHBOARD_PASSWORD": "8 letter", "DASHBOARD_TOKEN": "0123456789abcdef"}
+    assert load(given, NO_FILE).host == host
+
+
+def test_a_password_or_token_that_is_refused_is_not_repeated() -> None:
+    told = refusal({"DASHBOARD_PASSWORD": "hunter2", "DASHBOARD_TOKEN": "swordfish"})
+    assert "hunter2" not in told and "swordfish" not in told
 
 
 def test_all_problems_come_in_one_message_and_a_bad_value_causes_no_second_one() -> None:
@@ -276,8 +291,8 @@ def test_a_value_of_letters_that_cannot_be_shown_is_told_readably() -> None:
 
 
 def test_nothing_in_the_file_is_expanded(tmp_path: Path) -> None:
-    path = env_file(tmp_path, "DASHBOARD_TOKEN='a$HOME #x'\n")
-    assert load({"HOME": "/root"}, path).dashboard_token.reveal() == "a$HOME #x"
+    path = env_file(tmp_path, "DASHBOARD_PASSWORD='a$HOME #x'\n")
+    assert load({"HOME": "/root"}, path).dashboard_password.reveal() == "a$HOME #x"
 
 
 # --- sources ---
@@ -297,8 +312,8 @@ def test_secrets_in_a_file_that_others_may_read_are_refused(tmp_path: Path) -> N
 
 
 def test_secrets_are_never_shown() -> None:
-    settings = load({"DASHBOARD_TOKEN": "correct horse"}, NO_FILE)
-    assert "correct" not in repr(settings) and "correct" not in str(settings.dashboard_token)
+    settings = load({"DASHBOARD_PASSWORD": "correct horse"}, NO_FILE)
+    assert "correct" not in repr(settings) and "correct" not in str(settings.dashboard_password)
     assert settings.secrets == ("correct horse",)
     assert "correct" not in refusal({"DASHBOARD_TOKEN": "correct\nhorse"})
     assert Secret("a") != Secret("b") and not Secret("")
@@ -311,7 +326,7 @@ def test_with_the_sandbox_the_real_keys_are_not_read() -> None:
 
 
 def test_apply_writes_no_secret_and_a_supervised_stage_reads_it(tmp_path: Path) -> None:
-    given = {"VAR_DIR": str(tmp_path), "RSI_BUY": "25", "DASHBOARD_TOKEN": "correct horse", "HOST": "::1"}
+    given = {"VAR_DIR": str(tmp_path), "RSI_BUY": "25", "DASHBOARD_PASSWORD": "correct horse", "HOST": "::"}
     settings = load(given, NO_FILE)
     file = apply(settings)
     assert file == tmp_path / "settings.json"
@@ -328,6 +343,15 @@ def test_a_supervised_stage_survives_a_broken_env_file(tmp_path: Path) -> None:
     assert settings.dashboard_token.reveal() == "abcdef"
 
 
+def test_an_edit_of_the_pages_password_stops_no_other_stage_that_comes_back(tmp_path: Path) -> None:
+    """The dashboard judges it at its own start; a trader that crashed in a position must not stay down for it."""
+    apply(load({"VAR_DIR": str(tmp_path), "HOST": "::", "DASHBOARD_PASSWORD": "correct horse"}, NO_FILE))
+    for edited in ("", "DASHBOARD_PASSWORD=short\n", "DASHBOARD_TOKEN=alone\n"):
+        settings = for_stage({"SUPERVISOR_ENABLED": "1", "VAR_DIR": str(tmp_path)}, env_file(tmp_path, edited))
+        assert settings.host == "::"
+        assert [names for names, _ in exposure(settings)]
+
+
 def test_a_stage_started_by_hand_reads_the_environment(tmp_path: Path) -> None:
     apply(load({"VAR_DIR": str(tmp_path), "RSI_BUY": "25"}, NO_FILE))
     assert for_stage({"VAR_DIR": str(tmp_path), "RSI_BUY": "10"}, NO_FILE).rsi_buy == 10
@@ -341,9 +365,9 @@ def test_a_damaged_settings_file_is_told(tmp_path: Path) -> None:
 
 def test_applied_copes_without_the_password_and_changed_names_what_differs(tmp_path: Path) -> None:
     assert applied(tmp_path) is None
-    apply(load({"VAR_DIR": str(tmp_path), "HOST": "::1", "DASHBOARD_TOKEN": "correct horse"}, NO_FILE))
+    apply(load({"VAR_DIR": str(tmp_path), "HOST": "::", "DASHBOARD_PASSWORD": "correct horse"}, NO_FILE))
     old = applied(tmp_path)
-    assert old is not None and old.host == "::1" and not old.dashboard_token
+    assert old is not None and old.host == "::" and not old.dashboard_password
     new = load({"VAR_DIR": str(tmp_path), "RSI_BUY": "20", "PORT": "3001"}, NO_FILE)
     assert [setting.name for setting in changed(old, new)] == ["RSI_BUY", "HOST", "PORT"]
 

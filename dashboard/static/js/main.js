@@ -1,6 +1,7 @@
 /** Joins the live link with the panels: one store, one function per kind of news. */
 
 import { CandleChart, veil } from "./chart.js";
+import { setUpControl, showControl } from "./control.js";
 import { at, text } from "./dom.js";
 import { setUpEvents, showEvents } from "./events.js";
 import { decimalsOf, guessDecimals } from "./format.js";
@@ -28,6 +29,7 @@ async function start() {
     setTimeout(start, 2000);
     return;
   }
+  setUpControl(store.page);
   setUpGauges(store.page);
   setUpEvents(() => onLogs(store.logs));
   chart = new CandleChart(store.page);
@@ -115,6 +117,7 @@ function onCandle(candle) {
 function onHealth(health) {
   store.health = health;
   showStages(store);
+  showControl(store);
   showPairs(store, health.pairs, choose);
   if (store.lastTrade !== null && health.last_trade_id !== store.lastTrade) setTimeout(loadTrades, 300);
   store.lastTrade = health.last_trade_id;

@@ -34,6 +34,7 @@ export function connect(pair, handlers) {
     source?.close();
     source = null;
     handlers.onLink("lost", performance.now() - heardAt);
+    get("api/page").catch(() => {}); // a session that is over ends streams: then this leads to the login
     const pause = PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)];
     failures += 1;
     retry = setTimeout(() => {
@@ -57,10 +58,18 @@ export function connect(pair, handlers) {
   };
 }
 
-/** JSON from our own server; the error is the server's one clear line. */
+/** JSON from our own server; the error is the server's one clear line. Whose session is over goes to the login. */
 export async function get(path) {
   const answer = await fetch(path, { headers: { accept: "application/json" } });
+  if (answer.status === 401) location.assign("login");
   const body = await answer.json().catch(() => null);
   if (!answer.ok) throw new Error(body?.error ?? `${path} answered ${answer.status}`);
   return body;
+}
+
+/** Posts JSON to our own server; gives status and body, and throws where nobody answers. */
+export async function post(path, content) {
+  const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(content) });
+  if (answer.status === 401) location.assign("login");
+  return { status: answer.status, body: (await answer.json().catch(() => null)) ?? {} };
 }
