@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 TESTS ?= tests
 SET_UP = @test -x $(PYTHON) || { echo "not set up yet: type \`make run\` first"; exit 2; };
 
-.PHONY: help run test start stop restart status logs profile service pause resume flatten halt backup backtest bench chaos fuzz lint
+.PHONY: help run test start stop restart status logs profile service pause resume flatten halt doctor backup backtest bench chaos fuzz lint
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,9 @@ flatten: ## sell what is held, at the market; no new entries until `make resume`
 
 halt: ## no new entries, working ones are cancelled; exits go on; `make resume` lifts it
 	$(SET_UP) exec $(PYTHON) -m tools.control halt
+
+doctor: ## is all fit for real orders? one line each, nothing is changed; JSON=1 for programs
+	$(SET_UP) exec $(PYTHON) -m tools.doctor $(if $(JSON),--json)
 
 backup: ## copy the book in force to backups/, also while it runs; ALL=1 every book, TAPE=1 the tape too, TO=/mnt/disk
 	$(SET_UP) exec $(PYTHON) -m tools.backup $(if $(ALL),--all) $(if $(TAPE),--tape) $(if $(TO),--to "$(TO)")

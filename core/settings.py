@@ -35,6 +35,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     feed: str
     poll_seconds: float
     trade_capital: Decimal
+    live_start_capital: Decimal | None  # None: a part of trade_capital
+    live_grow_trades: int
+    live_skip_sim_day: bool
     paper_balance: Decimal
     rsi_period: int
     rsi_smoothing: str

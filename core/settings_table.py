@@ -53,6 +53,7 @@ _bps = parse.amount("0", "5000", "0.01")
 _fee = parse.optional_amount("-100", "1000", "0.01")
 _money = parse.amount("0", MOST_MONEY, "0.00000001")
 _positive = parse.amount("0", MOST_MONEY, "0.00000001", above=True)
+_start_capital = parse.optional_amount("0.00000001", MOST_MONEY, "0.00000001")
 _rsi = parse.number(0, 100)
 _port = parse.integer(1, 65535)
 _FEE_ALLOWED = "empty for the venue's own, or -100 to 1000 in steps of 0.01"
@@ -125,6 +126,30 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 _positive,
                 "more than 0, at most 11000000000",
                 "quote currency put into one entry, at most",
+                TRADER,
+            ),
+            Setting(
+                "LIVE_START_CAPITAL",
+                "",
+                _start_capital,
+                "empty for a tenth of TRADE_CAPITAL (at the sandbox all of it), or 0.00000001 to 11000000000",
+                "quote currency put into one entry at first with real money, at most",
+                TRADER,
+            ),
+            Setting(
+                "LIVE_GROW_TRADES",
+                "20",
+                parse.integer(0, 10_000),
+                "0 to 10000",
+                "round trips, all reconciled with the venue, until that doubles, up to TRADE_CAPITAL; 0: it stays",
+                TRADER,
+            ),
+            Setting(
+                "LIVE_SKIP_SIM_DAY",
+                "no",
+                parse.boolean,
+                "yes or no",
+                "real orders without a day of simulation of that venue on record; each such start is logged",
                 TRADER,
             ),
             Setting(

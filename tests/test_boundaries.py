@@ -61,6 +61,8 @@ PURE = (
     "trader/costs.py",
     "trader/fills.py",
     "trader/risk.py",
+    "trader/ladder.py",
+    "tools/doctor_checks.py",
     "trader/ids.py",
     "backtest/archives.py",
     "backtest/bad_data.py",

@@ -21,7 +21,7 @@ from core.errors import BotError, MisconfiguredError
 from core.lock import holder
 from core.settings import Settings
 from core.supervisor import SupervisorError
-from tools import control, follow, health, orphans, ports
+from tools import control, follow, health, live, orphans, ports
 from tools.lifecycle import Bot, Interrupted, StartError
 from trader.terms import terms_of
 
@@ -103,7 +103,11 @@ class Ending:
 
 
 def bring_up(bot: Bot, settings: Settings, ending: Callable[[], bool], *, patient: bool) -> int:
-    """Ends orphans, applies the settings, starts, waits for health. `patient`: a person watches, so go on unhealthy."""
+    """Ends orphans, applies the settings, starts, waits for health. `patient`: a person watches, so go on unhealthy.
+
+    Raises MisconfiguredError, before anything is touched, where real orders are asked for and not cleared.
+    """
+    live.clear(settings, bot.clock, say)
     for remark in bot.stop(keep_service=True):
         say(remark)
     busy = ports.taken(settings)
@@ -245,6 +249,8 @@ def restart(bot: Bot, stage: str | None) -> int:
                 " Nothing was restarted."
             )
         check_new_ports(bot, settings)
+        if changed or stage == "trader":  # else they are cleared already, and a stage that hangs must be let go
+            live.clear(settings, bot.clock, say)
         settings_load.apply(settings)
         try:
             found = bot.restart_stage(settings, stage)
@@ -312,6 +318,7 @@ def applied_last(bot: Bot) -> Settings:
     except MisconfiguredError as error:
         say(f"{error}\nit begins with the settings of now", sys.stderr)
     settings = settings_now()
+    live.clear(settings, bot.clock, say)
     settings_load.apply(settings)
     return settings
 

@@ -81,11 +81,11 @@ class JournalReader:
             above = int(rows[0][0])
             yield Checkpoint(above, self._state(bytes(rows[0][1])))
 
-    def entries(self, first: int = 1) -> Iterator[Entry]:
-        """The entries from number `first` on."""
-        while rows := self._rows(
-            "SELECT number, body FROM entries WHERE number >= ? ORDER BY number LIMIT ?", (first, READ_AT_ONCE)
-        ):
+    def entries(self, first: int = 1, kinds: tuple[str, ...] = ()) -> Iterator[Entry]:
+        """The entries from number `first` on; with `kinds` (names of events) those alone."""
+        those = f" AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
+        query = f"SELECT number, body FROM entries WHERE number >= ?{those} ORDER BY number LIMIT ?"
+        while rows := self._rows(query, (first, *kinds, READ_AT_ONCE)):
             for number, body in rows:
                 try:
                     entry = _decode(body)
@@ -96,7 +96,7 @@ class JournalReader:
                 yield entry
             first = rows[-1][0] + 1
 
-    def _rows(self, query: str, values: tuple[int, ...] = ()) -> list[Any]:
+    def _rows(self, query: str, values: tuple[int | str, ...] = ()) -> list[Any]:
         try:
             return self._connection.execute(query, values).fetchall()
         except sqlite3.Error as error:

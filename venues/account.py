@@ -89,6 +89,14 @@ class Balance(msgspec.Struct, frozen=True):
     locked: Decimal
 
 
+class KeyRights(msgspec.Struct, frozen=True):
+    """What the key in use may do; None where the venue does not tell."""
+
+    trade: bool | None = None
+    withdraw: bool | None = None
+    bound_to_address: bool | None = None  # it works from named addresses alone
+
+
 class OrderNews(NamedTuple):
     """The account stream: an order changed. A nudge to ask; what it lacks is empty. REST is the truth."""
 
@@ -125,6 +133,7 @@ class AccountCapabilities(msgspec.Struct, frozen=True):
     client_id_lookup: bool  # an order can be asked for by its client id alone
     fills_reach_ms: int | None  # how far back own fills can be had; None: without limit
     stream: bool  # own orders and fills are told on a stream
+    clock_step_ms: int  # the venue tells its time in steps of so much
 
 
 class AccountStream(Protocol):
@@ -177,6 +186,10 @@ class Account(Protocol):
 
     def fees_bps(self, rules: Rules) -> tuple[Decimal, Decimal] | None:
         """(taker, maker) of this account in basis points; None where the venue does not tell."""
+        ...
+
+    def key_rights(self) -> KeyRights:
+        """What this key may do, as far as the venue tells; asks, and changes nothing."""
         ...
 
     async def open_stream(self, rules: Sequence[Rules]) -> AccountStream:

@@ -23,8 +23,11 @@ def market_data(settings: Settings, clock: Clock) -> MarketData:
             return CoinDcx(settings, clock)
 
 
-def account(settings: Settings, clock: Clock) -> Account:
-    """The venue's private side. Raises Misconfigured where its keys are missing or none."""
+def account(settings: Settings, clock: Clock, *, beside: bool = False) -> Account:
+    """The venue's private side. Raises Misconfigured where its keys are missing or none.
+
+    `beside`: for a few questions while another program of ours may use the same key.
+    """
     match settings.protocol:
         case "binance":
             from venues.binance.account import BinanceAccount
@@ -33,7 +36,7 @@ def account(settings: Settings, clock: Clock) -> Account:
         case "kraken":
             from venues.kraken.account import KrakenAccount
 
-            return KrakenAccount(settings, clock)
+            return KrakenAccount(settings, clock, keep_numbers=not beside)
         case _:
             from venues.coindcx.account import CoinDcxAccount
 

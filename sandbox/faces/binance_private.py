@@ -88,6 +88,7 @@ class PrivateFace:
         add("GET /api/v3/rateLimit/order", self.order_counts, 40, "", "")
         # The wallet's host, which a client library that is pointed here asks too: nothing can be borrowed here.
         add("GET /sapi/v1/capital/config/getall", self.coins, 10, "", "")
+        add("GET /sapi/v1/account/apiRestrictions", self.key_rights, 1, "", "")
         add("GET /sapi/v1/margin/allPairs", self.no_margin, 1, "symbol", "")
         add("GET /sapi/v1/margin/isolated/allPairs", self.no_margin, 1, "symbol", "")
 
@@ -279,6 +280,13 @@ class PrivateFace:
                 }
             )
         return compact(rows)
+
+    async def key_rights(self, params: Params, account: str) -> str:
+        """The one key may read and trade, from anywhere."""
+        may = {"enableReading": True, "enableSpotAndMarginTrading": True}
+        may_not = ("ipRestrict", "enableWithdrawals", "enableInternalTransfer", "enableMargin", "enableFutures")
+        more = ("permitsUniversalTransfer", "enableVanillaOptions", "enableFixApiTrade", "enablePortfolioMarginTrading")
+        return compact({"createTime": 0, **may, **dict.fromkeys((*may_not, *more), False)})
 
     async def no_margin(self, params: Params, account: str) -> str:
         return "[]"

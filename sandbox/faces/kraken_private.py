@@ -108,6 +108,7 @@ class PrivateFace:
             "BalanceEx": self.balance_ex,
             "TradeVolume": self.trade_volume,
             "GetWebSocketsToken": self.token,
+            "GetApiKeyInfo": self.key_info,
         }
         for name, handler in handlers.items():
             app.add_api_route(f"/0/private/{name}", self._route(name, handler), methods=["POST"])
@@ -301,6 +302,21 @@ class PrivateFace:
 
     def token(self, account: str, fields: Fields) -> Json:
         return {"token": self.tokens.make(account, self.now_s()), "expires": TOKEN_S}
+
+    def key_info(self, account: str, fields: Fields) -> Json:
+        """The one key may ask and trade, from anywhere."""
+        asks = ["query-funds", "query-open-trades", "query-closed-trades"]
+        return {
+            "apiKeyName": "sandbox",
+            "apiKey": account,
+            "nonce": fields.get("nonce", ""),
+            "nonceWindow": 0,
+            "permissions": [*asks, "modify-trades", "close-trades"],
+            "validUntil": "0",
+            "queryFrom": "0",
+            "queryTo": "0",
+            "ipAllowlist": [],
+        }
 
     def _bounds(self, fields: Fields, letter: str) -> tuple[int, int]:
         """(start, end] in ms, of seconds or ids; all of time where they are not given."""

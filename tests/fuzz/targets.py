@@ -313,6 +313,12 @@ TARGETS: dict[str, Target] = {
             {"standardCommission": {"maker": "0.001", "taker": "0.001"}, "taxCommission": {"maker": "0", "taker": "0"}}
         ),
     ),
+    "binance key": Target(
+        lambda data: binance_answers.parse_key_rights(data, True),
+        ANSWER,
+        _json({"ipRestrict": False, "enableWithdrawals": False, "enableSpotAndMarginTrading": True}),
+    ),
+    "binance may trade": Target(binance_answers.parse_can_trade, ANSWER, _json({"canTrade": True, "balances": []})),
     "binance account": Target(
         _text(binance_news.parse_message),
         (),
@@ -456,6 +462,11 @@ TARGETS: dict[str, Target] = {
         _json(_result({"fees": {"XBTUSDT": {"fee": "0.4"}}, "fees_maker": {"XBTUSDT": {"fee": "0.25"}}})),
     ),
     "kraken token": Target(kraken_answers.parse_token, KRAKEN, _json(_result({"token": "t", "expires": 900}))),
+    "kraken key": Target(
+        kraken_answers.parse_key_rights,
+        KRAKEN,
+        _json(_result({"apiKey": "k", "permissions": ["query-funds", "modify-trades"], "ipAllowlist": []})),
+    ),
     "kraken account": Target(
         _text(_kraken_account),
         (*KRAKEN, Lost),
@@ -476,5 +487,5 @@ TARGETS: dict[str, Target] = {
 }
 
 for _name, _target in TARGETS.items():
-    if VenueError in _target.ours and _name != "kraken token":  # a token is a secret
+    if VenueError in _target.ours and _name not in ("kraken token", "kraken key"):  # they hold secrets
         TARGETS[_name] = _target._replace(parse=_told(_target.parse))

@@ -26,6 +26,8 @@ PARSERS: dict[str, tuple[Callable[[bytes], Any], Any]] = {
     "fills": (wire_answers.parse_fills, [private.MINE]),
     "balances": (wire_answers.parse_balances, {"balances": [{"asset": "A", "free": "1", "locked": "0"}]}),
     "fees": (wire_answers.parse_fees_bps, {"standardCommission": {"maker": "0.1", "taker": "0.1"}}),
+    "key": (lambda body: wire_answers.parse_key_rights(body, True), private.KEY_ROW),
+    "may trade": (wire_answers.parse_can_trade, {"canTrade": True}),
 }
 FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
 

@@ -113,7 +113,7 @@ class Trader:
         query = urlencode({**params, "timestamp": params.get("timestamp", self.now_ms())})
         query += "&signature=" + hmac.new(secret.encode(), query.encode(), hashlib.sha256).hexdigest()
         headers = {} if key is None else {"X-MBX-APIKEY": key}
-        path = f"/api/v3/{path}"
+        path = path if path.startswith("/") else f"/api/v3/{path}"
         if method == "POST":
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             status, self.headers, body = self.served.call(method, path, query.encode(), headers)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ from venues.account import (
     STOP,
     UNIQUE_FOR_EVER,
     UNIQUE_WHILE_OPEN,
+    KeyRights,
 )
-from venues.errors import OutcomeUnknown, Rejected
+from venues.errors import OutcomeUnknown, Rejected, Retry
 
 NATIVE = {"coindcx": set[str](), "binance": {IOC, POST_ONLY, STOP}, "kraken": {IOC, POST_ONLY, STOP}}
 
@@ -36,6 +38,7 @@ def test_the_capabilities_are_what_the_venue_has(house: House) -> None:
     can = house.account.capabilities
     told = {kind for kind, has in ((IOC, can.ioc), (POST_ONLY, can.post_only), (STOP, can.native_stop)) if has}
     assert told == NATIVE[house.protocol] and can.stream and can.client_id_lookup
+    assert can.clock_step_ms == {"binance": 1}.get(house.protocol, 1_000)
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
@@ -314,6 +317,55 @@ def test_fees_in_base_are_told_as_such(house: House) -> None:
     house.agree()
     coins = {fill.fee_currency for fill in house.account.fills(house.rules, BORN_MS)}
     assert coins == ({"BTC"} if house.protocol == "binance" else {"USDT"})
+
+
+RIGHTS = {"coindcx": KeyRights(), "binance": KeyRights(True, False, False), "kraken": KeyRights(True, False, False)}
+
+
+def test_what_the_key_may_do_is_told_as_far_as_the_venue_tells(house: House) -> None:
+    assert house.account.key_rights() == RIGHTS[house.protocol]
+
+
+# What a venue says that does not know the question: a test exchange without the wallet's paths, an older Kraken.
+UNKNOWN = {
+    "binance": [
+        {"path": "/sapi/*", "kind": kinds.HTML, "status": 404},
+        {"path": "/sapi/*", "kind": kinds.STATUS, "status": 404, "body": "{}"},
+    ],
+    "kraken": [
+        {
+            "path": "*/GetApiKeyInfo",
+            "kind": kinds.STATUS,
+            "status": 200,
+            "body": '{"error":["EGeneral:Unknown method"]}',
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("house", "fault"), [(name, fault) for name, faults in UNKNOWN.items() for fault in faults], indirect=["house"]
+)
+def test_a_venue_that_does_not_know_the_question_tells_nothing_of_the_key(house: House, fault: dict[str, Any]) -> None:
+    number = house.served.fault(**fault)
+    assert house.account.key_rights() == KeyRights() and house.served.struck(number) == 1
+
+
+@pytest.mark.parametrize("house", ["binance"], indirect=True)
+def test_an_account_that_may_not_trade_is_told_though_the_key_is_not(house: House) -> None:
+    house.served.fault(kinds.STATUS, path="/api/v3/account", status=200, body='{"canTrade":false,"balances":[]}')
+    assert house.account.key_rights() == KeyRights(False, False, False)
+    house.served.fault(kinds.HTML, path="/sapi/*", status=404)
+    assert house.account.key_rights() == KeyRights(trade=False)
+
+
+@pytest.mark.parametrize("house", ["binance", "kraken"], indirect=True)
+@pytest.mark.parametrize("body", ["{}", "[1,2]", '{"error":[],"result":{}}'])
+def test_an_answer_about_the_key_that_cannot_be_read_is_a_retry(house: House, body: str) -> None:
+    for path in ("/sapi/*", "*/GetApiKeyInfo"):
+        house.served.fault(kinds.STATUS, path=path, status=200, body=body)
+    with pytest.raises(Retry):
+        house.account.key_rights()
 
 
 @pytest.mark.parametrize("ahead_s", [-40_000, -90, 0, 90, 40_000])

@@ -232,6 +232,12 @@ def test_numbers_at_the_edge_of_what_there_is(trader: Trader, name: str) -> None
             assert status == 200 or body["code"] in (-1104, -1127), body
 
 
+def test_the_key_may_read_and_trade_and_nothing_else(trader: Trader) -> None:
+    told = trader.ok("GET /sapi/v1/account/apiRestrictions")
+    assert told["enableReading"] and told["enableSpotAndMarginTrading"]
+    assert not told["enableWithdrawals"] and not told["ipRestrict"]
+
+
 def test_the_account(trader: Trader) -> None:
     account = trader.ok("GET account")
     assert account["canTrade"] and account["accountType"] == "SPOT" and account["makerCommission"] == 5

@@ -460,6 +460,12 @@ def test_own_fees(untouched: Served) -> None:
     assert error(untouched, "TradeVolume", pair="NOPE") == "EQuery:Unknown asset pair"
 
 
+def test_the_key_may_ask_and_trade_and_nothing_else(untouched: Served) -> None:
+    told = call(untouched, "GetApiKeyInfo")
+    assert {"query-funds", "query-open-trades", "modify-trades"} <= set(told["permissions"])
+    assert not [name for name in told["permissions"] if "withdraw" in name] and told["ipAllowlist"] == []
+
+
 def test_the_dead_mans_switch(served: Served) -> None:
     order(served, "buy", "limit", "0.001", price=share_of_last("0.9"))
     told = call(served, "CancelAllOrdersAfter", timeout="60")

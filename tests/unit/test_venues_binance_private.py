@@ -9,7 +9,7 @@ import pytest
 
 from core.settings_parse import Secret
 from venues import account as contract
-from venues.account import Balance, BalanceNews, Fill, FillNews, NewOrder, OrderNews
+from venues.account import Balance, BalanceNews, Fill, FillNews, KeyRights, NewOrder, OrderNews
 from venues.binance import wire_answers as answers
 from venues.binance import wire_news
 from venues.binance import wire_private as wire
@@ -183,6 +183,9 @@ def test_cancel_and_the_reads():
     assert wire.fills_call(HOST, KEYS, "BTCUSDT", 5, from_id=7).query.startswith("symbol=BTCUSDT&fromId=7&limit=1000&")
     assert wire.account_call(HOST, KEYS, 5).query.startswith("omitZeroBalances=true&")
     assert wire.commission_call(HOST, KEYS, "BTCUSDT", 5).url == "https://x/api/v3/account/commission"
+    rights = wire.key_rights_call(HOST, KEYS, 5)
+    assert (rights.method, rights.url, rights.changes) == ("GET", "https://x/sapi/v1/account/apiRestrictions", False)
+    assert rights.query.startswith("recvWindow=5000&timestamp=5&signature=")
 
 
 # --- what answers mean ------------------------------------------------------------------------------
@@ -372,6 +375,36 @@ def test_fees_are_the_sum_of_all_kinds_for_the_dearer_side():
     discount = {"enabledForAccount": True, "enabledForSymbol": True, "discountAsset": "BNB", "discount": "0.75"}
     body |= {"taxCommission": tax, "discount": discount}
     assert answers.parse_fees_bps(json.dumps(body).encode()) == (Decimal("13.3"), Decimal("11.3"))
+
+
+KEY_ROW = {"ipRestrict": False, "createTime": 1623840271000, "enableReading": True, "enableWithdrawals": False}
+KEY_ROW |= {"enableSpotAndMarginTrading": True, "enableMargin": False, "enableFutures": False}
+
+
+@pytest.mark.parametrize(
+    ("change", "account_may", "rights"),
+    [
+        ({}, True, KeyRights(True, False, False)),
+        ({}, False, KeyRights(False, False, False)),
+        ({"enableSpotAndMarginTrading": False}, True, KeyRights(False, False, False)),
+        ({"enableWithdrawals": True, "ipRestrict": True}, True, KeyRights(True, True, True)),
+    ],
+)
+def test_what_a_key_may_do(change, account_may, rights):
+    assert answers.parse_key_rights(json.dumps(KEY_ROW | change).encode(), account_may) == rights
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", json.dumps({**KEY_ROW, "enableWithdrawals": "no"}).encode()])
+def test_rights_that_are_not_told_are_not_taken_for_granted(body):
+    with pytest.raises(Retry):
+        answers.parse_key_rights(body, True)
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_whether_the_account_may_trade(may):
+    assert answers.parse_can_trade(json.dumps({"canTrade": may, "balances": []}).encode()) is may
+    with pytest.raises(Retry):
+        answers.parse_can_trade(b'{"balances":[]}')
 
 
 # --- the account's events ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.kraken_data import RULES, USD, answer, order
 from venues import account
-from venues.account import Balance, Fill
+from venues.account import Balance, Fill, KeyRights
 from venues.errors import Rejected
 from venues.kraken import wire_answers as answers
 from venues.kraken.frames import WireError
@@ -194,6 +194,31 @@ def test_a_token_is_read_and_shown_by_no_error():
         assert "1Dwc4" not in f"{told.value}{told.value.raw}"
 
 
+def key_info(permissions, addresses=()):
+    key = {"apiKeyName": "mine", "apiKey": "4/SDrDBcOOPnm3", "nonce": "1772627060997", "nonceWindow": 0}
+    return answer({**key, "permissions": permissions, "ipAllowlist": list(addresses), "validUntil": "0"})
+
+
+@pytest.mark.parametrize(
+    ("permissions", "addresses", "rights"),
+    [
+        (["query-funds", "query-open-trades", "modify-trades"], [], KeyRights(True, False, False)),
+        (["query-funds", "modify-trades", "withdraw-funds"], ["1.2.3.4"], KeyRights(True, True, True)),
+        (["query-funds", "withdraw"], [], KeyRights(False, True, False)),
+        ([], [], KeyRights(False, False, False)),
+    ],
+)
+def test_what_a_key_may_do(permissions, addresses, rights):
+    assert answers.parse_key_rights(key_info(permissions, addresses)) == rights
+
+
+def test_the_key_in_what_it_may_do_is_shown_by_no_error():
+    for body in (key_info("all"), key_info([])[:-9], answer({"apiKey": "4/SDrDBcOOPnm3"})):
+        with pytest.raises(WireError, match="GetApiKeyInfo") as told:
+            answers.parse_key_rights(body)
+        assert "4/SDr" not in f"{told.value}{told.value.raw}" and told.value.__suppress_context__
+
+
 @pytest.mark.parametrize(
     ("code", "there"),
     [
@@ -222,7 +247,9 @@ PARSERS = {
     "balances": answers.parse_balances,
     "fees": lambda body: answers.parse_fees_bps(body, USD),
     "token": answers.parse_token,
+    "key": answers.parse_key_rights,
 }
+WITHOUT_TEXT = (answers.parse_token, answers.parse_key_rights)  # it may be a secret
 
 
 @pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
@@ -244,7 +271,7 @@ PARSERS = {
 def test_an_answer_that_cannot_be_read_is_one_error_with_its_text(parse, body):
     with pytest.raises(WireError) as told:
         parse(body)
-    assert told.value.raw[:10] == body[:10].decode(errors="replace") or parse is answers.parse_token
+    assert told.value.raw[:10] == body[:10].decode(errors="replace") or parse in WITHOUT_TEXT
 
 
 @pytest.mark.parametrize("amount", ["nan", "inf", "-inf", "sNaN", "1e999999999", "-1"])

@@ -153,6 +153,7 @@ def test_what_is_asked_and_what_it_costs():
         "balances": (wire.build_balances(), "BalanceEx", {}, {COUNTER: 1.0}),
         "fees": (wire.build_fees(RULES), "TradeVolume", {"pair": "XBTUSDT"}, {COUNTER: 1.0}),
         "token": (wire.build_token(), "GetWebSocketsToken", {}, {COUNTER: 1.0}),
+        "key": (wire.build_key_rights(), "GetApiKeyInfo", {}, {COUNTER: 1.0}),
         "over": (
             wire.build_closed_orders("id1"),
             "ClosedOrders",

@@ -22,6 +22,7 @@ from venues.account import (
     AccountStream,
     Balance,
     Fill,
+    KeyRights,
     NewOrder,
     News,
     Order,
@@ -62,6 +63,7 @@ SILENT_S, LOOK_S = 70.0, 20.0
 
 RATE_PAUSE_S = 60.0
 REQUEST_ID = "account"
+NOT_FOUND = "404"
 ERRORS: dict[str, type[VenueError]] = {
     "retry": Retry,
     "unknown": Retry,
@@ -86,6 +88,7 @@ class BinanceAccount:
         client_id_lookup=True,
         fills_reach_ms=None,
         stream=True,
+        clock_step_ms=1,
     )
 
     def __init__(self, settings: Settings, clock: Clock, opener: Opener | None = None) -> None:
@@ -213,6 +216,18 @@ class BinanceAccount:
         self._keep_limits(rules.symbol)
         reply = self._signed.send(lambda time_ms: wire.commission_call(self._api, self._keys, rules.symbol, time_ms))
         return named(self.name, answers.parse_fees_bps, reply.body)
+
+    def key_rights(self) -> KeyRights:
+        """The account may trade, and the key; test exchanges have no word for the key (404)."""
+        reply = self._signed.send(lambda time_ms: wire.account_call(self._api, self._keys, time_ms))
+        account_may = named(self.name, answers.parse_can_trade, reply.body)
+        try:
+            reply = self._signed.send(lambda time_ms: wire.key_rights_call(self._api, self._keys, time_ms))
+        except (Rejected, Retry) as error:  # in JSON, or as a page
+            if error.code == NOT_FOUND:
+                return KeyRights(trade=None if account_may else False)
+            raise
+        return named(self.name, answers.parse_key_rights, reply.body, account_may)
 
     async def open_stream(self, rules: Sequence[Rules]) -> AccountStream:
         """Connects and subscribes; tells of the whole account, whatever the markets."""

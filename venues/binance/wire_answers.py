@@ -12,7 +12,7 @@ import msgspec
 from core import money
 from core.errors import MisconfiguredError
 from venues import account as contract
-from venues.account import BUY, SELL, Balance, Fill, Order
+from venues.account import BUY, SELL, Balance, Fill, KeyRights, Order
 from venues.binance.wire_public import LATEST_MS, broken
 from venues.engineio import UNREADABLE
 
@@ -93,6 +93,20 @@ class AccountBody(msgspec.Struct):
     balances: list[BalanceRow]
 
 
+class CanTradeBody(msgspec.Struct):
+    """The account: whether it may trade at all."""
+
+    canTrade: bool
+
+
+class KeyRightsBody(msgspec.Struct):
+    """What a key may do."""
+
+    enableWithdrawals: bool
+    enableSpotAndMarginTrading: bool
+    ipRestrict: bool
+
+
 class Rates(msgspec.Struct):
     """One kind of commission, as fractions; buyer or seller come on top of maker or taker."""
 
@@ -115,6 +129,8 @@ _orders = msgspec.json.Decoder(list[OrderBody])
 _fills = msgspec.json.Decoder(list[TradeRow])
 _account = msgspec.json.Decoder(AccountBody)
 _commission = msgspec.json.Decoder(CommissionBody)
+_can_trade = msgspec.json.Decoder(CanTradeBody)
+_key_rights = msgspec.json.Decoder(KeyRightsBody)
 
 
 def parse_order(body: bytes, what: str = "order") -> Order:
@@ -243,6 +259,18 @@ def parse_fees_bps(body: bytes) -> tuple[Decimal, Decimal]:
             taker += rates.taker + side
             maker += rates.maker + side
     return taker * 10_000, maker * 10_000
+
+
+def parse_can_trade(body: bytes) -> bool:
+    """Whether the account may trade, whatever the key may."""
+    found: CanTradeBody = _decoded(_can_trade, body, "account")
+    return found.canTrade
+
+
+def parse_key_rights(body: bytes, account_may: bool) -> KeyRights:
+    """What the key may do in an account that may trade or not."""
+    found: KeyRightsBody = _decoded(_key_rights, body, "apiRestrictions")
+    return KeyRights(account_may and found.enableSpotAndMarginTrading, found.enableWithdrawals, found.ipRestrict)
 
 
 def _decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes, what: str) -> Any:

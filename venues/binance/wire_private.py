@@ -31,6 +31,7 @@ ORDER_WEIGHT, QUERY_WEIGHT, OPEN_WEIGHT, FILLS_WEIGHT, ACCOUNT_WEIGHT = 1, 4, 6,
 
 ORDER, OPEN_ORDERS, MY_TRADES = "/api/v3/order", "/api/v3/openOrders", "/api/v3/myTrades"
 ACCOUNT, COMMISSION = "/api/v3/account", "/api/v3/account/commission"
+KEY_RIGHTS = "/sapi/v1/account/apiRestrictions"  # of the wallet's documentation
 
 
 class Keys(NamedTuple):
@@ -179,3 +180,8 @@ def account_call(host: str, keys: Keys, time_ms: int) -> Call:
 def commission_call(host: str, keys: Keys, symbol: str, time_ms: int) -> Call:
     """What the account pays in a market."""
     return _call("GET", host, COMMISSION, {"symbol": symbol}, keys, time_ms, {WEIGHT: ACCOUNT_WEIGHT})
+
+
+def key_rights_call(host: str, keys: Keys, time_ms: int) -> Call:
+    """What this key may do."""
+    return _call("GET", host, KEY_RIGHTS, {}, keys, time_ms, {WEIGHT: 1})

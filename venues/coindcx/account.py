@@ -18,6 +18,7 @@ from venues.account import (
     Balance,
     BalanceNews,
     Fill,
+    KeyRights,
     NewOrder,
     Order,
     OrderNews,
@@ -64,6 +65,7 @@ class CoinDcxAccount:
         client_id_lookup=True,
         fills_reach_ms=None,
         stream=True,
+        clock_step_ms=1000,
     )
 
     def __init__(self, settings: Settings, clock: Clock, opener: Opener | None = None) -> None:
@@ -183,6 +185,10 @@ class CoinDcxAccount:
     def fees_bps(self, rules: Rules) -> tuple[Decimal, Decimal] | None:
         """As seen in own orders of that market; None before the first that says."""
         return self._rates.get(rules.symbol)
+
+    def key_rights(self) -> KeyRights:
+        """Nothing is told; every key may do all that the account may."""
+        return KeyRights()
 
     async def open_stream(self, rules: Sequence[Rules]) -> "CoinDcxAccountStream":
         """Joining is not acknowledged. Raises Rejected where the venue ends the session at once: wrong keys."""

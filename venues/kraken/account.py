@@ -23,6 +23,7 @@ from venues.account import (
     AccountStream,
     Balance,
     Fill,
+    KeyRights,
     NewOrder,
     News,
     Order,
@@ -35,7 +36,7 @@ from venues.kraken import wire_answers as answers
 from venues.kraken import wire_private as wire
 from venues.kraken.connection import PATH, Connection
 from venues.kraken.frames import WireError
-from venues.kraken.judge import COUNTER, DEADLINE_ELAPSED, ORDERS, is_lockout, judge
+from venues.kraken.judge import COUNTER, DEADLINE_ELAPSED, ORDERS, UNKNOWN_METHOD, is_lockout, judge
 from venues.kraken.nonces import Nonce, Turns
 from venues.kraken.wire_public import parse_time_s, time_path
 from venues.limits import Limit, Limits
@@ -75,9 +76,14 @@ class KrakenAccount:
         client_id_lookup=True,
         fills_reach_ms=None,
         stream=True,
+        clock_step_ms=1000,
     )
 
-    def __init__(self, settings: Settings, clock: Clock, opener: Opener | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, opener: Opener | None = None, *, keep_numbers: bool = True
+    ) -> None:
+        """Without `keep_numbers` those of its calls come from the clock alone: then they are never ahead of another
+        program's that uses the same key, which would be refused for it."""
         self.name = settings.venue
         self._clock = clock
         self._opener = opener
@@ -90,7 +96,7 @@ class KrakenAccount:
         self._host = settings.venue_rest_url.rstrip("/") or (f"http://{local}" if sandbox else REST)
         self._stream = settings.venue_stream_url.rstrip("/") or (f"ws://{local}" if sandbox else STREAM)
         self._fast = sandbox and settings.sandbox_speed > 1  # a deadline would be over at once
-        self._nonce = Nonce(lasting_file(settings, self._host, "nonce"))
+        self._nonce = Nonce(lasting_file(settings, self._host, "nonce") if keep_numbers else None)
         self._turns = Turns(clock)
         self._sent_ns: OrderedDict[str, int] = OrderedDict()  # monotonic, by client id
         self._limits = Limits(LIMITS)
@@ -185,6 +191,17 @@ class KrakenAccount:
 
     def fees_bps(self, rules: Rules) -> tuple[Decimal, Decimal] | None:
         return self._ask(wire.build_fees(rules), answers.parse_fees_bps, rules)
+
+    def key_rights(self) -> KeyRights:
+        """Any key may ask; nothing is told where the venue does not know the question."""
+        try:
+            return self._ask(wire.build_key_rights(), answers.parse_key_rights)
+        except Skewed:
+            raise
+        except Rejected as error:
+            if error.code.startswith(UNKNOWN_METHOD):
+                return KeyRights()
+            raise
 
     async def open_stream(self, rules: Sequence[Rules]) -> AccountStream:
         """With a new token each time; returns once both channels are acknowledged."""

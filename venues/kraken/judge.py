@@ -20,6 +20,7 @@ PAUSE_S = 5.0
 LOCKOUT_S = 900.0  # every call within it prolongs it
 DEADLINE_ELAPSED = "EService:Deadline elapsed"
 LOCKOUT = "EGeneral:Temporary lockout"
+UNKNOWN_METHOD = "EGeneral:Unknown method"
 
 
 class Rule(NamedTuple):
@@ -43,7 +44,7 @@ RULES = (
     Rule("EGeneral:Internal error", "unknown"),
     Rule("EGeneral:Invalid arguments:deadline", "skewed"),  # too far ahead, which ours is by a wrong clock alone
     Rule("EGeneral:Invalid arguments", "rejected"),
-    Rule("EGeneral:Unknown method", "rejected"),
+    Rule(UNKNOWN_METHOD, "rejected"),
     Rule("EAccount:Invalid permissions", "misconfigured"),
     Rule("EAuth:", "misconfigured"),
     Rule("ETrade:User Locked", "misconfigured"),

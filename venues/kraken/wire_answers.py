@@ -20,6 +20,7 @@ from venues.account import (
     STOP,
     Balance,
     Fill,
+    KeyRights,
     NewOrder,
     Order,
 )
@@ -31,6 +32,7 @@ from venues.kraken.wire_public import result_of
 from venues.venue import Rules
 
 FILLS_A_PAGE = ORDERS_A_PAGE = 50
+MAY_TRADE = "modify-trades"  # the permission to create and modify orders
 
 _ZERO = Decimal(0)
 
@@ -42,6 +44,11 @@ class _Added(msgspec.Struct):
 class _Cancelled(msgspec.Struct):
     count: int = 0
     pending: bool = False
+
+
+class _KeyInfo(msgspec.Struct):
+    permissions: list[str]
+    ipAllowlist: list[str]
 
 
 class _Described(msgspec.Struct):
@@ -125,6 +132,7 @@ def _decoder(kind: Any) -> "msgspec.json.Decoder[Any]":
 
 
 _added, _cancelled, _token, _volume = _decoder(_Added), _decoder(_Cancelled), _decoder(_Token), _decoder(_Volume)
+_key_info = _decoder(_KeyInfo)
 _open, _closed, _table = _decoder(_OpenOrders), _decoder(_ClosedOrders), _decoder(dict[str, msgspec.Raw])
 _order_row, _fill_row, _fills, _balance_row = (
     _decoder(_OrderRow),
@@ -298,6 +306,16 @@ def parse_token(body: bytes) -> str:
     if not token:
         raise WireError(f"GetWebSocketsToken: no token in {len(body)} bytes")
     return token
+
+
+def parse_key_rights(body: bytes) -> KeyRights:
+    """What the key may do, by the documented names; no error shows the answer, which repeats the key."""
+    try:
+        found: _KeyInfo = _key_info.decode(result_of(body, "GetApiKeyInfo"))
+    except UNREADABLE:  # of which our own error is one
+        raise WireError(f"GetApiKeyInfo: {len(body)} bytes of an unknown shape") from None
+    withdraw = any("withdraw" in name for name in found.permissions)
+    return KeyRights(MAY_TRADE in found.permissions, withdraw, bool(found.ipAllowlist))
 
 
 def already_there(error: Rejected, client_order_id: str) -> bool:

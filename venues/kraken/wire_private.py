@@ -169,3 +169,7 @@ def build_fees(rules: Rules) -> Ask:
 
 def build_token() -> Ask:
     return Ask("GetWebSocketsToken")
+
+
+def build_key_rights() -> Ask:
+    return Ask("GetApiKeyInfo")

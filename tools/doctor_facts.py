@@ -1,0 +1,227 @@
+"""What `make doctor` looks at: the machine, the venue, the account. Asks, and changes nothing anywhere.
+
+A question that fails is its own error in place of the answer; once the key is refused nothing more is asked with it, as
+venues lock out who goes on.
+"""
+
+import asyncio
+import os
+import platform
+import stat
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
+
+from core import paths
+from core.clock import NS_PER_MS, Clock
+from core.disk import free_bytes
+from core.errors import BotError
+from core.settings import Settings
+from tools.doctor_checks import Disk, Imported, Skew
+from venues.account import Account, Balance, KeyRights
+from venues.errors import Retry
+from venues.venue import MarketData, Rules
+
+# Packages with compiled code, by a module whose import loads that code; some have a plain form for where it is missing.
+WHEELS = {
+    "charset-normalizer": "charset_normalizer",
+    "llvmlite": "llvmlite.binding",
+    "msgspec": "msgspec",
+    "numba": "numba",
+    "numpy": "numpy",
+    "pydantic-core": "pydantic_core",
+    "pyzmq": "zmq",
+    "sqlalchemy": "sqlalchemy",
+    "websockets": "websockets.frames",
+}
+IMPORT_SECONDS = 120.0  # a small board reads numba for the first time
+STREAM_SECONDS = 20.0
+PAIRS_MOST = 5  # markets that are asked for price and fee: a venue's limits are small
+LOOK_BACK_MS = 3_600_000  # own fills
+DATE_BOUND_MS = 1_000  # of a clock that is known by the Date of public answers alone
+
+T = TypeVar("T")
+
+
+# --- the machine ----------------------------------------------------------------------------------------
+
+
+def pointer_bits() -> tuple[int, str]:
+    """Bits of this Python, and the machine's name."""
+    return struct.calcsize("P") * 8, platform.machine()
+
+
+def imported(modules: Sequence[str], folder: Path | None = None, seconds: float = IMPORT_SECONDS) -> list[Imported]:
+    """Each module imported by a process of its own, all at once; `folder`: where to look for modules first."""
+    first = f"import sys; sys.path.insert(0, {str(folder)!r}); " if folder else ""
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", f"{first}import {module}"],
+            cwd=paths.ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for module in modules
+    ]
+    return [_ended(module, child, seconds) for module, child in zip(modules, children, strict=True)]
+
+
+def _ended(module: str, child: subprocess.Popen[bytes], seconds: float) -> Imported:
+    try:
+        _, written = child.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        return Imported(module, None)
+    lines = written.decode(errors="replace").strip().splitlines()
+    return Imported(module, child.returncode, lines[-1][:200] if lines else "")
+
+
+def env_mode(env_file: Path) -> int | None:
+    """The permission bits of `.env`; None where there is none."""
+    try:
+        return stat.S_IMODE(env_file.stat().st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def disk(settings: Settings) -> Disk:
+    """The disk that VAR_DIR lies on, or will."""
+    folder = paths.var_dir(settings)
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    tape = paths.book_dir(settings) / "tape"
+    taped = sum(file.stat().st_size for file in tape.glob("*") if file.is_file())
+    device = there.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    return Disk(str(folder), free_bytes(there), taped, _filesystem(number), _medium(Path("/sys/dev/block") / number))
+
+
+def _filesystem(number: str) -> str:
+    """The file system mounted from a device, of /proc/self/mountinfo; "" where it is not there."""
+    try:
+        rows = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    except OSError:
+        return ""
+    return next((row[row.index("-") + 1] for row in rows if row[2] == number and "-" in row), "")
+
+
+def _medium(device: Path) -> str:
+    """What a block device is, of /sys; "" where that is not known."""
+    try:
+        block = device.resolve(strict=True)
+        while block.parent.name != "block" and block != block.parent:  # a partition lies below its disk
+            block = block.parent
+        if block.name.startswith("mmcblk"):
+            return "SD card" if (block / "device" / "type").read_text().strip() == "SD" else "eMMC"
+        return "disk" if (block / "queue" / "rotational").read_text().strip() == "1" else "SSD"
+    except OSError:
+        return ""
+
+
+# --- the venue ------------------------------------------------------------------------------------------
+
+
+class Venue(NamedTuple):
+    """What the public side said. Later answers are missing (None) where an earlier one failed."""
+
+    rest_ms: int | BotError
+    rules: list[Rules] | BotError | None = None
+    prices: Mapping[str, Decimal] = MappingProxyType({})  # the last ones, by pair
+    stream_ms: int | BotError | None = None
+    skew: Skew | None = None  # by the Date of the answers; None: it is a clock of its own
+
+
+def venue(market: MarketData, settings: Settings, clock: Clock) -> Venue:
+    """Asks the public side: markets, prices, clock, stream."""
+    return asyncio.run(_venue(market, settings, clock))
+
+
+async def _venue(market: MarketData, settings: Settings, clock: Clock) -> Venue:
+    began_ns = clock.monotonic_ns()
+    try:
+        listed = await market.markets()
+    except BotError as error:
+        return Venue(error)
+    rest_ms = (clock.monotonic_ns() - began_ns) // NS_PER_MS
+    try:
+        rules = market.resolve(settings.pairs, listed)
+    except BotError as error:
+        return Venue(rest_ms, error)
+    prices = {}
+    for one in rules[:PAIRS_MOST]:
+        try:
+            found = (await market.recent_trades(one)).trades
+        except BotError as error:
+            return Venue(error)
+        if found:
+            prices[one.pair] = Decimal(str(found[-1].price))
+    skew = None
+    if not market.tape_clock:
+        skew = Skew(market.clock_offset_ns() // NS_PER_MS, DATE_BOUND_MS)
+    stream_ms = await _stream(market, rules, clock) if settings.feed == "stream" else None
+    return Venue(rest_ms, rules, prices, stream_ms, skew)
+
+
+async def _stream(market: MarketData, rules: Sequence[Rules], clock: Clock) -> int | BotError:
+    began_ns = clock.monotonic_ns()
+    try:
+        async with asyncio.timeout(STREAM_SECONDS):
+            stream = await market.open_stream(rules)
+    except TimeoutError:
+        return Retry(market.name, f"no connection for the stream within {STREAM_SECONDS:.0f} s")
+    except BotError as error:
+        return error
+    took_ms = (clock.monotonic_ns() - began_ns) // NS_PER_MS
+    await stream.close()
+    return took_ms
+
+
+# --- the account ----------------------------------------------------------------------------------------
+
+
+class Private(NamedTuple):
+    """What the private side said; after a key that was refused nothing but `key`."""
+
+    key: list[str] | BotError  # the questions that were answered
+    skew: Skew | BotError | None = None
+    balances: list[Balance] | BotError | None = None
+    fees: Mapping[str, tuple[Decimal, Decimal] | BotError | None] = MappingProxyType({})  # (taker, maker) bps by pair
+    rights: KeyRights | BotError | None = None
+
+
+def private(account: Account, rules: Sequence[Rules], clock: Clock) -> Private:
+    """Asks what every trader asks: clock, balances, open orders, fills; and fees and rights of the key."""
+    skew = tried(lambda: skew_of(account, clock))
+    balances = tried(account.balances)
+    if isinstance(balances, BotError):
+        return Private(balances, skew)
+    orders = tried(lambda: account.open_orders(rules[0]))
+    fills = tried(lambda: account.fills(rules[0], clock.wall_ms() - LOOK_BACK_MS))
+    for found in (orders, fills):
+        if isinstance(found, BotError):
+            return Private(found, skew, balances)
+    fees = {one.pair: tried(lambda one=one: account.fees_bps(one)) for one in rules[:PAIRS_MOST]}  # type: ignore[misc]
+    return Private(["balances", "open orders", "fills"], skew, balances, fees, tried(account.key_rights))
+
+
+def skew_of(account: Account, clock: Clock) -> Skew:
+    """The venue's clock against ours, measured now."""
+    sent_ms = clock.wall_ms()
+    venue_ms = account.server_time_ms()
+    now_ms = clock.wall_ms()
+    bound_ms = (max(0, now_ms - sent_ms) + account.capabilities.clock_step_ms + 1) // 2
+    return Skew(venue_ms - now_ms, bound_ms)
+
+
+def tried(ask: Callable[[], T]) -> T | BotError:
+    """The answer, or the error in its place."""
+    try:
+        return ask()
+    except BotError as error:
+        return error
