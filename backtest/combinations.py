@@ -103,9 +103,7 @@ def chosen_of(
     return records, refused
 
 
-def each_of(
-    columns: Columns, settings: Any, axes: Sequence[Axis], at: Sequence[Array]
-) -> tuple[Array, dict[int, str]]:
+def each_of(columns: Columns, settings: Any, axes: Sequence[Axis], at: Sequence[Array]) -> tuple[Array, dict[int, str]]:
     """As `chosen_of`, with each choice looked at by itself."""
     records = np.full(len(at[0]) if at else 1, combination_of(columns, settings), COMBINATION)
     refused: dict[int, str] = {}

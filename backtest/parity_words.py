@@ -6,9 +6,11 @@ import msgspec
 
 from backtest.result import Array
 from bus.messages import (
+    CheckedEvent,
     CostsEvent,
     DayCostsEvent,
     EquityEvent,
+    ExternalEvent,
     FillEvent,
     OrderEvent,
     PositionEvent,
@@ -76,6 +78,10 @@ def said(event: TraderEvent) -> str:
             return f"started, {event.found}: {event.report}"
         case CostsEvent() | DayCostsEvent():
             return event.text
+        case ExternalEvent():
+            return f"external: {event.pair} {event.base}, quote {event.quote} ({event.why})"
+        case CheckedEvent():
+            return f"compared with the venue, {'agreed' if event.agreed else 'not agreed'}: {'; '.join(event.report)}"
 
 
 def known(event: TraderEvent | None) -> str:

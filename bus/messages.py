@@ -280,6 +280,27 @@ class DayCostsEvent(Tagged, frozen=True):
     text: str  # one line a person understands
 
 
+class ExternalEvent(Tagged, frozen=True):
+    """The account holds other than the journal says, and no order of ours explains it: the journal follows."""
+
+    at: At
+    pair: str  # "" where it is about quote
+    base: str  # coin that is gone, 0 where it is about quote
+    quote: str  # by how much the wallet differs
+    why: str
+
+
+class CheckedEvent(Tagged, frozen=True):
+    """Journal and venue were compared: at each start, and later where something was found or agreement changed."""
+
+    at: At
+    at_start: bool
+    agreed: bool
+    report: list[str]  # lines a person understands: what was found and how it was resolved
+    before: dict[str, str]  # base coin held, by pair, before what was found was booked
+    after: dict[str, str]
+
+
 TraderEvent = (
     OrderEvent
     | FillEvent
@@ -292,6 +313,8 @@ TraderEvent = (
     | StartedEvent
     | CostsEvent
     | DayCostsEvent
+    | ExternalEvent
+    | CheckedEvent
 )
 
 

@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     taker_fee_bps: Decimal | None  # None: the venue's
     maker_fee_bps: Decimal | None
     slippage_bps: Decimal
+    entry_limit_bps: Decimal
     tax_buy_bps: Decimal
     tax_sell_bps: Decimal
     spread_bps: Decimal

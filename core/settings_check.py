@@ -17,12 +17,15 @@ def across(settings: Settings) -> list[Problem]:
 
 def _mode(settings: Settings) -> list[Problem]:
     found: list[Problem] = []
-    if not settings.simulation_mode:
+    if not settings.simulation_mode and settings.venue != "sandbox":
         names = ("SIMULATION_MODE", "LIVE_CONFIRM", "VENUE")
-        if settings.venue != "sandbox" and not settings.live_confirm:
+        if not settings.live_confirm:
             found.append((names, "SIMULATION_MODE=false sends real orders and needs LIVE_CONFIRM=yes as well"))
-        text = "SIMULATION_MODE=false: real orders are not available in this release, set SIMULATION_MODE=true"
-        found.append((("SIMULATION_MODE",), text))
+        text = (
+            f"SIMULATION_MODE=false: this release sends real orders to the local exchange only (VENUE=sandbox), not to"
+            f" {settings.venue}; set SIMULATION_MODE=true"
+        )
+        found.append((("SIMULATION_MODE", "VENUE"), text))
     return found
 
 

@@ -248,6 +248,14 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
             Setting("TAKER_FEE_BPS", "", _fee, _FEE_ALLOWED, "fee of market orders", REMOTE),
             Setting("MAKER_FEE_BPS", "", _fee, _FEE_ALLOWED, "fee of resting orders", REMOTE),
             Setting("SLIPPAGE_BPS", "0", _bps, _BPS_ALLOWED, "how much worse than the market we fill", TRADER),
+            Setting(
+                "ENTRY_LIMIT_BPS",
+                "10",
+                _bps,
+                _BPS_ALLOWED,
+                "real orders: how far above the deciding price an entry may pay, beside SLIPPAGE_BPS",
+                TRADER,
+            ),
             Setting("TAX_BUY_BPS", "0", _bps, _BPS_ALLOWED, "tax on buying", TRADER),
             Setting("TAX_SELL_BPS", "0", _bps, _BPS_ALLOWED, "tax on selling", TRADER),
             Setting(

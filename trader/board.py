@@ -4,7 +4,8 @@ import numpy as np
 
 from bus.messages import Start
 from bus.records import WARM
-from trader import scan
+from core.money import steps_down
+from trader import base, scan
 from trader.broker import Tick
 from trader.state import BLIND, PairState, State
 from trader.terms import MarketTerms, market_terms, rescaled
@@ -150,8 +151,14 @@ class Board:
 def rescale(pair: PairState, market: MarketTerms) -> None:
     """The venue changed tick or step: the same quantities in the new steps, rounded down."""
     step, tick = market.scale.step, market.scale.tick
-    pair.lots = rescaled(pair.lots, pair.step, step)
-    pair.dust_lots = rescaled(pair.dust_lots, pair.step, step)
+    live = pair.live
+    if live is None:
+        pair.lots = rescaled(pair.lots, pair.step, step)
+        pair.dust_lots = rescaled(pair.dust_lots, pair.step, step)
+    else:
+        held, dust = base.held(pair), base.dust(pair)
+        pair.lots, pair.dust_lots = steps_down(held, step), steps_down(dust, step)
+        live.spare, live.dust_spare = held - pair.lots * step, dust - pair.dust_lots * step
     order = pair.order
     if order is not None:
         order.filled = rescaled(order.filled, pair.step, step)

@@ -49,6 +49,10 @@ class BrokerEvent(NamedTuple):
     venue_fill_id: str = ""
     time_ns: int = 0
     note: str = ""
+    quantity: Decimal | None = None  # live: executed, gross, as the venue told it; None: lots x step
+    base: Decimal | None = (
+        None  # live: base coin moved: a buy's receipt, a sell's cost, a fee in base counted; None: lots x step
+    )
 
 
 class Broker(Protocol):

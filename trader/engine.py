@@ -26,14 +26,27 @@ from bus.records import (
 )
 from core.errors import BotError
 from indicators.rules import trailing_stop
-from trader import inputs, risk
+from trader import inputs, risk, venue_news
 from trader.board import Board
-from trader.broker import Broker, Tick
+from trader.broker import Broker, BrokerEvent, Tick
 from trader.ids import client_order_id
 from trader.ledger import Ledger
 from trader.orders import OrderNews, OrderState, advance
-from trader.sizing import entry_size
-from trader.state import ACTIVE, BLIND, DEGRADED, ENTRY, EXIT, HALTED, NO_SPAN, REDUCING, Order, PairState, State
+from trader.sizing import entry_size, worst_entry
+from trader.state import (
+    ACTIVE,
+    BLIND,
+    DEGRADED,
+    ENTRY,
+    EXIT,
+    HALTED,
+    NO_SPAN,
+    REDUCING,
+    LivePair,
+    Order,
+    PairState,
+    State,
+)
 from trader.terms import NS_PER_MINUTE, MarketTerms, Terms, fee_of
 from trader.walk import Walk
 
@@ -73,8 +86,8 @@ class Engine:
                 self._command(item)
             case inputs.Block():
                 self._block(item.reason, item.on)
-            case inputs.Told():
-                raise BotError("results of a live broker come with the release that has one")
+            case inputs.Told() | inputs.Checked() | inputs.Again():
+                venue_news.take(self, item)
         out, self.ledger.out = self.ledger.out, []
         return out
 
@@ -106,6 +119,9 @@ class Engine:
         before, state.start = state.start, item.body
         changed = self._board.take_start(state, item.body)
         ledger.markets = {market.pair: market for market in self._board.markets}
+        if state.live is not None:
+            for pair in state.pairs.values():
+                pair.live = pair.live or LivePair()
         ledger.fee = fee_of(item.body, self.terms)
         for pair in changed:
             ledger.position_event(pair)
@@ -182,20 +198,27 @@ class Engine:
     def _decide(self, pair: PairState, market: MarketTerms, tick: Tick, filled: bool) -> None:
         order = pair.order
         if order is not None:
-            if order.purpose == ENTRY and pair.lots and self._stop_hit(pair, tick):
+            cancelling = order.state == OrderState.CANCELLING
+            if order.purpose == ENTRY and pair.lots and not cancelling and self._stop_hit(pair, tick):
+                if pair.live is not None:
+                    pair.live.exiting = "trailing_stop"  # once the venue has ended the entry
                 self._cancel(pair, tick, "trailing_stop")
                 if pair.lots and pair.order is None:
-                    self._exit(pair, market, tick, "trailing_stop")
+                    self.exit(pair, market, tick, "trailing_stop")
             return
         if filled:
             return
+        if pair.live is not None and pair.lots and (pair.live.exiting or not venue_news.may_send(self)):
+            if not pair.live.exiting and self._stop_hit(pair, tick):
+                pair.live.exiting = "trailing_stop"
+            return  # `inputs.Again` tries it
         if pair.lots:
             if pair.flatten:
-                self._exit(pair, market, tick, "flatten")
+                self.exit(pair, market, tick, "flatten")
             elif self._stop_hit(pair, tick):
-                self._exit(pair, market, tick, "trailing_stop")
+                self.exit(pair, market, tick, "trailing_stop")
             elif tick.codes & WARM and tick.codes & EXIT_TAKE_PROFIT and self.state.span == NO_SPAN:
-                self._exit(pair, market, tick, "take_profit")
+                self.exit(pair, market, tick, "take_profit")
         elif tick.codes & WARM and self.state.span == NO_SPAN:
             if tick.codes & ENTER_CRASH_CATCH:
                 self._enter(pair, market, tick, "crash_catch")
@@ -205,12 +228,15 @@ class Engine:
     def _stop_hit(self, pair: PairState, tick: Tick) -> bool:
         return pair.highest is not None and trailing_stop(tick.price, pair.highest, self.terms.keep)
 
-    def _exit(self, pair: PairState, market: MarketTerms, tick: Tick, reason: str) -> None:
+    def exit(self, pair: PairState, market: MarketTerms, tick: Tick, reason: str) -> None:
+        """Sells the position, or as much of it as one order may; where orders are real it is tried until it is flat."""
         if self.ledger.is_dust(pair, tick):
             self.ledger.to_dust(pair)
             self.ledger.position_event(pair, tick.ms)
             self._walk.changed = True
             return
+        if pair.live is not None:
+            pair.live.exiting = reason
         order = self._order(pair, tick, EXIT, reason, min(pair.lots, market.max_lots))
         self._send(risk.judge(order, pair.lots, ""), pair, market, tick)
 
@@ -253,6 +279,27 @@ class Engine:
             state=OrderState.SUBMITTING,
         )
 
+    def _name(self, order: Order, pair: PairState, record: int) -> None:
+        """What is known once an order is approved: its id, and where orders are real its kind and limit."""
+        state, live = self.state, pair.live
+        if live is None:
+            order.id = self._id(pair, state.epoch, record, order.purpose, 1)
+        elif order.purpose == EXIT:
+            order.id = self.exit_id(pair)
+            live.exits += 1
+            order.attempt = live.exits
+        else:
+            order.id = self._id(pair, state.epoch, record, order.purpose, 1)
+            order.kind, order.limit_ticks = self.terms.entry_kind, worst_entry(order.ticks, self.terms)
+
+    def exit_id(self, pair: PairState) -> str:
+        """The id of the next exit of a real position: of its first fill's place, so that the guardian has it too."""
+        live = pair.live or LivePair()
+        return self._id(pair, live.opened_epoch, live.opened_record, EXIT, live.exits + 1)
+
+    def _id(self, pair: PairState, epoch: int, record: int, purpose: str, attempt: int) -> str:
+        return client_order_id(self.terms.bot_name, self.state.journal_id, pair.pair, epoch, record, purpose, attempt)
+
     def _send(self, verdict: risk.Approved | risk.Refused, pair: PairState, market: MarketTerms, tick: Tick) -> None:
         order = verdict.order
         action = "enter" if order.purpose == ENTRY else "exit"
@@ -260,9 +307,7 @@ class Engine:
             self._refuse(pair, tick, order.reason, verdict.reason)
             return
         state = self.state
-        order.id = client_order_id(
-            self.terms.bot_name, state.journal_id, pair.pair, state.epoch, tick.number, order.purpose, 1
-        )
+        self._name(order, pair, tick.number)
         if order.purpose == ENTRY:
             if pair.refusal:
                 self._refusal_ends(pair, tick)
@@ -315,14 +360,29 @@ class Engine:
         order.state = advance(order.state, OrderNews.CANCEL_SENT)
         order.note = f"{order.note}, {note}" if order.note else note
         if tick is None or tick.pair < 0 or self._board.pairs[tick.pair] is not pair:
-            tick = self._last_tick(pair)
+            tick = self.last_tick(pair)
         order.updated_ms = tick.ms
         self.ledger.order_event(order)
         self.broker.cancel(order.id)
         self._settle(pair, tick)
         self._walk.changed = True
 
-    def _last_tick(self, pair: PairState) -> Tick:
+    def apply(self, event: BrokerEvent, pair: PairState) -> None:
+        """Applies a result that came without a trade of its own."""
+        tick = self.last_tick(pair)
+        if self.ledger.apply(event, pair, tick):
+            self._check_limits(tick)
+        self.changed()
+
+    def cancel(self, pair: PairState, note: str) -> None:
+        """Asks for the cancel of the pair's working order, without a trade."""
+        self._cancel(pair, None, note)
+
+    def changed(self) -> None:
+        """What pairs wait for has changed."""
+        self._walk.changed = True
+
+    def last_tick(self, pair: PairState) -> Tick:
         """The pair's last price at the current record, where something happens without a trade of its own."""
         self.sync()
         nan = float("nan")

@@ -8,6 +8,7 @@ import numpy as np
 
 from bus.messages import Start
 from trader.broker import BrokerEvent
+from trader.reconcile import Reconciliation
 
 
 class Updates(msgspec.Struct, frozen=True, gc=False):  # one a frame: a NamedTuple takes three times as long
@@ -74,9 +75,21 @@ class Block(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A result from a live broker."""
+    """A result from a live broker, for an order of the journal that works or was over lately."""
 
     event: BrokerEvent
+
+
+class Checked(NamedTuple):
+    """What a comparison of the journal with the venue found; applied at one place."""
+
+    body: Reconciliation
+
+
+class Again(NamedTuple):
+    """An exit that is wanted and not working is tried again; where orders are real, and with a back-off."""
+
+    pair: str
 
 
 CRASH_LOOP = "crash_loop_"
@@ -90,4 +103,4 @@ def crash_loops(failing: str, blocks: Iterable[str]) -> list[Block]:
     return begins + [Block(reason, False) for reason in known if reason not in wanted]
 
 
-Input = Updates | Raws | NewStart | Began | SpanBegin | SpanEnd | Command | Block | Told
+Input = Updates | Raws | NewStart | Began | SpanBegin | SpanEnd | Command | Block | Told | Checked | Again

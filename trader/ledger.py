@@ -4,12 +4,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
+from msgspec import structs
 
 from bus.messages import (
     At,
     CostsEvent,
     DayCostsEvent,
     EquityEvent,
+    ExternalEvent,
     FillEvent,
     OrderEvent,
     PositionEvent,
@@ -21,15 +23,18 @@ from bus.messages import (
 from core.errors import BotError
 from core.money import UNIT, notional_floor, plain, share_ceil, steps_nearest, steps_text, units_text
 from trader import costs, risk
+from trader.base import add_base, dust_text, held_text, lose_base
 from trader.broker import BrokerEvent, Tick
 from trader.fills import below_minimum, sell_proceeds
 from trader.orders import TERMINAL, OrderState, advance
-from trader.state import BUY, ENTRY, SELL, Order, PairState, State
+from trader.state import BUY, ENTRY, EXIT, SELL, Order, PairState, State
 from trader.terms import MarketTerms, Terms
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COSTLY = f"refused:{costs.COSTS_EXCEED_STOP}"
 _AVERAGE_DIGITS = 12  # decimals of an average price
+EXTERNAL = "external"  # reason of a trade that was not ours
+MAX_ENDED = 64  # orders that are over and may still get a fill, where orders are real
 
 
 def iso_ms(ms: int) -> str:
@@ -98,41 +103,81 @@ class Ledger:
         """Applies one result; True where it was a fill. Raises BotError for an order we do not have."""
         order = pair.order
         if order is None or order.id != event.order_id:
+            return self._apply_late(event, pair, tick)
+        self._moves(order, event, pair, tick)
+        filled = bool(event.lots or event.quantity)
+        ended = order.state in TERMINAL
+        self.order_event(order)
+        if ended:
+            self._end(order, pair, tick)
+        if filled or (ended and order.filled):
+            self.position_event(pair)
+        if filled:
+            self.equity_event(tick.ms)
+        return filled
+
+    def _apply_late(self, event: BrokerEvent, pair: PairState, tick: Tick) -> bool:
+        """A result for an order that is over: a fill that comes now is booked as a completed trade of its own."""
+        order = self.ended_order(event.order_id)
+        if order is None:
             raise BotError(f"{pair.pair}: {event.news} for order {event.order_id}, which is not working here")
+        filled, cash, gross, fee, share = order.filled, order.cash, order.gross, order.fee, order.share
+        self._moves(order, event, pair, tick)
+        self.order_event(order)
+        if not (event.lots or event.quantity):
+            return False
+        late = structs.replace(
+            order,
+            filled=order.filled - filled,
+            cash=order.cash - cash,
+            gross=order.gross - gross,
+            fee=order.fee - fee,
+            share=order.share - share,
+        )
+        self._complete(late, pair, tick)
+        self.position_event(pair)
+        self.equity_event(tick.ms)
+        return True
+
+    def ended_order(self, order_id: str) -> Order | None:
+        """One of the latest orders that are over, where orders are real."""
+        live = self.state.live
+        return None if live is None else next((order for order in live.ended if order.id == order_id), None)
+
+    def _moves(self, order: Order, event: BrokerEvent, pair: PairState, tick: Tick) -> None:
+        """What a result changes in the order itself, and its fill in position and wallet."""
         order.state = advance(order.state, event.news)
         order.updated_ms = tick.ms
         order.venue_order_id = event.venue_order_id or order.venue_order_id
         if event.note:
             order.note = f"{order.note}, {event.note}" if order.note else event.note
-        if event.lots:
+        if event.lots or event.quantity:
             self._fill(event, order, pair, tick)
-        ended = order.state in TERMINAL
-        self.order_event(order)
-        if ended:
-            self._end(order, pair, tick)
-        if event.lots or (ended and order.filled):
-            self.position_event(pair)
-        if event.lots:
-            self.equity_event(tick.ms)
-        return event.lots > 0
 
     def _fill(self, event: BrokerEvent, order: Order, pair: PairState, tick: Tick) -> None:
         state = self.state
-        quantity = event.lots * pair.step
+        quantity = event.lots * pair.step if event.quantity is None else event.quantity
+        moved = event.lots * pair.step if event.base is None else event.base
         if order.purpose == ENTRY:
             if pair.lots == 0:
                 pair.entry_gross = pair.entry_quantity = Decimal(0)
                 pair.highest = tick.price
                 pair.opened_ms = tick.ms
-            pair.lots += event.lots
+                if pair.live is not None:
+                    pair.live.opened_epoch, pair.live.opened_record = state.epoch, state.record
+                    pair.live.exits, pair.live.exiting = 0, ""
+            add_base(pair, event.lots, moved)
             pair.cost += event.cash
             pair.entry_gross += event.price * quantity
             pair.entry_quantity += quantity
             state.wallet -= event.cash
             order.reserve = max(0, order.reserve - event.cash)
         else:
-            share = share_ceil(pair.cost, event.lots, pair.lots)
-            pair.lots -= event.lots
+            before = pair.lots
+            lacking = add_base(pair, -event.lots, -moved)
+            if lacking:
+                self.external_event(pair.pair, lacking, 0, f"order {order.id} gave more than the journal holds")
+            share = share_ceil(pair.cost, before - pair.lots, before) if before else 0
             pair.cost -= share
             state.wallet += event.cash
             order.share += share
@@ -162,6 +207,13 @@ class Ledger:
         state = self.state
         pair.order = None
         order.reserve = 0
+        if state.live is not None:
+            state.live.ended = [*state.live.ended, order][-MAX_ENDED:]
+        self._complete(order, pair, tick)
+
+    def _complete(self, order: Order, pair: PairState, tick: Tick) -> None:
+        """The row of `trades` for what an order filled, the limits, and what is too little to be sold."""
+        state = self.state
         if order.purpose == ENTRY:
             if order.filled:
                 self._trade(order, pair, None, tick)
@@ -211,8 +263,65 @@ class Ledger:
         pair.highest = None
         pair.opened_ms = None
         pair.flatten = ""
+        live = pair.live
+        if live is not None:
+            live.dust_spare += live.spare
+            live.spare = Decimal(0)
+            live.exiting, live.exits = "", 0
+
+    # --- what no order of ours explains ------------------------------------------------------------
+
+    def lose(self, pair: PairState, gone: Decimal, tick: Tick) -> None:
+        """Base coin left the account without an order of ours: the position follows, valued at the last price."""
+        live = pair.live
+        if live is None:
+            raise BotError(f"{pair.pair}: a simulated position cannot be sold elsewhere")
+        before, cost = pair.lots, pair.cost
+        lost = lose_base(pair, live, gone)
+        self.external_event(pair.pair, gone, 0, "sold or moved outside the bot")
+        if lost:
+            market = self.markets[pair.pair]
+            pair.cost -= share_ceil(cost, lost, before)
+            worth = notional_floor(tick.ticks, lost, market.num, market.den)
+            profit = worth - (cost - pair.cost)
+            self.state.realized += profit
+            order = Order(
+                id="",
+                pair=pair.pair,
+                purpose=EXIT,
+                reason=EXTERNAL,
+                lots=lost,
+                ticks=tick.ticks,
+                decided_ns=tick.ns,
+                created_ms=tick.ms,
+                updated_ms=tick.ms,
+                state=OrderState.FILLED,
+                filled=lost,
+                gross=(tick.ticks * pair.tick) * (lost * pair.step),
+            )
+            self._trade(order, pair, profit, tick)
+        if self.is_dust(pair, tick):
+            self.to_dust(pair)
+        self.position_event(pair)
+
+    def wallet_is(self, units: int) -> None:
+        """The venue's quote balance, at a moment when nothing of ours works: the wallet follows.
+
+        What was put in or taken out is no profit and no loss: the peak of the drawdown limit moves with it.
+        """
+        state = self.state
+        difference = units - state.wallet
+        if difference:
+            state.wallet = units
+            state.risk.peak += difference
+            self.external_event("", Decimal(0), difference, "the venue's balance, which no order of ours explains")
+            self.equity_event(self.at().time_ms)
 
     # --- events -----------------------------------------------------------------------------------
+
+    def external_event(self, pair: str, base: Decimal, units: int, why: str) -> None:
+        """The account holds other than the journal says."""
+        self.out.append(ExternalEvent(self.at(), pair, plain(base), units_text(units), why))
 
     def order_event(self, order: Order) -> None:
         """The order as it is now."""
@@ -224,8 +333,8 @@ class Ledger:
                 venue_order_id=order.venue_order_id,
                 pair=order.pair,
                 side=order.side,
-                type="market",
-                price=None,
+                type=order.kind,
+                price=None if not order.limit_ticks else plain(order.limit_ticks * self.state.pairs[order.pair].tick),
                 quantity=steps_text(order.lots, step),
                 filled=steps_text(order.filled, step),
                 status=OrderState(order.state).value,
@@ -263,13 +372,13 @@ class Ledger:
             PositionEvent(
                 at=self.at(ms),
                 pair=pair.pair,
-                quantity=steps_text(pair.lots, pair.step),
+                quantity=held_text(pair),
                 cost=units_text(pair.cost),
                 entry_price=pair.entry_price,
                 highest=highest,
                 stop_price=None if highest is None else highest * self.terms.keep,
                 opened_ms=pair.opened_ms,
-                dust=steps_text(pair.dust_lots, pair.step),
+                dust=dust_text(pair),
             )
         )
 

@@ -9,7 +9,7 @@ from bus.messages import SignalEvent, Start, TraderEvent
 from trader import inputs
 from trader.engine import Engine
 from trader.paper import PaperBroker
-from trader.state import State
+from trader.state import LiveState, State
 from trader.terms import Terms, terms_of
 
 OFFLINE_JOURNAL = "00000000000000000000000000000000"
@@ -20,6 +20,11 @@ def new_state(terms: Terms, journal_id: str) -> State:
     state = State(journal_id=journal_id, wallet=terms.paper_balance)
     state.risk.peak = terms.paper_balance
     return state
+
+
+def new_live_state(journal_id: str) -> State:
+    """The state of an empty book whose orders are real: what the wallet holds, the venue says first."""
+    return State(journal_id=journal_id, wallet=0, live=LiveState())
 
 
 def new_engine(terms: Terms, state: State) -> Engine:

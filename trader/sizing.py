@@ -19,13 +19,18 @@ class Size(NamedTuple):
     refused: str
 
 
+def worst_entry(ticks: int, terms: Terms) -> int:
+    """The most that an entry decided at `ticks` may pay; where orders are real it is their limit."""
+    return worsened(ticks, terms.slippage + terms.entry_limit, True)
+
+
 def entry_size(ticks: int, free: int, fee: int, terms: Terms, market: MarketTerms) -> Size:
     """Size of an entry at `ticks` with `free` units unreserved in the wallet; fee in parts.
 
     TRADE_CAPITAL buys at the deciding price; the wallet pays the worsened price with fee and tax.
     """
     wanted = min(lots_for(ticks, terms.trade_capital, market.num, market.den), market.max_lots)
-    worst = worsened(ticks, terms.slippage, True)
+    worst = worst_entry(ticks, terms)
     payable = affordable_lots(worst, wanted, market.num, market.den, fee, terms.tax_buy, free)
     note = CAPPED_BY_WALLET if payable < wanted else ""
     if below_minimum(ticks, payable, market.num, market.den, market.min_lots, market.min_notional):

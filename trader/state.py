@@ -37,6 +37,9 @@ class Order(msgspec.Struct):
     fee: Decimal = Decimal(0)
     reserve: int = 0  # of the wallet, for what is not yet filled
     share: int = 0  # cost of what a sell sold
+    kind: str = "market"  # market, limit, ioc
+    limit_ticks: int = 0  # of limit and ioc
+    attempt: int = 1
 
     @property
     def side(self) -> str:
@@ -47,6 +50,17 @@ class Order(msgspec.Struct):
     def left(self) -> int:
         """Lots not yet filled."""
         return self.lots - self.filled
+
+
+class LivePair(msgspec.Struct):
+    """What a pair has besides where orders are real. Quantities of base coin."""
+
+    spare: Decimal = Decimal(0)  # of the position, less than one step: what fees in base left of a lot
+    dust_spare: Decimal = Decimal(0)  # of closed positions, likewise
+    exiting: str = ""  # why the position is being sold: it is tried until it is flat
+    exits: int = 0  # exits sent for this position
+    opened_epoch: int = 0  # tape place of the first fill
+    opened_record: int = -1
 
 
 class PairState(msgspec.Struct):
@@ -74,6 +88,7 @@ class PairState(msgspec.Struct):
     refusal_rule: str = ""
     refusal_count: int = 0
     refusal_fresh: bool = False  # refused since the last candle close
+    live: LivePair | None = None  # None in simulation
 
     @property
     def entry_price(self) -> float | None:
@@ -103,6 +118,14 @@ class DayCosts(msgspec.Struct):
     costs: int = 0
 
 
+class LiveState(msgspec.Struct):
+    """What the fold knows besides where orders are real."""
+
+    ended: list[Order] = []  # the latest orders that are over: a fill may still come
+    agreed: bool = False  # what the latest comparison with the venue said
+    orphans: list[str] = []  # ids of the latest orders adopted that the journal did not know
+
+
 class State(msgspec.Struct):
     """The whole fold after `record` of tape `epoch`."""
 
@@ -128,6 +151,7 @@ class State(msgspec.Struct):
     start: Start | None = None
     stopped: bool = False  # the process said good-bye
     pairs: dict[str, PairState] = {}
+    live: LiveState | None = None  # None in simulation
 
 
 _decoder = msgspec.msgpack.Decoder(State)

@@ -18,6 +18,7 @@ from core.money import (
 )
 from indicators.rules import keep_factor
 
+IOC, LIMIT, MARKET = "ioc", "limit", "market"  # kinds of order, in the words of the venues' accounts
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 NS_PER_MINUTE = 60 * NS_PER_S
@@ -46,6 +47,7 @@ DECIDING = (
     "taker_fee_bps",
     "maker_fee_bps",
     "slippage_bps",
+    "entry_limit_bps",
     "tax_buy_bps",
     "tax_sell_bps",
     "spread_bps",
@@ -77,6 +79,8 @@ class Terms(NamedTuple):
     timeout_ns: int
     taker_fee: int | None  # None: the venue's, out of START
     slippage: int
+    entry_limit: int  # live: how far above the deciding price an entry may pay, beside slippage
+    entry_kind: str  # live: ioc or limit
     tax_buy: int
     tax_sell: int
     spread: int  # of a round trip
@@ -106,6 +110,8 @@ def terms_of(settings: Any, indicator_hash: int) -> Terms:
         timeout_ns=int(settings.entry_timeout_ms) * NS_PER_MS,
         taker_fee=None if fee is None else to_parts(fee, "TAKER_FEE_BPS"),
         slippage=to_parts(settings.slippage_bps, "SLIPPAGE_BPS"),
+        entry_limit=0 if settings.simulation_mode else to_parts(settings.entry_limit_bps, "ENTRY_LIMIT_BPS"),
+        entry_kind=IOC,
         tax_buy=to_parts(settings.tax_buy_bps, "TAX_BUY_BPS"),
         tax_sell=to_parts(settings.tax_sell_bps, "TAX_SELL_BPS"),
         spread=to_parts(settings.spread_bps, "SPREAD_BPS"),

@@ -3,8 +3,10 @@
 from decimal import Context, Decimal
 
 from bus.messages import (
+    CheckedEvent,
     CostsEvent,
     DayCostsEvent,
+    ExternalEvent,
     OrderEvent,
     SignalEvent,
     SpanEvent,
@@ -49,6 +51,11 @@ def words(event: TraderEvent, tick: Decimal | None = None) -> Words | None:
             return "start", event.report, ""
         case CostsEvent() | DayCostsEvent():
             return event.level, event.text, ""
+        case ExternalEvent():
+            return _external(event)
+        case CheckedEvent():
+            head = "journal and venue agree" if event.agreed else "journal and venue do not agree yet: no trading"
+            return "info" if event.agreed else "warn", "; ".join([head, *event.report]), ""
     return None
 
 
@@ -82,6 +89,14 @@ def _state(event: StateEvent) -> Words:
     if event.state == "halted":
         return "halt", f"halted by {event.reason}: no new entries, exits go on; resume lifts it", ""
     return "info", f"trading is {event.state}: {event.reason}", ""
+
+
+def _external(event: ExternalEvent) -> Words:
+    if event.pair:
+        return "warn", f"{event.base} of the base coin is gone: {event.why}", event.pair
+    if Decimal(event.quote):
+        return "warn", f"the wallet is {event.quote} off the journal and follows the venue: {event.why}", ""
+    return "warn", event.why, ""
 
 
 def _span(event: SpanEvent) -> Words:

@@ -162,7 +162,10 @@ ACROSS = {
     ),
     "a token that protects nothing": ({"DASHBOARD_TOKEN": "0123456789abcdef"}, "protects nothing without DASHBOARD_P"),
     "real orders with one key": ({"SIMULATION_MODE": "false", "VENUE": "coindcx"}, "needs LIVE_CONFIRM=yes"),
-    "real orders in this release": ({"SIMULATION_MODE": "false"}, "not available in this release"),
+    "real orders in this release": (
+        {"SIMULATION_MODE": "false", "VENUE": "binance", "PAIRS": "BTCUSDT", "LIVE_CONFIRM": "yes"},
+        "to the local exchange only",
+    ),
     "one market twice": ({"PAIRS": "BTC/USDT,B-BTC_USDT"}, "names a market twice"),
     "a word at the sandbox": ({"PAIRS": "BTCXYZ"}, "at the sandbox write BASE/QUOTE"),
     "two quote currencies": ({"PAIRS": "BTC/USDT,ETH/INR"}, "mixes quote currencies"),

@@ -1,0 +1,290 @@
+"""The fold where orders are real: what the venue says moves orders, positions and the wallet; exits until flat."""
+
+from decimal import Decimal
+
+import pytest
+
+from bus.messages import CheckedEvent, ExternalEvent, OrderEvent, PositionEvent, TradeEvent
+from tests import trader_world as world
+from tests.live_world import Venue, world_agrees
+from tests.trader_world import of
+from trader import inputs, venue_news
+from trader.broker import BrokerEvent
+from trader.orders import OrderNews, OrderState
+from trader.reconcile import Orphan
+from trader.state import pack, unpack
+
+UNIT = 10**8
+
+
+def entered(venue: Venue | None = None, **fill: object) -> Venue:
+    """A position of 10 lots (0.010) at 100,000."""
+    venue = venue or Venue()
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    venue.tell(OrderNews.ACCEPTED, venue_order_id="v1")
+    venue.fill(10, "100000", **fill)  # type: ignore[arg-type]
+    return venue
+
+
+def test_an_entry_is_a_limited_order_and_a_fill_makes_the_position() -> None:
+    venue = Venue(slippage_bps="5")
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    order = venue.last
+    assert (order.kind, order.limit_ticks, order.lots) == ("ioc", 10_015_000, 10)  # 15 bps above, in ticks of 0.01
+    assert order.reserve <= venue.engine.state.wallet
+    venue.tell(OrderNews.ACCEPTED)
+    venue.fill(10, "100010", fee="0.50")
+    assert (venue.pair.lots, venue.pair.order) == (10, None)
+    assert venue.engine.state.wallet == 10_000 * UNIT - int(Decimal("1000.60") * UNIT)
+    assert [event.action for event in of(venue.events, TradeEvent)] == ["buy"]
+    assert of(venue.events, OrderEvent)[-1].type == "ioc"
+
+
+def test_a_fee_in_the_bought_coin_leaves_less_to_sell() -> None:
+    venue = entered(fee="0.00001", in_base=True)  # 0.00999: nine lots and 0.00099
+    assert (venue.pair.lots, venue.pair.live and venue.pair.live.spare) == (9, Decimal("0.00099"))
+    assert of(venue.events, PositionEvent)[-1].quantity == "0.00999"
+    venue.tape.trade(99_000.0)
+    venue.feed()
+    assert venue.last.lots == 9
+    venue.fill(9, "99000")
+    position = of(venue.events, PositionEvent)[-1]
+    assert (position.quantity, position.dust) == ("0", "0.00099")
+    sold = of(venue.events, TradeEvent)[-1]
+    assert sold.profit == "-109"  # 891 got for 1,000: what the fee left of a lot is worth nothing in the books
+    assert venue.engine.state.wallet == 9_891 * UNIT
+
+
+def test_dust_of_one_position_is_not_sold_with_the_next() -> None:
+    venue = entered(fee="0.00001", in_base=True)
+    venue.tape.trade(99_000.0)
+    venue.feed()
+    venue.fill(9, "99000")
+    entered(venue, fee="0.00001", in_base=True)
+    assert venue.pair.lots == 9
+    assert venue.pair.live is not None and venue.pair.live.dust_spare == Decimal("0.00099")
+
+
+def test_one_exit_at_a_time_and_its_id_is_of_the_position() -> None:
+    venue = entered()
+    first_id = venue.engine.exit_id(venue.pair)
+    venue.tape.trades([99_400.0, 99_300.0, 99_200.0])
+    venue.feed()
+    exits = [order for order in venue.broker.sent if order.purpose == "exit"]
+    assert [order.id for order in exits] == [first_id]
+    assert exits[0].kind == "market"
+
+
+def test_a_rejected_exit_is_tried_again_when_told_to_and_not_before() -> None:
+    venue = entered()
+    venue.tape.trade(99_400.0)
+    venue.feed()
+    first = venue.last
+    venue.tell(OrderNews.REFUSED, note="no market orders now")
+    assert venue_news.exits_wanted(venue.engine) == [venue.pair.pair]
+    venue.tape.trades([99_300.0, 99_900.0])  # also where the price is above the stop again
+    venue.feed()
+    assert venue.last is first
+    venue.give(inputs.Again(venue.pair.pair))
+    assert venue.last is not first and venue.last.id != first.id
+    assert (venue.last.attempt, venue.last.reason) == (2, "trailing_stop")
+    venue.fill(10, "99900")
+    assert venue.pair.lots == 0 and venue_news.exits_wanted(venue.engine) == []
+    venue.give(inputs.Again(venue.pair.pair))
+    assert venue.pair.order is None
+
+
+def test_what_a_filled_exit_leaves_is_sold_at_once() -> None:
+    tape = world.Tape(world.start(world.market(max_quantity="0.004")))
+    venue = entered(Venue(tape))
+    venue.pair.lots = 10
+    venue.tape.trade(99_400.0)
+    venue.feed()
+    sold = []
+    while venue.pair.order is not None:
+        sold.append(venue.last.lots)
+        venue.fill(venue.last.lots, "99400")
+    assert sold == [4, 4, 2]
+    assert len({order.id for order in venue.broker.sent}) == 4
+
+
+def test_a_stop_hit_while_the_entry_works_cancels_it_and_sells_what_is_held() -> None:
+    venue = Venue()
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    entry = venue.last
+    venue.tell(OrderNews.ACCEPTED)
+    venue.fill(4, "100000", whole=False)
+    venue.tape.trades([99_400.0, 99_300.0])
+    venue.feed()
+    assert venue.broker.cancelled == [entry.id]  # asked once
+    assert venue.last is entry
+    venue.tell(OrderNews.CANCEL_DONE)
+    assert venue.last.purpose == "exit" and venue.last.lots == 4
+
+
+def test_a_fill_that_comes_after_the_end_is_booked() -> None:
+    venue = Venue()
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    entry = venue.last.id
+    venue.tell(OrderNews.ACCEPTED)
+    venue.tell(OrderNews.CANCEL_DONE)
+    assert venue.pair.order is None and venue.pair.lots == 0
+    venue.fill(10, "100000", order_id=entry, whole=False)
+    assert venue.pair.lots == 10
+    assert [event.quantity for event in of(venue.events, TradeEvent)] == ["0.01"]
+    assert venue.engine.state.wallet == 9_000 * UNIT
+    venue.tape.trade(99_400.0)
+    venue.feed()
+    assert venue.last.purpose == "exit"
+
+
+def test_a_result_of_an_order_that_nobody_knows_is_named_and_changes_nothing() -> None:
+    venue = entered()
+    before = pack(venue.engine.sync())
+    venue.tell(OrderNews.ALL_FILLED, "stranger", lots=1)
+    event = of(venue.events, ExternalEvent)[-1]
+    assert "stranger" in event.why
+    assert pack(venue.engine.sync()) == before
+
+
+def test_nothing_is_sent_before_a_start_agrees_and_a_stop_hit_meanwhile_is_sold_then() -> None:
+    venue = entered()
+    venue.give(inputs.Block(venue_news.RECOVERING, True))
+    venue.tape.trades([99_400.0, 99_900.0])
+    venue.feed()
+    assert len(venue.broker.sent) == 1
+    venue.give(inputs.Again(venue.pair.pair))
+    assert len(venue.broker.sent) == 1 and venue_news.exits_wanted(venue.engine) == []
+    venue.give(inputs.Block(venue_news.RECOVERING, False))
+    assert venue_news.exits_wanted(venue.engine) == [venue.pair.pair]
+    venue.give(inputs.Again(venue.pair.pair))
+    assert venue.last.reason == "trailing_stop"
+
+
+def test_entries_wait_while_the_latest_comparison_did_not_agree() -> None:
+    venue = Venue()
+    venue.give(inputs.Block(venue_news.RECONCILING, True))
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    assert venue.broker.sent == []
+
+
+def test_flatten_sells_without_a_trade() -> None:
+    venue = entered()
+    venue.give(inputs.Command("flatten", "c1"))
+    assert venue_news.exits_wanted(venue.engine) == [venue.pair.pair]
+    venue.give(inputs.Again(venue.pair.pair))
+    assert (venue.last.purpose, venue.last.reason) == ("exit", "flatten")
+
+
+def orphan(venue: Venue, lots: int, order_id: str = "") -> Orphan:
+    """The guardian's sale."""
+    quantity = lots * venue.pair.step
+    fill = BrokerEvent(
+        order_id or venue.engine.exit_id(venue.pair),
+        OrderNews.ALL_FILLED,
+        lots=lots,
+        price=Decimal(99_000),
+        cash=int(99_000 * quantity * UNIT),
+        quantity=quantity,
+        base=quantity,
+        venue_fill_id="g1",
+        fee_currency="USDT",
+    )
+    return Orphan(venue.pair.pair, fill.order_id, "v9", "sell", quantity, (fill,))
+
+
+def test_the_guardians_sale_is_adopted_once() -> None:
+    venue = entered()
+    sale = orphan(venue, 10)
+    venue.give(inputs.Checked(world_agrees(orphans=(sale,), at_start=True, report=("sold by the guardian",))))
+    assert venue.pair.lots == 0
+    trade = of(venue.events, TradeEvent)[-1]
+    assert (trade.action, trade.reason, trade.profit, trade.client_order_id) == (
+        "sell",
+        "guardian",
+        "-10",
+        sale.client_order_id,
+    )
+    checked = of(venue.events, CheckedEvent)[-1]
+    assert (checked.before, checked.after) == ({venue.pair.pair: "0.01"}, {})
+    trades, wallet = len(of(venue.events, TradeEvent)), venue.engine.state.wallet
+    venue.give(inputs.Checked(world_agrees(orphans=(sale,))))
+    assert (len(of(venue.events, TradeEvent)), venue.engine.state.wallet) == (trades, wallet)
+
+
+def test_a_position_sold_by_hand_is_external_and_the_wallet_follows_the_venue() -> None:
+    venue = entered()
+    venue.tape.trade(101_000.0)
+    venue.feed()
+    peak = venue.engine.state.risk.peak
+    venue.give(
+        inputs.Checked(world_agrees(10_020 * UNIT, external=((venue.pair.pair, Decimal("0.01")),), report=("sold",)))
+    )
+    assert venue.pair.lots == 0 and venue.engine.state.wallet == 10_020 * UNIT
+    trade = of(venue.events, TradeEvent)[-1]
+    assert (trade.reason, trade.price, trade.profit) == ("external", "101000", "10")
+    assert venue.engine.state.risk.peak == peak + 1_020 * UNIT
+    assert venue_news.exits_wanted(venue.engine) == []
+
+
+def test_a_part_sold_by_hand_leaves_a_smaller_position_and_a_smaller_exit() -> None:
+    venue = entered()
+    venue.give(inputs.Checked(world_agrees(external=((venue.pair.pair, Decimal("0.0035")),))))
+    assert (venue.pair.lots, venue.pair.live and venue.pair.live.spare) == (6, Decimal("0.0005"))
+    venue.tape.trade(99_400.0)
+    venue.feed()
+    assert venue.last.lots == 6
+
+
+def test_money_put_in_or_taken_out_is_no_profit_and_no_drawdown() -> None:
+    venue = Venue(max_drawdown_pct="0.05")
+    venue.tape.trade(100_000.0)
+    venue.feed()
+    venue.give(inputs.Checked(world_agrees(5_000 * UNIT)))
+    venue.tape.trade(100_000.0, after_ms=61_000)
+    venue.feed()
+    assert venue.engine.state.trading == "active"
+    assert venue.engine.state.realized == 0
+
+
+def test_a_check_that_finds_nothing_says_nothing() -> None:
+    venue = entered()
+    before = len(venue.events)
+    venue.give(inputs.Checked(world_agrees(venue.engine.state.wallet)))
+    assert venue.events[before:] == []
+
+
+def test_lots_of_a_new_step_keep_every_digit_of_the_base_coin() -> None:
+    venue = entered(fee="0.00001", in_base=True)
+    venue.give(inputs.NewStart(1, 1, world.start(world.market(step="0.004"))))
+    assert (venue.pair.lots, venue.pair.live and venue.pair.live.spare) == (2, Decimal("0.00199"))
+
+
+def test_the_state_survives_packing() -> None:
+    venue = entered(fee="0.00001", in_base=True)
+    state = venue.engine.sync()
+    assert unpack(pack(state)) == state
+
+
+def test_an_unknown_outcome_is_neither_end_nor_fill() -> None:
+    venue = Venue()
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    venue.tell(OrderNews.NO_ANSWER)
+    assert venue.pair.order is not None and venue.pair.order.state == OrderState.UNKNOWN
+    venue.tape.trade(99_000.0, "mr")
+    venue.feed()
+    assert len(venue.broker.sent) == 1
+    venue.tell(OrderNews.ABSENT)
+    assert venue.pair.order is None
+
+
+def test_a_simulated_book_takes_no_word_of_a_venue() -> None:
+    live = world.Live(world.Tape())
+    with pytest.raises(TypeError, match="simulated book"):
+        live.give(inputs.Again("B-BTC_USDT"))
