@@ -161,14 +161,14 @@ def test_a_product_over_the_cost_gate_shuts_it_where_all_costs_together_exceed_t
     base = from_texts({"PAPER_FILL": "instant", "COST_GATE": "refuse"})
     columns = columns_of(Records(moving(3_000)), base.timeframe_ms, functions())
     table = candles_of(columns, parameters_for(columns, base), functions())
-    axes: list[tuple[str, list[Any]]] = [
-        ("taker_fee_bps", [base.slippage_bps + 5, base.slippage_bps + 30]),
-        ("trailing_stop_pct", [0.003, 0.02]),
-        ("cost_gate", ["warn", "refuse"]),
+    axes = [
+        Axis("taker_fee_bps", [base.slippage_bps + 5, base.slippage_bps + 30]),
+        Axis("trailing_stop_pct", [0.003, 0.02]),
+        Axis("cost_gate", ["warn", "refuse"]),
     ]
     records = product_of(columns, base, axes)
     assert records["costly"].tolist() == [0, 0, 0, 0, 0, 1, 0, 0]
-    rows, _ = summaries_of(columns, table, base, records, functions())
+    rows = summaries_of(columns, table, readings_of(columns, table, base, functions()), base, records, functions())
     assert [bool(legs) for legs in rows["legs"]] == [True] * 5 + [False] + [True] * 2
     assert rows["legs"][4] > 0
 
