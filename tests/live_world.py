@@ -42,7 +42,7 @@ class Venue(world.Live):
     def __init__(self, tape: world.Tape | None = None, wallet: str = "10000", **changed: Any) -> None:
         changed.setdefault("simulation_mode", "false")
         terms = terms_of(world.settings(**changed), world.HASH)
-        state = new_live_state("j" * 32)
+        state = new_live_state("j" * 32, world.T0_MS)
         self.broker = NotingBroker()
         engine = Engine(terms, state, self.broker)
         tape = tape or world.Tape()

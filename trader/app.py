@@ -4,6 +4,7 @@ What the fold says is journalled first; only what is on the disk is published an
 """
 
 from collections import deque
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from bus.control import ask_replay
 from bus.frames import STATUS, TRADE, TRADER, UNREADABLE, UPDATE, Frame, array_of
 from bus.layouts import layout_hash
-from bus.messages import Entry, Request, Status, TraderEvent
+from bus.messages import Entry, Request, TraderEvent
 from bus.notices import FIRST, LATEST, BeatSeen, GapFound, Join, Joined, Notice, PeerDiffers, PeerSilent, PeerUp
 from bus.passage import Passage
 from bus.publisher import Facts, open_publisher
@@ -24,19 +25,21 @@ from core.paths import WATCHDOG
 from core.settings import indicator_hash
 from core.stage import Context
 from trader import inputs
+from trader.desk import Desk
+from trader.engine import Engine
 from trader.follow import JOINING, LAGGING, Follow
 from trader.journal import Committed, Journal, epoch_of
 from trader.recovery import CLEAN, NEW, RECOVERED, report
-from trader.replay import new_engine, new_state
+from trader.replay import new_engine, new_live_state, new_state
+from trader.shown import Shown
 from trader.state import State, pack, unpack
-from trader.status import Common, common_of, feed_of, mode_of, own_of, status_of, status_without_market, unwatched
+from trader.status import feed_of, mode_of, unwatched
 from trader.tape_source import tape_sources
 from trader.terms import NS_PER_HOUR, deciding_settings, terms_of
 from trader.timing import OrderTimes
 from trader.words import words
 
 TURN_SECONDS = 0.2  # status at most so often
-TURNS_FULL = 5  # in so many turns every pair is shown once, changed or not
 RAWS_AT_ONCE = 16  # raw trades that are looked at before an update that waits has its turn
 SAVE_TURNS = 150  # the state is saved so often, where it moved without an entry: a restart catches up with the rest
 REPLAY_MESSAGES = 500  # in one frame
@@ -58,19 +61,23 @@ class Trader:
 
     def __init__(self, context: Context) -> None:
         settings = context.settings
-        if not settings.simulation_mode:
-            raise MisconfiguredError("SIMULATION_MODE is false: this release trades on paper only, set it to true")
         self._context = context
         self._clock = context.clock
         terms = terms_of(settings, indicator_hash(settings))
         self._committed: deque[Committed] = deque()
         self._journal = Journal(context.book_dir / "journal.db", self._on_commit, self._on_trouble)
         found = self._journal.open(context.clock.wall_ms())
-        state = new_state(terms, found.journal_id) if found.state is None else _restored(found.state, found.journal_id)
-        self._engine = new_engine(terms, state)
-        self._shown: dict[str, Status] = {}
-        self._own: dict[str, tuple[object, ...] | None] = {}  # what the idle pairs among them depended on
-        self._common: Common | None = None
+        self._desk = None if settings.simulation_mode else Desk(context, self._give)
+        if found.state is not None:
+            state = _restored(found.state, found.journal_id)
+        elif self._desk is None:
+            state = new_state(terms, found.journal_id)
+        else:
+            state = new_live_state(found.journal_id, context.clock.wall_ms())
+        if self._desk is None:
+            self._engine = new_engine(terms, state)
+        else:
+            self._engine = Engine(terms._replace(entry_kind=self._desk.entry_kind), state, self._desk.broker)
         self._turns = 0
         self._looking = False  # at raw trades; the rest of them follows in the next rounds of the loop
         self._saved_record = state.record
@@ -86,7 +93,8 @@ class Trader:
         self._passage = Passage(self._clock, spans, "update_to_arrival", "arrival_to_decision", "trade_to_decision")
         self._times = OrderTimes(self._clock, spans)
         self._publisher.topic(TRADER, epoch_of(found.journal_id), found.number, replay=self._replay)
-        self._publisher.topic(STATUS, context.started_ms, snapshot=self._status_snapshot)
+        self._shown = Shown(self._engine, settings.pairs, partial(self._publisher.send, STATUS))
+        self._publisher.topic(STATUS, context.started_ms, snapshot=lambda: self._shown.snapshot(self._follow.mode))
         for action in COMMANDS:
             self._publisher.on_control(action, self._command)
         self._timer = context.loop.every(TURN_SECONDS, self._turn)
@@ -106,6 +114,8 @@ class Trader:
         book = self._context.book_dir.name
         found = NEW if not known else CLEAN if state.stopped else RECOVERED
         self._give(inputs.Began(book, settings, found, report(state, found, book, settings)))
+        if self._desk is not None:
+            self._desk.begin(self._engine)
 
     # --- inputs ---------------------------------------------------------------------------------------
 
@@ -123,6 +133,8 @@ class Trader:
         self._journal.append(events, pack(state), checkpoint=hour != self._checkpoint)
         self._checkpoint = hour
         self._saved_record = state.record
+        if self._desk is not None:
+            self._desk.marked(self._journal.number)
 
     def _untaped(self, epoch: int, first: int) -> list[Frame]:
         """Records that the feeder published and could not tape."""
@@ -218,7 +230,7 @@ class Trader:
             text += f"; {', '.join(held)} sold at the next trade" if held else "; nothing is held"
         elif held:
             text += f"; holding {', '.join(held)}, exits go on"
-        self._show(everything=True)
+        self._shown.show(self._follow.mode, everything=True)
         # Who is told that trading is paused must find it paused after a crash in this very moment too.
         if not self._journal.flush(COMMAND_SECONDS):
             text += "; the journal has not taken it yet, a crash now would forget it: free the disk"
@@ -249,6 +261,8 @@ class Trader:
         """What is on the disk by now goes out, in order."""
         while self._committed:
             entries = self._committed.popleft().entries
+            if self._desk is not None:
+                self._desk.committed(entries[-1].number)
             self._publisher.send_many(TRADER, entries)
             self._times.published(entries)
             if self._arrived_ns:
@@ -287,8 +301,10 @@ class Trader:
             self._context.loop.aside(self._look_at_raws)
         self._follow.check(self._clock.monotonic_ns())
         self._raws.hurry(self._follow.mode == LAGGING)
+        if self._desk is not None:
+            self._desk.turn()
         self._turns += 1
-        self._show()
+        self._shown.turn(self._follow.mode)
         self._name_unwatched()
         state = self._engine.state
         if self._turns % SAVE_TURNS == 0 and state.record != self._saved_record:
@@ -304,49 +320,11 @@ class Trader:
             self._context.event("warn", text, pair)
         self._unwatched = set(found)
 
-    def _show(self, *, everything: bool = False) -> None:
-        """Publishes the pairs that look other than before, and in turn a part of the rest: all of them each second."""
-        engine = self._engine
-        feed = feed_of(self._follow.mode)
-        common = common_of(engine, feed)
-        everything = everything or common != self._common
-        self._common = common
-        for place, pair in enumerate(engine.sync().pairs.values()):
-            own = own_of(pair)
-            due = everything or place % TURNS_FULL == self._turns % TURNS_FULL
-            if not due and own is not None and self._own.get(pair.pair) == own:
-                continue
-            self._own[pair.pair] = own
-            self._show_one(status_of(engine, pair, feed), due)
-        for name in self._unnamed():
-            self._show_one(status_without_market(engine, name, feed), everything or self._turns % TURNS_FULL == 0)
-
-    def _show_one(self, status: Status, due: bool) -> None:
-        before = self._shown.get(status.pair)
-        if due or before is None or _looks_other(before, status):
-            self._shown[status.pair] = status
-            self._publisher.send(STATUS, status)
-
-    def _unnamed(self) -> list[str]:
-        """Pairs of the settings that no START has named yet."""
-        state = self._engine.state
-        wanted = self._context.settings.pairs if state.start is None else ()
-        return [name for name in wanted if name not in state.pairs]
-
-    def _statuses(self) -> list[Status]:
-        engine = self._engine
-        feed = feed_of(self._follow.mode)
-        found = [status_of(engine, pair, feed) for pair in engine.sync().pairs.values()]
-        return found + [status_without_market(engine, name, feed) for name in self._unnamed()]
-
-    def _status_snapshot(self) -> bytes:
-        return _encode(self._statuses())
-
     def _facts(self) -> Facts:
         state = self._engine.state
         return {
             "record": state.record,
-            "mode": mode_of(state.trading),
+            "mode": mode_of(state),
             "state": state.trading,
             "feed": feed_of(self._follow.mode),
             "open_positions": self._engine.ledger.open_positions(),
@@ -359,6 +337,8 @@ class Trader:
     def _close(self) -> None:
         """Says good-bye in the journal, so that the next start knows; then what waits goes to the disk and out."""
         self._timer.cancel()
+        if self._desk is not None:
+            self._desk.close()
         state = self._engine.sync()
         state.stopped = True
         self._journal.append([], pack(state))
@@ -379,16 +359,3 @@ def _restored(body: bytes, journal_id: str) -> State:
     if state.journal_id != journal_id:
         raise MisconfiguredError("the journal's state belongs to another journal: put a backup in its place")
     return state
-
-
-def _looks_other(one: Status, other: Status) -> bool:
-    """Whether a person would see a difference, place and time of the last trade aside."""
-    if (one.status, one.mode, one.feed, one.blocked) != (other.status, other.mode, other.feed, other.blocked):
-        return True
-    return (one.unrealized, one.quantity, one.highest, one.wallet_quote, one.realized) != (
-        other.unrealized,
-        other.quantity,
-        other.highest,
-        other.wallet_quote,
-        other.realized,
-    )

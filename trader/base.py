@@ -67,3 +67,8 @@ def held_text(pair: PairState) -> str:
 def dust_text(pair: PairState) -> str:
     """`dust` as text."""
     return steps_text(pair.dust_lots, pair.step) if pair.live is None else plain(dust(pair))
+
+
+def base_text(pair: PairState) -> str:
+    """All of the base coin, position and dust, as text."""
+    return steps_text(pair.lots + pair.dust_lots, pair.step) if pair.live is None else plain(held(pair) + dust(pair))

@@ -5,6 +5,7 @@ import hashlib
 
 MAX_LENGTH = 18
 _LETTERS = 11  # 55 bits
+_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz234567")
 
 
 def client_order_id(
@@ -17,3 +18,9 @@ def client_order_id(
     text = "\x1f".join([journal_id, pair, str(epoch), str(record), purpose, str(attempt)])
     digest = hashlib.sha256(text.encode()).digest()
     return (bot_name + base64.b32encode(digest).decode()[:_LETTERS].lower())[:MAX_LENGTH]
+
+
+def is_ours(bot_name: str, order_id: str) -> bool:
+    """Whether a client order id is one that this BOT_NAME makes; none of another name is, though it begins alike."""
+    letters = order_id.removeprefix(bot_name)
+    return len(letters) == _LETTERS == len(order_id) - len(bot_name) and set(letters) <= _ALPHABET

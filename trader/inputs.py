@@ -84,6 +84,7 @@ class Checked(NamedTuple):
     """What a comparison of the journal with the venue found; applied at one place."""
 
     body: Reconciliation
+    since_ms: int = 0  # when the look began
 
 
 class Again(NamedTuple):

@@ -27,7 +27,7 @@ from trader.base import add_base, dust_text, held_text, lose_base
 from trader.broker import BrokerEvent, Tick
 from trader.fills import below_minimum, sell_proceeds
 from trader.orders import TERMINAL, OrderState, advance
-from trader.state import BUY, ENTRY, EXIT, SELL, Order, PairState, State
+from trader.state import BUY, ENTRY, EXIT, SELL, LiveState, Order, PairState, State
 from trader.terms import MarketTerms, Terms
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,6 +45,14 @@ def iso_ms(ms: int) -> str:
 def optional(value: float) -> float | None:
     """A float that may be unknown: nan becomes None."""
     return None if np.isnan(value) else value
+
+
+def keep_ended(live: LiveState, order: Order) -> None:
+    """Keeps an order that is over; the oldest is let go."""
+    live.ended.append(order)
+    for old in live.ended[:-MAX_ENDED]:
+        live.known_from_ms = max(live.known_from_ms, old.created_ms + 1)
+    del live.ended[:-MAX_ENDED]
 
 
 class Ledger:
@@ -151,8 +159,12 @@ class Ledger:
         order.venue_order_id = event.venue_order_id or order.venue_order_id
         if event.note:
             order.note = f"{order.note}, {event.note}" if order.note else event.note
-        if event.lots or event.quantity:
+        if (event.lots or event.quantity) and not self._booked(event, order):
             self._fill(event, order, pair, tick)
+
+    def _booked(self, event: BrokerEvent, order: Order) -> bool:
+        """Whether the venue's fill is in the books: what is told twice is booked once."""
+        return bool(event.venue_fill_id) and event.venue_fill_id in order.fill_ids
 
     def _fill(self, event: BrokerEvent, order: Order, pair: PairState, tick: Tick) -> None:
         state = self.state
@@ -181,6 +193,8 @@ class Ledger:
             pair.cost -= share
             state.wallet += event.cash
             order.share += share
+        if pair.live is not None:
+            order.fill_ids.append(event.venue_fill_id)
         order.filled += event.lots
         order.cash += event.cash
         order.gross += event.price * quantity
@@ -208,7 +222,7 @@ class Ledger:
         pair.order = None
         order.reserve = 0
         if state.live is not None:
-            state.live.ended = [*state.live.ended, order][-MAX_ENDED:]
+            keep_ended(state.live, order)
         self._complete(order, pair, tick)
 
     def _complete(self, order: Order, pair: PairState, tick: Tick) -> None:

@@ -84,6 +84,9 @@ TABLE: dict[tuple[OrderState, OrderNews], OrderState] = {
     (_S.FILLED, _N.ACCEPTED): _S.FILLED,  # the submit's answer came last
     (_S.FILLED, _N.CANCEL_DONE): _S.FILLED,  # the venue reports the cancel of nothing
     (_S.FILLED, _N.CANCEL_REFUSED): _S.FILLED,  # the usual answer to a cancel that came too late
+    # An order that was called absent, and came all the same: where it filled, the money moved.
+    (_S.REJECTED, _N.PART_FILLED): _S.CANCELLED,
+    (_S.REJECTED, _N.ALL_FILLED): _S.FILLED,
     (_S.REJECTED, _N.REFUSED): _S.REJECTED,  # said twice
     (_S.REJECTED, _N.ABSENT): _S.REJECTED,  # the look-up confirms it
 }

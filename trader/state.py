@@ -40,6 +40,7 @@ class Order(msgspec.Struct):
     kind: str = "market"  # market, limit, ioc
     limit_ticks: int = 0  # of limit and ioc
     attempt: int = 1
+    fill_ids: list[str] = []  # the venue's, where orders are real
 
     @property
     def side(self) -> str:
@@ -124,6 +125,8 @@ class LiveState(msgspec.Struct):
     ended: list[Order] = []  # the latest orders that are over: a fill may still come
     agreed: bool = False  # what the latest comparison with the venue said
     orphans: list[str] = []  # ids of the latest orders adopted that the journal did not know
+    since_ms: int = 0  # fills before are all in the journal: when the latest comparison that agreed began
+    known_from_ms: int = 0  # orders created from then on are all among `ended`, the working ones and `orphans`
 
 
 class State(msgspec.Struct):

@@ -2,21 +2,25 @@
 
 from bus.messages import Status
 from core.money import steps_text, units_text
+from trader.base import base_text, held_text
 from trader.costs import break_even_move, round_of
 from trader.engine import Engine
 from trader.follow import JOINING, LAGGING
-from trader.state import ACTIVE, ENTRY, HALTED, NO_SPAN, PairState
+from trader.state import ACTIVE, ENTRY, HALTED, NO_SPAN, PairState, State
+from trader.venue_news import RECONCILING, RECOVERING
 
-SIM = "sim"
+SIM, LIVE = "sim", "live"
 SEEN_AT_A_RECORD = ("stale", "untaped", "indicator_settings_differ", "below_minimum")  # and known only from there
 FEEDS = {JOINING: "blind", LAGGING: "degraded"}
 
 
-def mode_of(trading: str) -> str:
-    """The mode on the page: sim while trading goes on, else what keeps it from entering."""
-    if trading == ACTIVE:
-        return SIM
-    return HALTED if trading == HALTED else "reducing"
+def mode_of(state: State) -> str:
+    """The mode on the page: sim or live while trading goes on, else what keeps it from entering."""
+    if RECOVERING in state.blocks or RECONCILING in state.blocks:
+        return RECONCILING
+    if state.trading == ACTIVE:
+        return SIM if state.live is None else LIVE
+    return HALTED if state.trading == HALTED else "reducing"
 
 
 def feed_of(follow_mode: str) -> str:
@@ -54,15 +58,15 @@ def status_of(engine: Engine, pair: PairState, feed: str) -> Status:
         record=state.record,
         time_ms=pair.ns // 1_000_000,
         status=_word(pair),
-        mode=mode_of(state.trading),
+        mode=mode_of(state),
         entry_price=pair.entry_price,
-        quantity=steps_text(pair.lots, pair.step),
+        quantity=held_text(pair),
         highest=highest,
         stop_price=None if highest is None else highest * engine.terms.keep,
         unrealized=unrealized,
         realized=units_text(state.realized),
         wallet_quote=units_text(state.wallet),
-        wallet_base=steps_text(pair.lots + pair.dust_lots, pair.step),
+        wallet_base=base_text(pair),
         blocked=_blocked(engine, pair, feed),
         feed=feed,
         break_even_pct=_break_even_pct(engine),
@@ -88,7 +92,7 @@ def status_without_market(engine: Engine, pair: str, feed: str) -> Status:
         record=state.record,
         time_ms=0,
         status="warming_up",
-        mode=mode_of(state.trading),
+        mode=mode_of(state),
         entry_price=None,
         quantity="0",
         highest=None,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bus.messages import CheckedEvent
 from core.money import plain, steps_down
 from trader import base, inputs
-from trader.ledger import MAX_ENDED
+from trader.ledger import keep_ended
 from trader.orders import OrderState
 from trader.reconcile import Orphan, Reconciliation
 from trader.state import BLIND, BUY, ENTRY, EXIT, LiveState, Order, PairState
@@ -43,6 +43,8 @@ def take(engine: "Engine", item: inputs.Told | inputs.Checked | inputs.Again) ->
                 send_exit(engine, pair)
         case inputs.Checked():
             _checked(engine, live, item.body)
+            if item.body.agreed:
+                live.since_ms = max(live.since_ms, item.since_ms)
         case inputs.Again():
             found = engine.state.pairs.get(item.pair)
             if found is not None:
@@ -153,7 +155,7 @@ def _adopt(engine: "Engine", live: LiveState, orphan: Orphan) -> None:
         state=OrderState.SUBMITTING,
         venue_order_id=orphan.venue_order_id,
     )
-    live.ended = [*live.ended, order][-MAX_ENDED:]
+    keep_ended(live, order)
     for fill in orphan.fills:
         engine.apply(fill, pair)
 

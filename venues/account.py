@@ -134,6 +134,7 @@ class AccountCapabilities(msgspec.Struct, frozen=True):
     fills_reach_ms: int | None  # how far back own fills can be had; None: without limit
     stream: bool  # own orders and fills are told on a stream
     clock_step_ms: int  # the venue tells its time in steps of so much
+    request_lives_s: float = 10.0  # how long a request that was lost on its way may still be taken
 
 
 class AccountStream(Protocol):

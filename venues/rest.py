@@ -65,6 +65,14 @@ _NO_ADDRESS = (
 )
 
 
+_written = threading.local()
+
+
+def written_ns() -> int:
+    """When the first byte of the calling thread's last request left, in monotonic nanoseconds; 0: none of it did."""
+    return getattr(_written, "ns", 0)
+
+
 class RestClient:
     """Asks one venue. Safe to use from several threads; each gets its own Session.
 
@@ -316,7 +324,7 @@ class _Link:
         self.session.mount("https://", adapter)
 
     def send(self, call: Call, timeout_s: tuple[float, float]) -> requests.Response:
-        self.sent_ns = 0
+        self.sent_ns = _written.ns = 0
         request = requests.Request(call.method, call.url, headers=dict(call.headers), data=call.body or None)
         prepared = self.session.prepare_request(request)
         if call.query:
@@ -324,6 +332,11 @@ class _Link:
         return self.session.send(
             prepared, timeout=timeout_s, stream=True, allow_redirects=False, verify=self._verify, proxies={}, cert=None
         )
+
+    def begins(self, clock: Clock) -> None:
+        """Bytes are about to leave."""
+        if not self.sent_ns:
+            self.sent_ns, _written.ns = clock.wall_ns(), clock.monotonic_ns()
 
     def close(self) -> None:
         self.session.close()
@@ -344,7 +357,7 @@ def _pools(link: _Link, clock: Clock, total_s: float) -> dict[str, type[HTTPConn
         def send(self, data: Any) -> None:
             if self.sock is None:
                 self.connect()
-            link.sent_ns = link.sent_ns or clock.wall_ns()
+            link.begins(clock)
             super().send(data)
 
     class Secure(HTTPSConnection):
@@ -353,7 +366,7 @@ def _pools(link: _Link, clock: Clock, total_s: float) -> dict[str, type[HTTPConn
         def send(self, data: Any) -> None:
             if self.sock is None:
                 self.connect()
-            link.sent_ns = link.sent_ns or clock.wall_ns()
+            link.begins(clock)
             super().send(data)
 
     class PlainPool(HTTPConnectionPool):

@@ -89,6 +89,7 @@ class BinanceAccount:
         fills_reach_ms=None,
         stream=True,
         clock_step_ms=1,
+        request_lives_s=6.0,  # recvWindow, and a second that a stamp may lie ahead of the venue's clock
     )
 
     def __init__(self, settings: Settings, clock: Clock, opener: Opener | None = None) -> None:

@@ -77,6 +77,7 @@ class KrakenAccount:
         fills_reach_ms=None,
         stream=True,
         clock_step_ms=1000,
+        request_lives_s=7.0,  # the deadline that an order carries, and what a clock told in seconds leaves open
     )
 
     def __init__(

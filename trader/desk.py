@@ -1,0 +1,203 @@
+"""What the trader stage has besides where orders are real.
+
+The broker at the venue, the comparison of journal and venue, the account's stream as a nudge, exits tried again:
+
+* recovering: after a start nothing is sent until journal and venue agree; after a pause of this process that was longer
+  than PAUSE_S what was not sent is dropped, and all is compared as after a start.
+* reconciling: while the latest comparison did not agree there are no entries; exits go on.
+* again: an exit that is wanted and not working is tried again after 0.2 s, then twice as late each time, up to 5 s; the
+  venue is compared with at once where one was refused.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from core.clock import NS_PER_S
+from core.stage import Context
+from trader import inputs
+from trader.broker import BrokerEvent
+from trader.engine import Engine
+from trader.live import LiveBroker
+from trader.look_thread import VenueLook
+from trader.nudges import Nudges
+from trader.orders import OrderNews
+from trader.terms import IOC, LIMIT
+from trader.venue_news import RECONCILING, RECOVERING, exits_wanted
+from trader.venue_side import journal_view, working
+from trader.views import VenueView
+from venues.choose import account, market_data
+from venues.errors import VenueError
+from venues.venue import Rules
+
+FIRST_AGAIN_S, LAST_AGAIN_S = 0.2, 5.0
+PAUSE_S = 1.5
+MARKETS_AGE_S = 3_600.0
+CLOSE_S = 2.0
+
+Give = Callable[[inputs.Input], object]
+
+
+class Desk:
+    """Belongs to the stage's thread; what the venue's threads say comes through its loop, each an input of the fold."""
+
+    def __init__(self, context: Context, give: Give) -> None:
+        """Raises Misconfigured where the venue's keys are missing."""
+        settings = context.settings
+        self._context = context
+        self._clock = context.clock
+        self._give = give
+        self._engine: Engine | None = None
+        self._account = account(settings, context.clock)
+        self._markets = Markets(context)
+        self._turned_ns = context.clock.monotonic_ns()
+        self._again: dict[str, tuple[int, float]] = {}  # by pair: due (monotonic ns), the wait after that in seconds
+        self.broker = LiveBroker(
+            self._account,
+            self._markets.anew,
+            self._clock,
+            self._deliver,
+            self._may_send,
+            settings.entry_timeout_ms,
+            self._say,
+        )
+        self._look = VenueLook(
+            self._account, self._traded, settings.reconcile_seconds, self._clock, self._looked, self._say
+        )
+        self._nudges = Nudges(self._account, self._traded, self._nudged, self._say)
+
+    @property
+    def entry_kind(self) -> str:
+        """The kind of order that buys: at its limit or not at all, where the venue has that."""
+        return IOC if self._account.capabilities.ioc else LIMIT
+
+    def begin(self, engine: Engine) -> None:
+        """The journal was taken up: its orders are looked up, and nothing is sent before it was compared."""
+        self._engine = engine
+        self._give(inputs.Block(RECOVERING, True))
+        orders = working(engine.state)
+        fills = {order.id: order.fill_ids for order in orders}
+        self.broker.adopt(orders, engine.ledger.markets, fills)
+        self._nudges.start()
+
+    def marked(self, number: int) -> None:
+        """What was sent since the last mark is in the journal up to entry `number`."""
+        self.broker.mark(number)
+
+    def committed(self, number: int) -> None:
+        """The journal is on the disk up to entry `number`."""
+        self.broker.committed(number)
+
+    def turn(self) -> None:
+        """Some times a second: pauses are noticed, exits tried again, the venue looked at."""
+        now_ns = self._clock.monotonic_ns()
+        paused_s = (now_ns - self._turned_ns) / NS_PER_S
+        self._turned_ns = now_ns
+        if paused_s > PAUSE_S:
+            self.broker.drop(f"this process stood still for {paused_s:.1f} s")
+            self._give(inputs.Block(RECOVERING, True))
+            self._look.ask(at_start=True)
+        self._try_again(now_ns)
+        if self._look.wants():
+            self._look.begin(journal_view(self._running))
+
+    def close(self) -> None:
+        """Ends the threads; what was not sent stays unsent, and the next start finds out what became of the rest."""
+        self._nudges.close(CLOSE_S)
+        self.broker.close(CLOSE_S)
+        self._look.close(CLOSE_S)
+        self._account.close()
+
+    @property
+    def _running(self) -> Engine:
+        assert self._engine is not None, "begin comes first"
+        return self._engine
+
+    def _try_again(self, now_ns: int) -> None:
+        wanted = exits_wanted(self._running)
+        self._again = {pair: self._again.get(pair, (now_ns, FIRST_AGAIN_S)) for pair in wanted}
+        for pair in wanted:
+            due_ns, wait_s = self._again[pair]
+            if now_ns >= due_ns:
+                self._again[pair] = now_ns + int(wait_s * NS_PER_S), min(2 * wait_s, LAST_AGAIN_S)
+                self._give(inputs.Again(pair))
+
+    # --- from other threads -----------------------------------------------------------------------------
+
+    def _may_send(self) -> str:
+        """'' or why nothing may be sent; called on threads of the broker."""
+        stood_s = (self._clock.monotonic_ns() - self._turned_ns) / NS_PER_S
+        return f"this process stood still for {stood_s:.1f} s" if stood_s > PAUSE_S else ""
+
+    def _deliver(self, events: list[BrokerEvent]) -> None:
+        self._context.loop.call_threadsafe(partial(self._told, events))
+
+    def _told(self, events: list[BrokerEvent]) -> None:
+        for event in events:
+            self._give(inputs.Told(event))
+            if event.news == OrderNews.REFUSED:
+                self._look.ask()
+
+    def _looked(self, view: VenueView) -> None:
+        self._context.loop.call_threadsafe(partial(self._judge, view))
+
+    def _judge(self, view: VenueView) -> None:
+        engine = self._running
+        found = self._look.judge(journal_view(engine), view)
+        self._give(inputs.Checked(found, view.journal.market_ms))
+        for reason, on in ((RECONCILING, not found.agreed), (RECOVERING, False)):
+            if on or found.agreed:
+                self._give(inputs.Block(reason, on))
+
+    def _nudged(self, order_id: str) -> None:
+        self._context.loop.call_threadsafe(partial(self.broker.nudge, order_id))
+
+    def _say(self, level: str, text: str) -> None:
+        self._context.loop.call_threadsafe(partial(self._context.event, "warn" if level == "warning" else level, text))
+
+    def _traded(self) -> Sequence[Rules]:
+        """The rules of the markets that are traded, or that something is held of."""
+        names = self._names
+        return [rules for rules in self._markets.known() if rules.pair in names]
+
+    @property
+    def _names(self) -> frozenset[str]:
+        engine = self._engine
+        named = frozenset(self._context.settings.pairs)
+        return named if engine is None else named | frozenset(engine.state.pairs)
+
+
+class Markets:
+    """The venue's markets, asked for on whatever thread wants them; those known serve for an hour."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._lock = threading.Lock()
+        self._found: list[Rules] = []
+        self._due_ns = 0
+
+    def anew(self) -> list[Rules]:
+        """Asks the venue. Raises the errors of `venues.errors`."""
+        venue = market_data(self._context.settings, self._context.clock)
+        try:
+            found = asyncio.run(venue.markets())
+        finally:
+            venue.close()
+        with self._lock:
+            self._found = found
+            self._due_ns = self._context.clock.monotonic_ns() + int(MARKETS_AGE_S * NS_PER_S)
+        return found
+
+    def known(self) -> list[Rules]:
+        """As `anew`, from memory where that is not older than an hour; an older one serves where asking fails."""
+        with self._lock:
+            found, due_ns = self._found, self._due_ns
+        if found and self._context.clock.monotonic_ns() < due_ns:
+            return found
+        try:
+            return self.anew()
+        except VenueError:
+            if not found:
+                raise
+            return found
