@@ -14,6 +14,7 @@ from bus.messages import (
     FillEvent,
     OrderEvent,
     PositionEvent,
+    ShadowEvent,
     SignalEvent,
     SpanEvent,
     StartedEvent,
@@ -24,6 +25,7 @@ from bus.messages import (
 from bus.records import ENTER_CRASH_CATCH, ENTER_MEAN_REVERSION, EXIT_TAKE_PROFIT, WARM
 from core.clock import iso_utc
 from trader.state import NO_SPAN, State
+from trader.words import shadow_words
 
 NOTHING = "nothing there"
 CODES = {
@@ -82,6 +84,8 @@ def said(event: TraderEvent) -> str:
             return f"external: {event.pair} {event.base}, quote {event.quote} ({event.why})"
         case CheckedEvent():
             return f"compared with the venue, {'agreed' if event.agreed else 'not agreed'}: {'; '.join(event.report)}"
+        case ShadowEvent():
+            return shadow_words(event)
 
 
 def known(event: TraderEvent | None) -> str:

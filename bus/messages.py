@@ -301,6 +301,24 @@ class CheckedEvent(Tagged, frozen=True):
     after: dict[str, str]
 
 
+class ShadowEvent(Tagged, frozen=True):
+    """A real order is over, and so is the same order on paper; the row of `shadow`. Texts; None: did not fill."""
+
+    at: At
+    client_order_id: str
+    pair: str
+    action: str  # buy, sell
+    live_price: str | None  # average
+    paper_price: str | None
+    live_quantity: str
+    paper_quantity: str
+    difference_bps: str | None  # more than 0 where the account did worse
+    lost: str | None  # quote: the difference on what the account traded
+    live_profit: str | None  # of a sell
+    paper_profit: str | None  # of the same quantity bought and sold on paper
+    time: int
+
+
 TraderEvent = (
     OrderEvent
     | FillEvent
@@ -315,6 +333,7 @@ TraderEvent = (
     | DayCostsEvent
     | ExternalEvent
     | CheckedEvent
+    | ShadowEvent
 )
 
 
@@ -345,6 +364,9 @@ class Status(Message, frozen=True):
     feed: str  # normal, degraded, blind
     break_even_pct: float | None = None  # the rise of the price that pays for a round trip
     stop_pct: float | None = None  # the stop's distance
+    shadow_trades: int | None = None  # real orders that were compared with paper; None in simulation
+    shadow_median_bps: float | None = None  # of the latest 20 of them, more than 0 where the account did worse
+    shadow_lost: str | None = None  # quote lost against paper, over all of them
 
 
 # --- snapshots and control, over the stage's ROUTER ----------------------------------------------

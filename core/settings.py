@@ -66,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     day_offset_minutes: int
     max_orders_per_minute: int
     max_open_positions: int
+    shadow_limit_bps: Decimal
     stale_seconds: float
     on_shutdown: str
     retention_minutes: int

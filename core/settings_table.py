@@ -336,6 +336,14 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 TRADER,
             ),
             Setting(
+                "SHADOW_LIMIT_BPS",
+                "50",
+                _bps,
+                _BPS_ALLOWED,
+                "real orders: trading halts when the last 20 filled this much worse than on paper on average; 0 is off",
+                TRADER,
+            ),
+            Setting(
                 "STALE_SECONDS",
                 "30",
                 parse.number(1, 3600),

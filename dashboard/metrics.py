@@ -116,6 +116,11 @@ def _book(state: PageState, totals: Totals, clients: int, now_ns: int) -> Iterat
     costs = "The rise of the price that pays for a round trip, per cent"
     yield _gauge("break_even_pct", costs, (), [([], s.break_even_pct) for s in statuses[:1]])
     yield _gauge("stop_pct", "Distance of the trailing stop, per cent", (), [([], s.stop_pct) for s in statuses[:1]])
+    shadow = statuses[:1]
+    yield _gauge("shadow_trades", "Real orders compared with paper", (), [([], s.shadow_trades) for s in shadow])
+    worse = "How much worse than on paper the latest were filled, median of 20, basis points"
+    yield _gauge("shadow_median_bps", worse, (), [([], s.shadow_median_bps) for s in shadow])
+    yield _gauge("shadow_lost_quote", "Lost against paper fills", (), [([], s.shadow_lost) for s in shadow])
     yield _gauge("wallet_quote", "Quote currency in the wallet", (), [([], s.wallet_quote) for s in statuses[:1]])
     results = [(["win"], totals.wins), (["loss"], totals.losses)]
     yield _gauge("trades", "Completed exits of the book", ("result",), results)

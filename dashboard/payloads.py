@@ -33,7 +33,7 @@ class StageRow(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of /api/stats, field by field as the contract names them; the last four are ours."""
+    """The answer of /api/stats, field by field as the contract names them; the last seven are ours."""
 
     price: float | None
     rsi: float | None
@@ -59,6 +59,9 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     slowest: dict[str, Any] | None
     break_even_pct: float | None  # the rise of the price that pays for a round trip
     stop_pct: float | None  # the stop's distance
+    shadow_trades: int | None  # real orders compared with the same on paper; null in simulation
+    shadow_median_bps: float | None  # of the latest 20, more than 0 where the account did worse
+    shadow_lost: float | None  # quote, over all of them
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +151,9 @@ def stats(state: PageState, name: str, totals: Totals, now_ns: int) -> dict[str,
         slowest=latency.slowest(state, now_ns),
         break_even_pct=number(status.break_even_pct) if status else None,
         stop_pct=number(status.stop_pct) if status else None,
+        shadow_trades=status.shadow_trades if status else None,
+        shadow_median_bps=number(status.shadow_median_bps) if status else None,
+        shadow_lost=number(status.shadow_lost) if status else None,
     )
     out: dict[str, Any] = msgspec.to_builtins(answer)
     out["logs"] = log_rows(state)

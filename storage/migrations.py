@@ -95,7 +95,17 @@ def candles_by_age(connection: Connection) -> None:
     connection.exec_driver_sql("DROP TABLE candles_by_pair")
 
 
-STEPS: tuple[Step, ...] = (first_tables, candles_by_age)
+def shadow_of_real_orders(connection: Connection) -> None:
+    """Version 3: what real orders came to, beside the same orders on paper."""
+    connection.exec_driver_sql(
+        """CREATE TABLE shadow (
+        client_order_id TEXT NOT NULL PRIMARY KEY, pair TEXT NOT NULL, action TEXT NOT NULL,
+        live_price FLOAT, paper_price FLOAT, live_quantity FLOAT NOT NULL, paper_quantity FLOAT NOT NULL,
+        difference_bps FLOAT, time INTEGER NOT NULL, lost FLOAT, live_profit FLOAT, paper_profit FLOAT)"""
+    )
+
+
+STEPS: tuple[Step, ...] = (first_tables, candles_by_age, shadow_of_real_orders)
 
 
 def version_of(engine: Engine) -> int:

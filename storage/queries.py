@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, Table, case, func, literal_column,
 from sqlalchemy.exc import DBAPIError
 
 from bus.said import MAKE, PAGE, PROGRAM, said_by
-from storage.schema import candles, cursors, equity, events, fills, gaps, orders, reader_engine, signals, trades
+from storage.schema import candles, cursors, equity, events, fills, gaps, orders, reader_engine, shadow, signals, trades
 
 Row = dict[str, Any]
 MONEY_DIGITS = 8  # all amounts are whole units of 1e-8; what a sum of floats has beyond is noise
@@ -41,6 +41,10 @@ class History:
     def fills(self, limit: int = 100, pair: str | None = None) -> list[Row]:
         """The newest `limit` fills, newest first."""
         return self._newest(fills, fills.c.id, limit, fills.c.pair, pair)
+
+    def shadow(self, limit: int = 100, pair: str | None = None) -> list[Row]:
+        """The newest `limit` real orders beside the same orders on paper, newest first."""
+        return self._newest(shadow, shadow.c.time, limit, shadow.c.pair, pair)
 
     def signals(self, limit: int = 100, pair: str | None = None) -> list[Row]:
         """The newest `limit` decisions and refusals, newest first."""

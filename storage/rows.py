@@ -8,8 +8,8 @@ import msgspec
 from sqlalchemy import Insert, Table
 from sqlalchemy.dialects import sqlite
 
-from bus.messages import Candle, EquityEvent, Event, FillEvent, Gap, OrderEvent, SignalEvent, TradeEvent
-from storage.schema import LEDGER, candles, cursors, equity, events, fills, gaps, orders, signals, trades
+from bus.messages import Candle, EquityEvent, Event, FillEvent, Gap, OrderEvent, ShadowEvent, SignalEvent, TradeEvent
+from storage.schema import LEDGER, candles, cursors, equity, events, fills, gaps, orders, shadow, signals, trades
 
 Values = tuple[Any, ...]
 
@@ -38,11 +38,12 @@ STATEMENTS = {
     "trades": plain(trades),
     "signals": upsert(signals),
     "equity": plain(equity),
+    "shadow": upsert(shadow),
     "gaps": plain(gaps),
     "events": plain(events),
     "cursors": upsert(cursors),
 }
-OF_THE_JOURNAL = (*(table.name for table in LEDGER), "signals", "equity")
+OF_THE_JOURNAL = (*(table.name for table in LEDGER), "signals", "equity", "shadow")
 ABOUT_THE_MARKET = ("signals", "equity", "gaps", "events")  # beside candles; of signals those without an order
 
 _CANDLE_COLUMNS = len(candles.columns)  # what a Candle has beyond them stands at its end
@@ -149,6 +150,27 @@ def _equity(number: int, event: EquityEvent) -> Values:
     )
 
 
+def _shadow(number: int, event: ShadowEvent) -> Values:
+    return (
+        event.client_order_id,
+        event.pair,
+        event.action,
+        _optional(event.live_price),
+        _optional(event.paper_price),
+        float(event.live_quantity),
+        float(event.paper_quantity),
+        _optional(event.difference_bps),
+        event.time,
+        _optional(event.lost),
+        _optional(event.live_profit),
+        _optional(event.paper_profit),
+    )
+
+
+def _optional(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
 # What makes the row of an entry, and of which table; positions, states and spans are the trader's own.
 MADE: dict[type, tuple[str, Callable[[int, Any], Values]]] = {
     OrderEvent: (orders.name, _order),
@@ -156,4 +178,5 @@ MADE: dict[type, tuple[str, Callable[[int, Any], Values]]] = {
     TradeEvent: (trades.name, _trade),
     SignalEvent: (signals.name, _signal),
     EquityEvent: (equity.name, _equity),
+    ShadowEvent: (shadow.name, _shadow),
 }

@@ -124,6 +124,23 @@ signals = Table(
     Column("client_order_id", Text, nullable=False),
 )
 
+shadow = Table(
+    "shadow",
+    metadata,
+    Column("client_order_id", Text, primary_key=True, nullable=False),
+    Column("pair", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("live_price", Float),  # null: did not fill; so below
+    Column("paper_price", Float),
+    Column("live_quantity", Float, nullable=False),
+    Column("paper_quantity", Float, nullable=False),
+    Column("difference_bps", Float),  # more than 0 where the account did worse than paper
+    Column("time", Integer, nullable=False),
+    Column("lost", Float),
+    Column("live_profit", Float),
+    Column("paper_profit", Float),
+)
+
 equity = Table(
     "equity",
     metadata,

@@ -64,6 +64,7 @@ PURE = (
     "trader/ladder.py",
     "tools/doctor_checks.py",
     "trader/ids.py",
+    "trader/shadow.py",
     "backtest/archives.py",
     "backtest/bad_data.py",
     "backtest/convert.py",

@@ -245,7 +245,10 @@ class Ledger:
 
     def _count_costs(self, order: Order, pair: PairState, profit: int) -> None:
         """What the exit made before fees and taxes, beside what it is booked with, to the day's sums."""
-        bought = pair.entry_gross * (order.filled * pair.step) / pair.entry_quantity
+        if pair.entry_quantity:
+            bought = pair.entry_gross * (order.filled * pair.step) / pair.entry_quantity
+        else:  # sold after the position was closed: its entry price is not known any more, only what it cost
+            bought = Decimal(order.share) / UNIT
         gross = steps_nearest(order.gross - bought, Decimal(1) / UNIT)
         self._end_day()
         costs.trip_done(self.state.day_costs, self._today(), gross, profit)

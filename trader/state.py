@@ -129,6 +129,29 @@ class LiveState(msgspec.Struct):
     known_from_ms: int = 0  # orders created from then on are all among `ended`, the working ones and `orphans`
 
 
+class Leg(msgspec.Struct):
+    """A real order and the same order on paper, until both are over. Quantities of base coin, amounts of quote."""
+
+    paper: Order
+    step: Decimal  # of the paper order's lots
+    epoch: int
+    seen: int  # the tape record that the paper order has seen last
+    live_quantity: Decimal = Decimal(0)
+    live_gross: Decimal = Decimal(0)  # sum of price x quantity
+    live_profit: Decimal | None = None
+    live_over: bool = False
+
+
+class ShadowState(msgspec.Struct):
+    """What the shadow knows. Differences in parts, more than 0 where the account did worse than paper."""
+
+    legs: dict[str, Leg] = {}  # by pair
+    bought: dict[str, tuple[int, int]] = {}  # by pair, the latest entry on paper: units it cost, lots it got
+    recent: list[int] = []  # differences of the latest trades since the last resume
+    trades: int = 0  # with a price on both sides
+    lost: int = 0  # units that the account paid more or got less than paper, over all of them
+
+
 class State(msgspec.Struct):
     """The whole fold after `record` of tape `epoch`."""
 
@@ -155,6 +178,7 @@ class State(msgspec.Struct):
     stopped: bool = False  # the process said good-bye
     pairs: dict[str, PairState] = {}
     live: LiveState | None = None  # None in simulation
+    shadow: ShadowState | None = None  # None in simulation
 
 
 _decoder = msgspec.msgpack.Decoder(State)

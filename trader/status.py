@@ -6,6 +6,7 @@ from trader.base import base_text, held_text
 from trader.costs import break_even_move, round_of
 from trader.engine import Engine
 from trader.follow import JOINING, LAGGING
+from trader.shadow import median_bps
 from trader.state import ACTIVE, ENTRY, HALTED, NO_SPAN, PairState, State
 from trader.venue_news import RECONCILING, RECOVERING
 
@@ -52,7 +53,7 @@ def status_of(engine: Engine, pair: PairState, feed: str) -> Status:
     if pair.lots and market is not None:
         pending = 0 if pair.order is None or pair.order.purpose == ENTRY else pair.order.cash - pair.order.share
         unrealized = units_text(ledger.proceeds(pair, market) - pair.cost + pending)
-    highest = pair.highest
+    highest, shadow = pair.highest, state.shadow
     return Status(
         pair=pair.pair,
         record=state.record,
@@ -71,6 +72,9 @@ def status_of(engine: Engine, pair: PairState, feed: str) -> Status:
         feed=feed,
         break_even_pct=_break_even_pct(engine),
         stop_pct=float(engine.terms.stop * 100),
+        shadow_trades=None if shadow is None else shadow.trades,
+        shadow_median_bps=None if shadow is None else median_bps(shadow),
+        shadow_lost=None if shadow is None else units_text(shadow.lost),
     )
 
 

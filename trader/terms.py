@@ -58,6 +58,7 @@ DECIDING = (
     "cooldown_seconds",
     "max_orders_per_minute",
     "max_open_positions",
+    "shadow_limit_bps",
     "stale_seconds",
     "day_offset_minutes",
     "bot_name",
@@ -92,6 +93,7 @@ class Terms(NamedTuple):
     cooldown_ns: int
     max_orders_per_minute: int
     max_open_positions: int
+    shadow_limit: int  # parts
     day_offset_ns: int
     indicator_hash: int
 
@@ -123,6 +125,7 @@ def terms_of(settings: Any, indicator_hash: int) -> Terms:
         cooldown_ns=int(decimal_of(settings.cooldown_seconds, "COOLDOWN_SECONDS") * NS_PER_S),
         max_orders_per_minute=int(settings.max_orders_per_minute),
         max_open_positions=int(settings.max_open_positions),
+        shadow_limit=to_parts(settings.shadow_limit_bps, "SHADOW_LIMIT_BPS"),
         day_offset_ns=int(settings.day_offset_minutes) * NS_PER_MINUTE,
         indicator_hash=indicator_hash,
     )

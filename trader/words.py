@@ -8,6 +8,7 @@ from bus.messages import (
     DayCostsEvent,
     ExternalEvent,
     OrderEvent,
+    ShadowEvent,
     SignalEvent,
     SpanEvent,
     StartedEvent,
@@ -56,7 +57,23 @@ def words(event: TraderEvent, tick: Decimal | None = None) -> Words | None:
         case CheckedEvent():
             head = "journal and venue agree" if event.agreed else "journal and venue do not agree yet: no trading"
             return "info" if event.agreed else "warn", "; ".join([head, *event.report]), ""
+        case ShadowEvent():
+            return "info", shadow_words(event), event.pair
     return None
+
+
+def shadow_words(event: ShadowEvent) -> str:
+    """A real order beside the same one on paper."""
+    sides = (("real", event.live_price), ("paper", event.paper_price))
+    at = ", ".join(f"{name} {'not filled' if price is None else f'at {float(price):.8g}'}" for name, price in sides)
+    if event.difference_bps is None:
+        return f"shadow of the {event.action}: {at}"
+    worse = Decimal(event.difference_bps)
+    word = "worse" if worse > 0 else "better"
+    profit = ""
+    if event.live_profit is not None and event.paper_profit is not None:
+        profit = f"; profit {_amount(event.live_profit)}, on paper {_amount(event.paper_profit)}"
+    return f"shadow of the {event.action}: {at}: {plain(abs(worse))} bps {word}{profit}"
 
 
 def _price(text: str, tick: Decimal | None) -> str:

@@ -20,7 +20,15 @@ STATS = {
     "stop_price", "buy_below", "sell_above", "unrealized_pl", "realized_pl", "wallet_quote", "wallet_base", "logs",
     "stages",
 }  # fmt: skip
-OURS = {"latency", "slowest", "break_even_pct", "stop_pct"}  # beyond the contract
+OURS = {
+    "latency",
+    "slowest",
+    "break_even_pct",
+    "stop_pct",
+    "shadow_trades",
+    "shadow_median_bps",
+    "shadow_lost",
+}  # beyond the contract
 
 
 def client(of: Page, host: str = "localhost:3000") -> TestClient:
@@ -58,6 +66,20 @@ def test_stats_tell_what_a_round_trip_costs_and_where_the_stop_is() -> None:
     families = {f.name: f for f in text_string_to_metric_families(client(of).get("/metrics").text)}
     assert families["scalp_break_even_pct"].samples[0].value == 1.005
     assert families["scalp_stop_pct"].samples[0].value == 0.5
+
+
+def test_stats_tell_how_real_fills_compare_with_paper() -> None:
+    of = trading()
+    names = ("shadow_trades", "shadow_median_bps", "shadow_lost")
+    found = client(of).get("/api/stats").json()
+    assert [found[name] for name in names] == [None] * 3, "in simulation there is no shadow"
+    told = status(mode="live", shadow_trades=7, shadow_median_bps=3.25, shadow_lost="12.5")
+    of.state.fold_status(told, of.clock.monotonic_ns())
+    found = client(of).get("/api/stats").json()
+    assert [found[name] for name in names] == [7, 3.25, 12.5]
+    families = {f.name: f for f in text_string_to_metric_families(client(of).get("/metrics").text)}
+    values = [families[f"scalp_{name}"].samples[0].value for name in (*names[:2], "shadow_lost_quote")]
+    assert values == [7, 3.25, 12.5]
 
 
 def test_stats_are_null_when_flat() -> None:

@@ -273,6 +273,7 @@ class Demo:
         if state == "halted":
             self.market.entry = None
         self.ms = self.started_ms
+        self.shadow: tuple[int | None, float | None, str | None] = (None, None, None)
         self._first_events()
 
     def app(self) -> Any:
@@ -388,7 +389,7 @@ class Demo:
         told = Status(PAIR, self.number, self.ms, status, mode, m.entry, str(QUANTITY if held else 0),
                       m.highest if held else None, stop, None if unrealized is None else f"{unrealized:.4f}",
                       f"{m.realized:.4f}", f"{wallet:.4f}", str(QUANTITY if held else 0), blocked,
-                      "normal", 0.1001, 0.5)  # fmt: skip
+                      "normal", 0.1001, 0.5, *self.shadow)  # fmt: skip
         state.fold_status(told, now)
         if held:
             at = At(1, self.number, self.ms)

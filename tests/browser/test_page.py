@@ -248,3 +248,20 @@ def test_rows_of_the_ledger_become_round_trips(visit: Visit) -> None:
         rows,
     )
     assert found == [[3, 0], [2, 4], [0, 1]], "newest first, each pair by itself"
+
+
+@pytest.mark.parametrize(
+    ("trades", "median", "lost", "said"),
+    [
+        (0, None, "0", "no real fill compared with paper yet"),
+        (9, 3.25, "12.5", "3.3 bps worse than paper, 12.50 USDT lost"),
+        (9, -1.0, "-4", "1.0 bps better than paper, 4.00 USDT won"),
+    ],
+)
+def test_real_fills_are_shown_beside_paper(
+    visit: Visit, site: Site, trades: int, median: float | None, lost: str, said: str
+) -> None:
+    visit.moves()
+    assert visit.page.eval_on_selector("#shadow", "line => line.hidden"), "in simulation there is no shadow"
+    site.demo.shadow = (trades, median, lost)
+    visit.wait(f"document.querySelector('#shadow').textContent === {said!r}")

@@ -1,6 +1,17 @@
 """Messages as storage receives them, for its tests."""
 
-from bus.messages import At, Candle, EquityEvent, Event, FillEvent, OrderEvent, PositionEvent, SignalEvent, TradeEvent
+from bus.messages import (
+    At,
+    Candle,
+    EquityEvent,
+    Event,
+    FillEvent,
+    OrderEvent,
+    PositionEvent,
+    ShadowEvent,
+    SignalEvent,
+    TradeEvent,
+)
 
 MINUTE = 60_000
 START = 1_700_000_040_000
@@ -40,6 +51,14 @@ def signal(number: int, key: str = "", outcome: str = "approved", count: int = 1
 
 def equity(number: int) -> EquityEvent:
     return EquityEvent(at(number), START + number * 1000, "10500.5", "0", "0", "0.5")
+
+
+def shadow(number: int, key: str, paper_price: str | None = "64000") -> ShadowEvent:
+    difference = None if paper_price is None else ("0.02", "0.00012")
+    return ShadowEvent(
+        at(number), key, PAIR, "buy", "64000.10", paper_price, "0.00120", "0.00120" if paper_price else "0",
+        *(difference or (None, None)), None, None, START + number,
+    )  # fmt: skip
 
 
 def position(number: int) -> PositionEvent:

@@ -74,6 +74,19 @@ def test_each_message_finds_its_table(writer, database):
     assert history.cursor() == (JOURNAL, 7)
 
 
+def test_real_orders_stand_beside_the_same_on_paper(writer, database):
+    writer.write(batch_of(samples.shadow(1, "scalp-1"), samples.shadow(2, "scalp-2", None)))
+    unfilled, filled = History(database).shadow()
+    assert filled == {
+        "client_order_id": "scalp-1", "pair": samples.PAIR, "action": "buy", "live_price": 64000.1,
+        "paper_price": 64000.0, "live_quantity": 0.0012, "paper_quantity": 0.0012, "difference_bps": 0.02,
+        "time": samples.START + 1, "lost": 0.00012, "live_profit": None, "paper_profit": None,
+    }  # fmt: skip
+    assert (unfilled["paper_price"], unfilled["paper_quantity"], unfilled["difference_bps"]) == (None, 0.0, None)
+    writer.write(batch_of(samples.trade(1, 1), journal=777))
+    assert History(database).shadow() == [], "another journal has another shadow"
+
+
 def test_what_is_behind_the_cursor_is_dropped(writer, database):
     writer.write(batch_of(samples.equity(1), samples.equity(2)))
     again = writer.write(batch_of(samples.equity(1), samples.equity(2), samples.equity(3)))

@@ -1,6 +1,6 @@
 /** The five tiles: position, unrealised, distance to the stop, realised, wallet. */
 
-import { amount, data, text } from "./dom.js";
+import { amount, at, data, text } from "./dom.js";
 import { fixed, percent, quantity, side, signed, span, split, words } from "./format.js";
 
 const STATUS = {
@@ -35,6 +35,9 @@ export function showTiles(store) {
   amount("realised", signed(tick.realized_pl, 2), quote);
   text("realised-sub", realisedLine(store.health?.totals, quote));
 
+  at("shadow").hidden = tick.shadow_trades === null;
+  text("shadow", shadowLine(tick, quote));
+
   amount("wallet", fixed(tick.wallet_quote, 2), tick.wallet_quote === null ? "" : quote);
   text("wallet-sub", tick.wallet_base === null ? "waiting for the trader" : `${quantity(tick.wallet_base)} ${base}`);
 }
@@ -56,6 +59,14 @@ function stopLine(tick, gap, quote, decimals) {
 function costsLine(tick) {
   if (tick.break_even_pct === null) return "\u00a0";
   return `round trip costs ${fixed(tick.break_even_pct, 2)} %, stop ${quantity(tick.stop_pct)} %`;
+}
+
+/** Real fills beside the same orders on paper: the median difference, and what it came to. */
+function shadowLine(tick, quote) {
+  if (!tick.shadow_trades) return "no real fill compared with paper yet";
+  const word = tick.shadow_median_bps > 0 ? "worse" : "better";
+  const lost = tick.shadow_lost > 0 ? "lost" : "won";
+  return `${fixed(Math.abs(tick.shadow_median_bps), 1)} bps ${word} than paper, ${fixed(Math.abs(tick.shadow_lost), 2)} ${quote} ${lost}`;
 }
 
 function realisedLine(totals, quote) {

@@ -10,6 +10,7 @@ const BLOCKS = {
   paused: "paused by the operator (make resume goes on)",
   reducing: "reducing: exits only",
   halted: "halted by a limit",
+  costs_exceed_stop: "a round trip costs more than the stop's distance (COST_GATE=refuse)",
   cooldown: "cooling down after the last exit",
   max_daily_loss: "MAX_DAILY_LOSS is reached",
   max_drawdown_pct: "MAX_DRAWDOWN_PCT is reached",
