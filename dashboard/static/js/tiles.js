@@ -65,8 +65,7 @@ function costsLine(tick) {
 function shadowLine(tick, quote) {
   if (!tick.shadow_trades) return "no real fill compared with paper yet";
   const word = tick.shadow_median_bps > 0 ? "worse" : "better";
-  const lost = tick.shadow_lost > 0 ? "lost" : "won";
-  return `${fixed(Math.abs(tick.shadow_median_bps), 1)} bps ${word} than paper, ${fixed(Math.abs(tick.shadow_lost), 2)} ${quote} ${lost}`;
+  return `${fixed(Math.abs(tick.shadow_median_bps), 1)} bps ${word} than paper, ${signed(-tick.shadow_lost, 2)} ${quote}`;
 }
 
 function realisedLine(totals, quote) {
