@@ -156,6 +156,11 @@ def levels_of(listener: Listener) -> list[str]:
     return [event.level for frame in frames for event in messages(frame, _events)]
 
 
+def texts_of(listener: Listener) -> list[str]:
+    frames = [n for n in listener.notices if isinstance(n, Frame) and n.topic == EVENT]
+    return [event.text for frame in frames for event in messages(frame, _events)]
+
+
 def facts_of(listener: Listener) -> dict[str, object]:
     beats: list[Beat] = [n.beat for n in listener.notices if isinstance(n, BeatSeen)]
     return dict(beats[-1].facts) if beats else {}
@@ -208,6 +213,18 @@ def test_a_round_trip_is_journalled_published_and_shown(stage: Stage) -> None:
     entries = journal.entries()
     journal.close()
     assert [entry.number for entry in entries] == numbers_of(heard) == list(range(1, len(entries) + 1))
+
+
+def test_what_a_round_trip_costs_is_told_at_each_start(stage: Stage) -> None:
+    stage.start_indicators()
+    for _ in range(2):
+        stage.start_trader()
+        heard = stage.listen()
+        until(stage, heard, lambda h: status_of(h).feed == "normal")
+        until(stage, heard, lambda h: any("a round trip costs" in text for text in texts_of(h)))
+        assert status_of(heard).break_even_pct is not None
+        stage.trade(100)
+        stage.stop_trader()
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
