@@ -31,6 +31,7 @@ from trader.follow import JOINING, LAGGING, Follow
 from trader.journal import Committed, Journal, epoch_of
 from trader.recovery import CLEAN, NEW, RECOVERED, report
 from trader.replay import new_engine, new_live_state, new_state
+from trader.shadow import Shadow
 from trader.shown import Shown
 from trader.state import State, pack, unpack
 from trader.status import feed_of, mode_of, unwatched
@@ -74,10 +75,12 @@ class Trader:
             state = new_state(terms, found.journal_id)
         else:
             state = new_live_state(found.journal_id, context.clock.wall_ms())
+        self._shadow: Shadow | None = None
         if self._desk is None:
             self._engine = new_engine(terms, state)
         else:
             self._engine = Engine(terms._replace(entry_kind=self._desk.entry_kind), state, self._desk.broker)
+            self._shadow = Shadow(self._engine, terms)
         self._turns = 0
         self._looking = False  # at raw trades; the rest of them follows in the next rounds of the loop
         self._saved_record = state.record
@@ -122,9 +125,15 @@ class Trader:
     def _give(self, item: inputs.Input) -> None:
         """One input through the fold; what it says goes to the journal with the state after it."""
         events = self._engine.handle(item)
+        wanted: list[inputs.Input] = []
+        if self._shadow is not None:
+            told, wanted = self._shadow.handle(item, events)
+            events += told
         if events:
             self._times.decided(item, events)
             self._append(events)
+        for more in wanted:
+            self._give(more)
 
     def _append(self, events: list[TraderEvent]) -> None:
         """To the journal with the state after it; once in an hour of market time the state is one that is kept."""
