@@ -244,7 +244,8 @@ class Engine:
         order = self._order(pair, tick, ENTRY, reason, 0)
         refusal = self._refusal(market, tick)
         if not refusal:
-            size = entry_size(tick.ticks, self.ledger.free(), self.ledger.fee, self.terms, market)
+            free, fee, capital = self.ledger.free(), self.ledger.fee, self.ledger.stake()
+            size = entry_size(tick.ticks, free, fee, self.terms, market, capital)
             order.lots, order.reserve, order.note, refusal = size
         self._send(risk.judge(order, pair.lots, refusal), pair, market, tick)
 

@@ -22,7 +22,7 @@ from bus.messages import (
 )
 from core.errors import BotError
 from core.money import UNIT, notional_floor, plain, share_ceil, steps_nearest, steps_text, units_text
-from trader import costs, risk
+from trader import costs, ladder, risk
 from trader.base import add_base, dust_text, held_text, lose_base
 from trader.broker import BrokerEvent, Tick
 from trader.fills import below_minimum, sell_proceeds
@@ -78,6 +78,11 @@ class Ledger:
         """Units of the wallet that no working entry has reserved."""
         reserved = sum(pair.order.reserve for pair in self.state.pairs.values() if pair.order is not None)
         return max(0, self.state.wallet - reserved)
+
+    def stake(self) -> int:
+        """Units that one entry may cost: TRADE_CAPITAL, or where orders are real what the ladder allows of it."""
+        live, rungs = self.state.live, self.terms.rungs
+        return self.terms.trade_capital if live is None or rungs is None else ladder.stake(live.ladder, rungs)
 
     def open_positions(self) -> int:
         """Pairs with a position or a working entry."""
@@ -242,6 +247,9 @@ class Ledger:
             self._trade(order, pair, profit, tick)
         if self.is_dust(pair, tick):
             self.to_dust(pair)
+        live = self.state.live
+        if live is not None and not pair.lots:
+            live.ladder = ladder.closed(live.ladder)
 
     def _count_costs(self, order: Order, pair: PairState, profit: int) -> None:
         """What the exit made before fees and taxes, beside what it is booked with, to the day's sums."""

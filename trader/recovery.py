@@ -48,6 +48,8 @@ def changed_settings(before: dict[str, str], now: dict[str, str]) -> list[str]:
 
 def report(state: State, found: str, book: str, settings: dict[str, str]) -> str:
     """One line a person understands: where the book stands, and which settings changed since the last start."""
+    if found == NEW and state.live is not None:
+        return f"new book {book}: the venue says what the wallet holds"
     if found == NEW:
         return f"new book {book} with {units_text(state.wallet)} of quote currency"
     parts = [f"book {book}", f"record {state.record}", f"wallet {units_text(state.wallet)}"]

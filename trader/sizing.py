@@ -24,12 +24,13 @@ def worst_entry(ticks: int, terms: Terms) -> int:
     return worsened(ticks, terms.slippage + terms.entry_limit, True)
 
 
-def entry_size(ticks: int, free: int, fee: int, terms: Terms, market: MarketTerms) -> Size:
+def entry_size(ticks: int, free: int, fee: int, terms: Terms, market: MarketTerms, capital: int) -> Size:
     """Size of an entry at `ticks` with `free` units unreserved in the wallet; fee in parts.
 
-    TRADE_CAPITAL buys at the deciding price; the wallet pays the worsened price with fee and tax.
+    `capital` units (TRADE_CAPITAL, or what the ladder allows of it) buy at the deciding price; the wallet pays the
+    worsened price with fee and tax.
     """
-    wanted = min(lots_for(ticks, terms.trade_capital, market.num, market.den), market.max_lots)
+    wanted = min(lots_for(ticks, capital, market.num, market.den), market.max_lots)
     worst = worst_entry(ticks, terms)
     payable = affordable_lots(worst, wanted, market.num, market.den, fee, terms.tax_buy, free)
     note = CAPPED_BY_WALLET if payable < wanted else ""

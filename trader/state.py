@@ -5,6 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from bus.messages import Start
+from trader.ladder import Ladder
 from trader.orders import OrderState
 
 NO_SPAN = ""
@@ -124,6 +125,8 @@ class LiveState(msgspec.Struct):
 
     ended: list[Order] = []  # the latest orders that are over: a fill may still come
     agreed: bool = False  # what the latest comparison with the venue said
+    known: bool = False  # the wallet is the venue's: one comparison has agreed
+    ladder: Ladder = Ladder()
     orphans: list[str] = []  # ids of the latest orders adopted that the journal did not know
     since_ms: int = 0  # fills before are all in the journal: when the latest comparison that agreed began
     known_from_ms: int = 0  # orders created from then on are all among `ended`, the working ones and `orphans`

@@ -17,6 +17,7 @@ from core.money import (
     to_units,
 )
 from indicators.rules import keep_factor
+from trader.ladder import Rungs, rungs_of
 
 IOC, LIMIT, MARKET = "ioc", "limit", "market"  # kinds of order, in the words of the venues' accounts
 NS_PER_MS = 1_000_000
@@ -82,6 +83,7 @@ class Terms(NamedTuple):
     slippage: int
     entry_limit: int  # live: how far above the deciding price an entry may pay, beside slippage
     entry_kind: str  # live: ioc or limit
+    rungs: Rungs | None  # live: how the stake grows; None in simulation
     tax_buy: int
     tax_sell: int
     spread: int  # of a round trip
@@ -114,6 +116,7 @@ def terms_of(settings: Any, indicator_hash: int) -> Terms:
         slippage=to_parts(settings.slippage_bps, "SLIPPAGE_BPS"),
         entry_limit=0 if settings.simulation_mode else to_parts(settings.entry_limit_bps, "ENTRY_LIMIT_BPS"),
         entry_kind=IOC,
+        rungs=None if settings.simulation_mode else rungs_of(settings),
         tax_buy=to_parts(settings.tax_buy_bps, "TAX_BUY_BPS"),
         tax_sell=to_parts(settings.tax_sell_bps, "TAX_SELL_BPS"),
         spread=to_parts(settings.spread_bps, "SPREAD_BPS"),

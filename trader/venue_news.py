@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bus.messages import CheckedEvent
 from core.money import plain, steps_down
-from trader import base, inputs
+from trader import base, inputs, ladder
 from trader.ledger import keep_ended
 from trader.orders import OrderState
 from trader.reconcile import Orphan, Reconciliation
@@ -116,14 +116,25 @@ def _checked(engine: "Engine", live: LiveState, body: Reconciliation) -> None:
         ledger.lose(pair, gone, engine.last_tick(pair))
         if pair.order is not None and pair.order.purpose == EXIT and pair.order.left > pair.lots:
             engine.cancel(pair, "external")
+    differs = live.known and body.quote is not None and body.quote != state.wallet
     if body.quote is not None:
         ledger.wallet_is(body.quote)
+    _climb(engine, live, body, differs)
     was_agreed, live.agreed = live.agreed, body.agreed
     found = bool(body.told or body.orphans or body.external)
     if found or body.at_start or was_agreed != body.agreed:
         after = holdings(state.pairs)
         ledger.out.append(CheckedEvent(ledger.at(), body.at_start, body.agreed, list(body.report), before, after))
     engine.changed()
+
+
+def _climb(engine: "Engine", live: LiveState, body: Reconciliation, differs: bool) -> None:
+    """What a comparison does to the ladder of the stake; one that is not over yet does nothing."""
+    if live.known and (differs or body.external):
+        live.ladder = ladder.diverged()
+    elif body.agreed and engine.terms.rungs is not None:
+        live.ladder = ladder.agreed(live.ladder, engine.terms.rungs)
+    live.known = live.known or body.agreed
 
 
 def holdings(pairs: Mapping[str, PairState]) -> dict[str, str]:

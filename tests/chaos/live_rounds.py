@@ -84,8 +84,10 @@ class LiveRounds:
         entries, state = audit.journal(book), state_of(book / "journal.db")
         books = judge_live.books_of(book)
         held: dict[str, Decimal] = {}
+        assert state.start is not None
+        coins = {market.pair: market.base for market in state.start.markets}
         for pair in state.pairs.values():
-            coin = pair.pair.split("-")[-1].split("_")[0]
+            coin = coins[pair.pair]
             held[coin] = held.get(coin, Decimal(0)) + base.held(pair) + base.dust(pair)
         return [
             judge_live.judge_orders(books, entries, state.settings["BOT_NAME"]),

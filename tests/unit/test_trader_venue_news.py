@@ -252,6 +252,33 @@ def test_money_put_in_or_taken_out_is_no_profit_and_no_drawdown() -> None:
     assert venue.engine.state.realized == 0
 
 
+def round_trip(venue: Venue) -> int:
+    """Buys and sells; gives the lots bought."""
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    lots = venue.last.lots
+    venue.fill(lots, "100000")
+    venue.tape.trade(99_000.0)
+    venue.feed()
+    venue.fill(lots, "99000")
+    venue.give(inputs.Checked(world_agrees(venue.engine.state.wallet)))
+    return lots
+
+
+def test_the_stake_grows_with_reconciled_trades_and_falls_where_journal_and_venue_differ() -> None:
+    venue = Venue(live_start_capital="200", live_grow_trades="2")
+    assert [round_trip(venue) for _ in range(7)] == [2, 2, 4, 4, 8, 8, 10]
+    venue.give(inputs.Checked(world_agrees(venue.engine.state.wallet - 1)))
+    assert round_trip(venue) == 2
+
+
+def test_a_comparison_that_is_not_over_neither_grows_nor_shrinks_the_stake() -> None:
+    venue = Venue(live_start_capital="200", live_grow_trades="1")
+    assert round_trip(venue) == 2
+    venue.give(inputs.Checked(world_agrees(agreed=False)))
+    assert round_trip(venue) == 4
+
+
 def test_a_check_that_finds_nothing_says_nothing() -> None:
     venue = entered()
     before = len(venue.events)
