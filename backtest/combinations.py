@@ -5,14 +5,14 @@
     rows = summaries_of(columns, table, readings, settings, records, functions, jobs=2)
 
 All combinations share the candle setting that `table` was made of. Each row is what a whole run with these settings
-comes to (`grid_loop.SUMMARY`).
+comes to (`grid_sums.SUMMARY`).
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, pairwise
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
@@ -21,7 +21,9 @@ import numpy as np
 
 from backtest import triggers
 from backtest.columns import Columns
-from backtest.grid_loop import COMBINATION, SUMMARY, Grid
+from backtest.grid_candles import Candles, new_scratch
+from backtest.grid_loop import COMBINATION, Grid
+from backtest.grid_sums import SUMMARY
 from backtest.layout import TERMS, Array, Book, new_book, write_terms
 from backtest.trigger_walk import Market, new_cursor
 from core.errors import MisconfiguredError
@@ -33,13 +35,13 @@ from trader.terms import fee_of, market_terms, terms_of
 MINUTE_MS = 60_000
 ROOM = 256  # rows of a book before they are added up
 NOT_KEPT = -1
-AT_ONCE = 8  # combinations that a thread takes at a time
+FEWEST_AT_ONCE, MOST_AT_ONCE = 8, 64  # combinations that a thread takes at a time
 FEW_ENTRIES = 3  # a minute: candles that long are not more often at their ends within 60 s
 RESULT_LIMITS = ("max_daily_loss", "max_drawdown", "max_consecutive_losses", "cooldown_ns")
 
 
 class Kernels(Protocol):
-    """The functions of `backtest.grid_loop`, compiled or plain."""
+    """`grid_candles.read_candles` and `grid_loop.runner`, compiled or plain."""
 
     @property
     def read_candles(self) -> Callable[..., Any]: ...
@@ -142,7 +144,7 @@ def combination_of(columns: Columns, settings: Any) -> Any:
 
 
 def runs_by_candles(columns: Columns, terms: Any) -> Any:
-    """Whether `grid_loop.run_candles` does what a run with these TERMS does, where each candle has one trade."""
+    """Whether `grid_candles.run_candles` does what a run with these TERMS does, where each candle has one trade."""
     entries = terms["max_orders_per_minute"]
     limited = (entries > 0) & (entries <= FEW_ENTRIES)
     for name in RESULT_LIMITS:
@@ -197,35 +199,57 @@ def summaries_of(
     if len(readings.rsi) != len(columns):
         combinations = combinations.copy()
         combinations["candles"] = 0
+    order, parts = run_order(combinations)
+    combinations = combinations[order]
     rows = np.zeros(len(combinations), SUMMARY)
     if profits is None or borders is None:
         profits, borders = np.zeros(0), np.zeros(0, np.int64)
     market, params = market_of(columns, table), params_for(columns, settings)
-    parts = iter([(at, min(at + AT_ONCE, len(rows))) for at in range(0, len(rows), AT_ONCE)])
+    left = iter(parts)
     telling = Lock()
 
     def work() -> None:
         book, terms = own_book(columns, settings, int(entries[0]))
+        candles = Candles(*readings, *new_scratch(len(readings.rsi)))
         flat, cursor = profits.reshape(-1), new_cursor()
-        grid = Grid(combinations, rows, flat, borders, market, *readings, params.copy(), cursor, terms, book)
+        grid = Grid(combinations, rows, flat, borders, market, candles, params.copy(), cursor, terms, book)
         run_some = kernels.runner(grid)
         # One iterator for all threads: `islice` takes the next part under the interpreter's lock.
-        while part := tuple(islice(parts, 1)):
+        while part := tuple(islice(left, 1)):
             done = run_some(*part[0])
             if progress is not None:
                 with telling:
                     progress(done)
 
-    if jobs == 1 or len(rows) <= AT_ONCE:
+    if jobs == 1 or len(parts) == 1:
         work()
-        return rows
-    with ThreadPoolExecutor(jobs, thread_name_prefix="combinations") as pool:
-        try:
-            for running in [pool.submit(work) for _ in range(jobs)]:
-                running.result()
-        finally:
-            deque(parts, 0)  # one that failed or was stopped leaves nothing for the others to begin
-    return rows
+    else:
+        with ThreadPoolExecutor(jobs, thread_name_prefix="combinations") as pool:
+            try:
+                for running in [pool.submit(work) for _ in range(jobs)]:
+                    running.result()
+            finally:
+                deque(left, 0)  # where one failed or was stopped, the others begin nothing more
+    found = np.empty_like(rows)
+    found[order] = rows
+    return found
+
+
+def run_order(combinations: Array) -> tuple[Array, list[tuple[int, int]]]:
+    """In which order combinations are run, and in which parts: those that share work stand together.
+
+    What the loop remembers of a stop is the more, the later RSI_SELL sells: the highest ones go first.
+    """
+    shared = [combinations["terms"]["keep"], *(combinations[name] for name in ("rsi_buy", "rsi_crash", "stddev"))]
+    order = np.lexsort([-combinations["rsi_sell"], *reversed(shared)])
+    differs = np.any([np.diff(values[order]) != 0 for values in shared], axis=0)
+    parts, begins = [], 0
+    for border in (*(np.flatnonzero(differs) + 1).tolist(), len(order)):
+        if border - begins >= FEWEST_AT_ONCE or border == len(order):
+            cuts = [*range(begins, border, MOST_AT_ONCE), border]
+            parts += list(pairwise(cuts))
+            begins = border
+    return order, parts
 
 
 def market_of(columns: Columns, table: Array) -> Market:

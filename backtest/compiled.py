@@ -72,6 +72,8 @@ SOURCES = (
     HERE / "trigger_walk.py",
     HERE / "trigger_kernel.py",
     HERE / "moments.py",
+    HERE / "grid_sums.py",
+    HERE / "grid_candles.py",
     HERE / "grid_loop.py",
     HERE / "grid_kernel.py",
 )

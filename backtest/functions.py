@@ -1,7 +1,7 @@
 """The compiled functions of columns and triggers, called with arrays instead of addresses.
 
-They are called as the plain functions of `backtest.gather`, `trigger_walk` and `grid_loop` are: whoever takes one takes
-the other. Calls free the GIL.
+They are called as the plain functions of `backtest.gather`, `trigger_walk`, `grid_candles` and `grid_loop` are: whoever
+takes one takes the other. Calls free the GIL.
 """
 
 from collections.abc import Callable, Mapping
@@ -55,7 +55,7 @@ class Functions:
         return self._walk(table.ctypes.data) != 0
 
     def read_candles(self, params: Record, market: Market, rsi: Array, middle: Array, deviation: Array) -> None:
-        """As `grid_loop.read_candles`."""
+        """As `grid_candles.read_candles`."""
         arrays = market._asdict() | {"params": params, "rsi": rsi, "middle": middle, "deviation": deviation}
         ordered = arrays.pop("ordered")
         table = table_of(grid_loop.TABLE, arrays, ordered=ordered)
@@ -63,8 +63,8 @@ class Functions:
 
     def runner(self, grid: Grid) -> Callable[[int, int], int]:
         """As `grid_loop.runner`; the addresses are looked up once."""
-        arrays = {**grid.book._asdict(), **grid.market._asdict(), **grid._asdict()}
-        del arrays["book"], arrays["market"]
+        arrays = {**grid.book._asdict(), **grid.market._asdict(), **grid.candles._asdict(), **grid._asdict()}
+        del arrays["book"], arrays["market"], arrays["candles"]
         ordered = arrays.pop("ordered")
         table = table_of(grid_loop.TABLE, arrays, ordered=ordered)
 

@@ -3,23 +3,34 @@
 import numpy as np
 from numba import carray
 
-from backtest import book, gather, grid_loop, kernels, layout, moments, result, trigger_prices, trigger_walk, wallet
+from backtest import (
+    book,
+    gather,
+    grid_candles,
+    grid_loop,
+    grid_sums,
+    kernels,
+    layout,
+    moments,
+    result,
+    trigger_prices,
+    trigger_walk,
+    wallet,
+)
 from core import money
 from indicators.kernels import pointer
 from indicators.layout import PARAMS
 from trader import fills
 
 kernels.plain(money, fills, wallet, book)
-kernels.plain(gather, moments, trigger_prices, trigger_walk, grid_loop, inline=True)
+kernels.plain(gather, moments, trigger_prices, trigger_walk, grid_sums, grid_candles, grid_loop, inline=True)
 
 
-def read_candles(table_at):  # type: ignore[no-untyped-def]
-    """`grid_loop.read_candles`; the table is a `grid_loop.TABLE`."""
-    if table_at == 0:
-        return 0
-    t = carray(pointer(table_at), (1,), grid_loop.TABLE)[0]
+@kernels.copied
+def market_at(t):  # type: ignore[no-untyped-def]
+    """The market of a `grid_loop.TABLE`."""
     count = t["ns_length"]
-    market = trigger_walk.Market(
+    return trigger_walk.Market(
         carray(pointer(t["ns"]), (count,), np.int64),
         carray(pointer(t["price"]), (count,), np.float64),
         carray(pointer(t["ticks"]), (count,), np.int64),
@@ -28,9 +39,16 @@ def read_candles(table_at):  # type: ignore[no-untyped-def]
         carray(pointer(t["minutes"]), (t["minutes_length"],), np.int64),
         carray(pointer(t["table"]), (t["table_length"],), gather.CANDLE_ROW),
     )
-    grid_loop.read_candles(
+
+
+def read_candles(table_at):  # type: ignore[no-untyped-def]
+    """`grid_candles.read_candles`; the table is a `grid_loop.TABLE`."""
+    if table_at == 0:
+        return 0
+    t = carray(pointer(table_at), (1,), grid_loop.TABLE)[0]
+    grid_candles.read_candles(
         carray(pointer(t["params"]), (1,), PARAMS)[0],
-        market,
+        market_at(t),
         carray(pointer(t["rsi"]), (t["rsi_length"],), np.float64),
         carray(pointer(t["middle"]), (t["middle_length"],), np.float64),
         carray(pointer(t["deviation"]), (t["deviation_length"],), np.float64),
@@ -43,16 +61,6 @@ def run_combinations(table_at, first, last):  # type: ignore[no-untyped-def]
     if table_at == 0:
         return 0
     t = carray(pointer(table_at), (1,), grid_loop.TABLE)[0]
-    count = t["ns_length"]
-    market = trigger_walk.Market(
-        carray(pointer(t["ns"]), (count,), np.int64),
-        carray(pointer(t["price"]), (count,), np.float64),
-        carray(pointer(t["ticks"]), (count,), np.int64),
-        carray(pointer(t["lots"]), (count,), np.int64),
-        t["ordered"] != 0,
-        carray(pointer(t["minutes"]), (t["minutes_length"],), np.int64),
-        carray(pointer(t["table"]), (t["table_length"],), gather.CANDLE_ROW),
-    )
     terms = carray(pointer(t["terms"]), (1,), layout.TERMS)
     account = layout.Book(
         terms[0],
@@ -68,13 +76,18 @@ def run_combinations(table_at, first, last):  # type: ignore[no-untyped-def]
     )
     grid = grid_loop.Grid(
         carray(pointer(t["combinations"]), (t["combinations_length"],), grid_loop.COMBINATION),
-        carray(pointer(t["summaries"]), (t["summaries_length"],), grid_loop.SUMMARY),
+        carray(pointer(t["summaries"]), (t["summaries_length"],), grid_sums.SUMMARY),
         carray(pointer(t["profits"]), (t["profits_length"],), np.float64),
         carray(pointer(t["borders"]), (t["borders_length"],), np.int64),
-        market,
-        carray(pointer(t["rsi"]), (t["rsi_length"],), np.float64),
-        carray(pointer(t["middle"]), (t["middle_length"],), np.float64),
-        carray(pointer(t["deviation"]), (t["deviation_length"],), np.float64),
+        market_at(t),
+        grid_candles.Candles(
+            carray(pointer(t["rsi"]), (t["rsi_length"],), np.float64),
+            carray(pointer(t["middle"]), (t["middle_length"],), np.float64),
+            carray(pointer(t["deviation"]), (t["deviation_length"],), np.float64),
+            carray(pointer(t["entries"]), (t["entries_length"],), np.int32),
+            carray(pointer(t["stops"]), (t["stops_length"],), np.int32),
+            carray(pointer(t["made"]), (1,), grid_candles.MADE),
+        ),
         carray(pointer(t["params"]), (1,), PARAMS),
         carray(pointer(t["cursor"]), (1,), trigger_walk.CURSOR),
         terms,

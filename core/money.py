@@ -18,6 +18,7 @@ from core.errors import MisconfiguredError
 UNIT = 100_000_000  # units in 1 of the quote currency
 PARTS = 1_000_000  # parts in the whole; 100 parts are a basis point
 MAX_UNITS = 1 << 60  # 11.5 billion of the quote currency; leaves room for sums of a few such amounts
+SAFE_PRODUCT = 9e18  # a product that floats put below this has 63 bits
 MAX_SCALE = 1_000_000_000  # of the scale's parts: the product of two remainders stays below 1e18
 
 _MAX_DIGITS = 30  # of decimal text from outside; longer text is not a price
@@ -37,7 +38,9 @@ def ceil_div(a: int, b: int) -> int:
 
 
 def mul_div_floor(a: int, b: int, d: int) -> int:
-    """a * b / d rounded down, for a, b >= 0 and d > 0, without forming a * b: only the result must fit."""
+    """a * b / d rounded down, for a, b >= 0 and d > 0: only the result must fit, a * b is formed where it does too."""
+    if a * 1.0 * b < SAFE_PRODUCT:
+        return a * b // d
     qa = a // d
     ra = a - qa * d
     qb = b // d
@@ -46,7 +49,9 @@ def mul_div_floor(a: int, b: int, d: int) -> int:
 
 
 def mul_div_ceil(a: int, b: int, d: int) -> int:
-    """a * b / d rounded up, for a, b >= 0 and d > 0, without forming a * b: only the result must fit."""
+    """a * b / d rounded up, for a, b >= 0 and d > 0: only the result must fit, a * b is formed where it does too."""
+    if a * 1.0 * b < SAFE_PRODUCT:
+        return -(-(a * b) // d)
     qa = a // d
     ra = a - qa * d
     qb = b // d

@@ -27,6 +27,7 @@ LEAST_FIGURES = {
     "feeder_cuts": 7,
     "backtest_fused": 5,
     "backtest_columns": 3,
+    "backtest_grid": 2,
     "backtest_events": 4,
 }
 

@@ -10,7 +10,7 @@ from hypothesis import event, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from backtest import fused, grid_loop
+from backtest import fused, grid_candles, grid_loop
 from backtest.columns import candles_of, columns_of
 from backtest.combinations import Axis, combinations_of, product_of, readings_of, summaries_of
 from backtest.legs import legs_table
@@ -24,7 +24,7 @@ from tests.column_tools import Records, functions, markets, start_of, trades_of
 from tests.indicator_tools import MINUTE, T0
 from tests.properties.test_backtest_triggers import COSTS, LIMITS, RULES
 
-PLAIN: Any = SimpleNamespace(read_candles=grid_loop.read_candles, runner=grid_loop.runner)
+PLAIN: Any = SimpleNamespace(read_candles=grid_candles.read_candles, runner=grid_loop.runner)
 SETTINGS = st.tuples(RULES, COSTS, LIMITS).map(lambda parts: {**parts[0], **parts[1], **parts[2]})
 NO_LIMITS = st.tuples(RULES, COSTS).map(lambda parts: {**parts[0], **parts[1]})
 
@@ -111,6 +111,27 @@ def test_uncompiled_it_is_the_same(records: np.ndarray, texts: dict[str, str], b
         texts = {**texts, "PAPER_FILL": "instant", "TIMEFRAME": "1m"}
         records = one_a_candle(records, 60_000)
     check(records, texts, PLAIN)
+
+
+@profile(max_examples=60, deadline=None)
+@given(markets(900), NO_LIMITS, st.integers(0, 2**32 - 1))
+def test_what_combinations_share_is_each_ones_own(records: np.ndarray, texts: dict[str, str], seed: int) -> None:
+    """Many at once, in any order, come to what each comes to alone."""
+    chosen = from_texts({**texts, "PAPER_FILL": "instant", "TIMEFRAME": "1m", "RSI_BUY": "30", "RSI_SELL": "70"})
+    columns = columns_of(Records(one_a_candle(records, 60_000)), chosen.timeframe_ms, functions())
+    table = candles_of(columns, parameters_for(columns, chosen), functions())
+    readings = readings_of(columns, table, chosen, functions())
+    axes = [
+        Axis("rsi_buy", [30.0, 49.0]),
+        Axis("rsi_sell", [55.0, 70.0, 85.0, 100.0]),
+        Axis("trailing_stop_pct", [0.0005, 0.005, 0.03]),
+        Axis("bb_stddev", [0.2, 1.0]),
+    ]
+    combinations = np.random.default_rng(seed).permutation(product_of(columns, chosen, axes))
+    together = summaries_of(columns, table, readings, chosen, combinations, functions(), jobs=2)
+    for at in range(len(combinations)):
+        alone = summaries_of(columns, table, readings, chosen, combinations[at : at + 1], functions())
+        assert alone[0].tobytes() == together[at].tobytes()
 
 
 def moving(count: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest import fused, gather, grid_loop, trigger_walk
+from backtest import fused, gather, grid_candles, grid_loop, trigger_walk
 from backtest.columns import columns_of
 from backtest.grid import grid_of, settings_of
 from backtest.legs import legs_table
@@ -27,7 +27,7 @@ PLAIN: Any = SimpleNamespace(
     find_minutes=gather.find_minutes,
     find_candles=gather.find_candles,
     walk=trigger_walk.walk,
-    read_candles=grid_loop.read_candles,
+    read_candles=grid_candles.read_candles,
     runner=grid_loop.runner,
 )
 BASE = from_texts({"WARMUP_CANDLES": "3", "RSI_PERIOD": "3", "BB_PERIOD": "5", "BB_STDDEV": "0.5"})

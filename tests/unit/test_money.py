@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from core import money
 from core.errors import MisconfiguredError
+from indicators.kernels import jit_rule
 
 AMOUNT = st.integers(0, 1 << 60)
 SCALE = st.integers(1, money.MAX_SCALE)
@@ -19,6 +20,13 @@ SCALE = st.integers(1, money.MAX_SCALE)
 def test_mul_div_rounds_as_exact_fractions_do(a: int, b: int, d: int) -> None:
     assert money.mul_div_floor(a, b, d) == a * b // d
     assert money.mul_div_ceil(a, b, d) == -((-a * b) // d)
+
+
+@given(st.integers(1 << 21, 1 << 42), st.integers(-(10**6), 10**6), st.sampled_from([money.PARTS, 10**9]))
+def test_compiled_too_where_the_product_no_longer_fits_64_bits(a: int, beyond: int, d: int) -> None:
+    b = (1 << 63) // a + beyond
+    assert jit_rule(money.mul_div_floor)(a, b, d) == a * b // d
+    assert jit_rule(money.mul_div_ceil)(a, b, d) == -((-a * b) // d)
 
 
 @given(AMOUNT, st.integers(1, 1 << 60), st.data())

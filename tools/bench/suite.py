@@ -36,6 +36,7 @@ BENCHES = {
     "feeder_load": "the feeder at 20,000 trades/s of 300 pairs, also of the sandbox, and at recorded frames",
     "backtest_fused": "the fused loop over ten million trades, beside a bare numba loop of the same closed form",
     "backtest_columns": "plain columns and the trigger-price form, beside bare loops",
+    "backtest_grid": "a sweep of 1,000 combinations over 44,000 candles, beside a bare prange loop",
     "backtest_events": "the trader's own engine over recorded trades, beside the bare kernel",
     "feeder_cuts": "the feeder whose venue cuts it off every ten seconds, five minutes of each",
     "soak": "PSS and files over time at 20x market speed",
