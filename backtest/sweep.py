@@ -22,7 +22,7 @@ from backtest.sweep_group import Blocks, Group
 from backtest.sweep_market import Market
 from core.errors import MisconfiguredError
 from core.settings import Settings
-from core.settings_check import across
+from core.settings_check import strategy
 from core.settings_table import SETTINGS
 
 MOST_COMBINATIONS = 1_000_000
@@ -118,7 +118,7 @@ def plan_of(grid: Grid, base: Settings) -> Plan:
     plan = Plan(grid, base, np.zeros(0, np.int64))
     for place, at in enumerate(np.ndindex(*shape_of(grid))):
         settings = msgspec.structs.replace(base, **dict(values[axis][k] for axis, k in enumerate(at)))
-        problems = across(settings)
+        problems = strategy(settings)
         allowed[place] = not problems
         if problems:
             forbid(plan, place, problems[0][1])

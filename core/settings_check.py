@@ -12,7 +12,7 @@ Problem = tuple[tuple[str, ...], str]  # the settings it is about, and what a pe
 
 def across(settings: Settings) -> list[Problem]:
     """Every problem between settings, each with the names it depends on."""
-    return [*_mode(settings), *_pairs(settings), *_strategy(settings), *_ports(settings), *exposure(settings)]
+    return [*_mode(settings), *_pairs(settings), *strategy(settings), *_ports(settings), *exposure(settings)]
 
 
 def _mode(settings: Settings) -> list[Problem]:
@@ -44,7 +44,8 @@ def _pairs(settings: Settings) -> list[Problem]:
     return found
 
 
-def _strategy(settings: Settings) -> list[Problem]:
+def strategy(settings: Settings) -> list[Problem]:
+    """Those of `across` that settings can have which decide on a market: what a sweep varies makes no others."""
     found: list[Problem] = []
     sell = f"RSI_SELL={settings.rsi_sell:g}"
     for name, value in (("RSI_BUY", settings.rsi_buy), ("RSI_CRASH", settings.rsi_crash)):

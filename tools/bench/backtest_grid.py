@@ -1,28 +1,37 @@
-"""What a sweep's inner loop costs: `python -m tools.bench.backtest_grid`.
+"""What a sweep costs: `python -m tools.bench.backtest_grid`.
 
-10 x 10 x 10 combinations of RSI_BUY, RSI_SELL and BB_STDDEV over 44,000 one-minute candles, each read as one trade,
-with exact money, fees and the sums of `grid_loop.SUMMARY`; beside a bare numba `prange` loop that takes the same
-decisions over the same indicators and adds up a float. Both on all cores, rounds alternate. The bare loop must come to
-the same number of round trips, else nothing is measured.
+10 x 10 x 10 combinations of RSI_BUY, RSI_SELL and BB_STDDEV over 44,000 one-minute candles in memory, each read as one
+trade: candles, readings, exact money, fees, every figure of a combination and its profit by stretch of time. Beside it
+a bare numba `prange` loop that is given the readings, takes the same decisions and adds up a float. Both on all cores,
+rounds alternate. The bare loop must come to the same number of round trips, else nothing is measured. Memory is that of
+`python -m backtest sweep` over a file of as many candles.
 """
 
 import argparse
+import csv
 import os
-import resource
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 from numba import njit, prange
 
 from backtest.chunks import CHUNK, Chunk
 from backtest.columns import candles_of, columns_of
-from backtest.combinations import Axis, product_of, readings_of, summaries_of
+from backtest.combinations import readings_of
 from backtest.functions import Functions
-from backtest.sweep_figures import figures_of_sums
+from backtest.grid import Grid, grid_of
+from backtest.sweep import Markets, Sweep, Swept, plan_of
+from backtest.sweep_market import ColumnMarket
 from backtest.triggers import parameters_for
 from bus.messages import Market, Start
 from bus.records import RECORD, TRADE
 from core import paths
+from core.paths import ROOT
+from core.settings import Settings
 from core.settings_load import from_texts, var_dir_only
 from tools.bench.figure import Figure, Options, figure
 
@@ -30,6 +39,7 @@ MINUTE_NS = 60_000_000_000
 T0 = 1_700_000_040 * 1_000_000_000
 CANDLES = 44_000
 FEE_BPS = "5"
+SETTINGS = {"PAPER_FILL": "instant", "TAKER_FEE_BPS": FEE_BPS, "TRADE_CAPITAL": "1000"}
 START = Start(
     "bench", "bench", [Market("B-BTC_USDT", "BTC", "USDT", "0.01", "0.00000001", "0", "0")], "5", "5", False, T0
 )
@@ -45,16 +55,16 @@ class InMemory:
         self.notes: list[str] = []
         self.total: int | None = count
         self.done = 0
-        self._records = np.zeros(count, RECORD)
-        self._records["kind"] = TRADE
-        self._records["exchange_ns"] = T0 + np.arange(1, count + 1) * MINUTE_NS - 1_000_000
-        self._records["ticks"] = np.round(4_500_000 * np.exp(np.cumsum(rng.normal(0, 0.0008, count))))
-        self._records["price"] = self._records["ticks"] / 100
-        self._records["lots"] = 10**9
+        self.records = np.zeros(count, RECORD)
+        self.records["kind"] = TRADE
+        self.records["exchange_ns"] = T0 + np.arange(1, count + 1) * MINUTE_NS - 1_000_000
+        self.records["ticks"] = np.round(4_500_000 * np.exp(np.cumsum(rng.normal(0, 0.0008, count))))
+        self.records["price"] = self.records["ticks"] / 100
+        self.records["lots"] = 10**9
 
     def chunks(self):  # type: ignore[no-untyped-def]
-        for at in range(0, len(self._records), CHUNK):
-            yield Chunk(at, self._records[at : at + CHUNK], START)
+        for at in range(0, len(self.records), CHUNK):
+            yield Chunk(at, self.records[at : at + CHUNK], START)
 
 
 def main() -> int:
@@ -65,58 +75,72 @@ def main() -> int:
     for name, values in rounds.items():
         print(f"{name:40} {np.median(values):8.1f} ms, best {min(values):.1f}")
     print(f"median over median: {np.median(rounds[SWEEP]) / np.median(rounds[BARE]):.2f}")
-    print(f"most memory of this process, compiler included: {peak_mb():.0f} MB")
+    print(f"most memory of the whole command: {peak_mb(CANDLES, 10):.0f} MB")
     return 0
 
 
 def figures(options: Options) -> list[Figure]:
-    """The sweep's loop beside the bare one."""
-    rounds = measure(options.records_or(CANDLES, 2_000), 2 if options.quick else 10, options.rounds_or(15))
+    """A sweep beside the bare loop, and its memory."""
+    count, values = options.records_or(CANDLES, 2_000), 2 if options.quick else 10
+    rounds = measure(count, values, options.rounds_or(15))
+    bare = "bare prange loop"
     return [
-        figure(
-            "backtest_grid", SWEEP, "ms", rounds[SWEEP], floor=rounds[BARE], floor_of="bare prange loop", most_ratio=1.8
-        )
+        figure("backtest_grid", SWEEP, "ms", rounds[SWEEP], floor=rounds[BARE], floor_of=bare, most_ratio=1.8),
+        figure("backtest_grid", "most memory of such a sweep", "MB", [peak_mb(count, values)], most=250),
     ]
 
 
-def peak_mb() -> float:
-    """The most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def texts_of(values: int) -> list[str]:
+    """The grid, as on the command line."""
+    last = values - 1
+    return [f"RSI_BUY=22:{22 + 2 * last}:2", f"RSI_SELL=55:{55 + 3 * last}:3", f"BB_STDDEV=1:{1 + 0.2 * last:.1f}:0.2"]
+
+
+def peak_mb(count: int, values: int) -> float:
+    """The most memory that the command takes for a file of as many candles."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trades.csv"
+        with file.open("w", newline="") as out:
+            rows = csv.writer(out)
+            rows.writerow(("ts_ns", "price", "qty"))
+            for record in InMemory(count).records:
+                rows.writerow((record["exchange_ns"], f"{record['price']:.2f}", 10))
+        sets = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+        command = [sys.executable, "-m", "backtest", "sweep", "--trades", str(file), *sets]
+        command += ["--grid", *texts_of(values), "--json"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"the sweep ended with {process.returncode}")
+    return usage.ru_maxrss / 1024
 
 
 def measure(count: int, values: int, rounds: int) -> dict[str, list[float]]:
     """Each figure by name: ms, one value a round; `values` of each of the three settings."""
     functions = Functions(paths.cache_dir(var_dir_only()))
-    settings = from_texts({"PAPER_FILL": "instant", "TAKER_FEE_BPS": FEE_BPS, "TRADE_CAPITAL": "1000"})
+    settings = from_texts(SETTINGS)
     columns = columns_of(InMemory(count), settings.timeframe_ms, functions)
-    parameters = parameters_for(columns, settings)
-    axes = [
-        Axis("rsi_buy", np.linspace(22, 40, values).tolist()),
-        Axis("rsi_sell", np.linspace(55, 82, values).tolist()),
-        Axis("bb_stddev", np.linspace(1.0, 2.8, values).tolist()),
-    ]
-    rsi, middle, deviation = readings_of(columns, candles_of(columns, parameters, functions), settings, functions)
-    bare = njit(parallel=True)(bare_loop)
-    jobs = os.cpu_count() or 1
+    grid = grid_of(texts_of(values), settings)
 
-    def sweep() -> np.ndarray:
-        table = candles_of(columns, parameters, functions)
-        readings = readings_of(columns, table, settings, functions)
-        combinations = product_of(columns, settings, axes)
-        rows = summaries_of(columns, table, readings, settings, combinations, functions, jobs=jobs)
-        return figures_of_sums(rows, combinations["balance"])
+    def sweep() -> Swept:
+        plan = plan_of(grid, settings)
+        swept = Sweep(plan, Markets(lambda _: ColumnMarket(columns, functions)), jobs=os.cpu_count() or 1)
+        swept.take(swept.left)
+        return swept.found
 
-    chosen = product_of(columns, settings, axes)
-    rules = np.stack([chosen[name] for name in ("rsi_buy", "rsi_sell", "rsi_crash", "stddev")], axis=1)
-    keep, fee = float(chosen["terms"]["keep"][0]), float(FEE_BPS) / 10_000
+    table = candles_of(columns, parameters_for(columns, settings), functions)
+    readings = readings_of(columns, table, settings, functions)
+    bare, rules = njit(parallel=True)(bare_loop), rules_of(grid, settings)
+    keep, fee = 1.0 - settings.trailing_stop_pct, float(FEE_BPS) / 10_000
     profits, trips = np.zeros(len(rules)), np.zeros(len(rules), np.int64)
 
     def loop() -> None:
-        bare(columns.price, rsi, middle, deviation, rules, keep, fee, profits, trips)
+        bare(columns.price, *readings, rules, keep, fee, profits, trips)
 
     loop()
-    if (sweep()["legs"] != trips).any():
-        raise SystemExit("the bare loop takes other decisions than the sweep: there is nothing to compare")
+    if (sweep().rows["legs"] != trips).any():
+        raise RuntimeError("the bare loop takes other decisions than the sweep: there is nothing to compare")
     found: dict[str, list[float]] = {SWEEP: [], BARE: []}
     for _ in range(rounds):
         for name, case in ((SWEEP, sweep), (BARE, loop)):
@@ -124,6 +148,13 @@ def measure(count: int, values: int, rounds: int) -> dict[str, list[float]]:
             case()
             found[name].append((time.perf_counter_ns() - before) / 1e6)
     return found
+
+
+def rules_of(grid: Grid, settings: Settings) -> np.ndarray:
+    """What the bare loop is told of each combination: RSI_BUY, RSI_SELL, RSI_CRASH, BB_STDDEV."""
+    crash = settings.rsi_crash
+    rows = [(float(c["RSI_BUY"]), float(c["RSI_SELL"]), crash, float(c["BB_STDDEV"])) for c in grid]
+    return np.array(rows)
 
 
 def bare_loop(price, rsi, middle, deviation, rules, keep, fee, profits, trips):  # type: ignore[no-untyped-def]
