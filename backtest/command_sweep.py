@@ -5,9 +5,11 @@ import csv
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from backtest import fused
 from backtest.cli import add_settings, add_trades, settings_of
 from backtest.functions import Functions
 from backtest.grid import grid_of
@@ -140,7 +142,8 @@ def run(args: argparse.Namespace, plan: Plan, clock: Clock) -> Found:
     best = swept.best(args.by, 1)[0]
     settings = plan.settings_at(best)
     market = markets.ready_for(settings)
-    best_run = market.run(settings)
+    # The same run by the fused loop, where its candles are to be shown.
+    best_run = fused.run(opened(settings), settings, bars=True) if args.report is not None else market.run(settings)
     luck = luck_of(swept, best, best_run, market.span)
     walked = walk_with_progress(args, plan, markets, steps, jobs, clock) if steps else None
     forms = [(market.form, market.reason) for market in seen]
@@ -244,6 +247,8 @@ def report(args: argparse.Namespace, found: Found) -> None:
     which = "the best combination's run"
     if found.walked is not None and found.walked.joined is not None:
         shown, which = found.walked.joined, "the judged windows of the walk-forward as one run"
+        if "TIMEFRAME" not in [axis.name for axis in plan.grid.axes]:
+            shown = replace(shown, bars=found.best_run.bars)
     write(
         args.report,
         shown,

@@ -22,6 +22,8 @@ from backtest.sweep_words import csv_cell, duration_words, estimate_words, form_
 from core.paths import ROOT
 from core.settings import as_texts
 from core.settings_load import from_texts
+from tests.indicator_tools import MINUTE
+from tests.unit.test_backtest_report import data_of
 from tests.unit.test_backtest_sweep import BASE, by_columns, market_records, swept
 
 SET = [
@@ -86,6 +88,17 @@ def test_json_has_the_best_the_luck_and_the_walk_forward(trades: Path, capsys: p
     assert len(windows) > 3 and windows[0]["chosen"].keys() == {"RSI_BUY"}
     made = sum(window["judge_profit"] for window in windows)
     assert found["walk_forward"]["joined"]["net_profit"] == pytest.approx(made, abs=1e-7)
+
+
+@pytest.mark.parametrize("walk", [[], ["--walk-forward", "1h:30m"]], ids=["best run", "judged windows"])
+def test_the_report_draws_the_candles_of_what_it_shows(trades: Path, tmp_path: Path, walk: list[str]) -> None:
+    page = tmp_path / "out.html"
+    assert sweep(trades, *GRID, "--report", str(page), *walk) == 0
+    run = data_of(page)["run"]
+    minutes = (market_records(2_000)["exchange_ns"] // MINUTE).tolist()
+    candles = run["pairs"][0]
+    assert [candles["begin"] // 60 + at for at in candles["at"]][-1] == minutes[-1] - 1  # the last one never closed
+    assert len(candles["at"]) > 100 and len(run["legs"]) > 0
 
 
 def test_the_report_has_a_map_for_each_pair_of_settings(trades: Path, tmp_path: Path) -> None:
