@@ -62,6 +62,7 @@ SOURCES = (
     HERE / "layout.py",
     HERE / "wallet.py",
     HERE / "book.py",
+    HERE / "views.py",
     HERE / "walk.py",
     HERE / "walk_kernel.py",
     HERE / "csv_rows.py",

@@ -12,9 +12,9 @@ from backtest import (
     kernels,
     layout,
     moments,
-    result,
     trigger_prices,
     trigger_walk,
+    views,
     wallet,
 )
 from core import money
@@ -26,21 +26,6 @@ kernels.plain(money, fills, wallet, book)
 kernels.plain(gather, moments, trigger_prices, trigger_walk, grid_sums, grid_candles, grid_loop, inline=True)
 
 
-@kernels.copied
-def market_at(t):  # type: ignore[no-untyped-def]
-    """The market of a `grid_loop.TABLE`."""
-    count = t["ns_length"]
-    return trigger_walk.Market(
-        carray(pointer(t["ns"]), (count,), np.int64),
-        carray(pointer(t["price"]), (count,), np.float64),
-        carray(pointer(t["ticks"]), (count,), np.int64),
-        carray(pointer(t["lots"]), (count,), np.int64),
-        t["ordered"] != 0,
-        carray(pointer(t["minutes"]), (t["minutes_length"],), np.int64),
-        carray(pointer(t["table"]), (t["table_length"],), gather.CANDLE_ROW),
-    )
-
-
 def read_candles(table_at):  # type: ignore[no-untyped-def]
     """`grid_candles.read_candles`; the table is a `grid_loop.TABLE`."""
     if table_at == 0:
@@ -48,7 +33,7 @@ def read_candles(table_at):  # type: ignore[no-untyped-def]
     t = carray(pointer(table_at), (1,), grid_loop.TABLE)[0]
     grid_candles.read_candles(
         carray(pointer(t["params"]), (1,), PARAMS)[0],
-        market_at(t),
+        views.market_at(t),
         carray(pointer(t["rsi"]), (t["rsi_length"],), np.float64),
         carray(pointer(t["middle"]), (t["middle_length"],), np.float64),
         carray(pointer(t["deviation"]), (t["deviation_length"],), np.float64),
@@ -61,25 +46,12 @@ def run_combinations(table_at, first, last):  # type: ignore[no-untyped-def]
     if table_at == 0:
         return 0
     t = carray(pointer(table_at), (1,), grid_loop.TABLE)[0]
-    terms = carray(pointer(t["terms"]), (1,), layout.TERMS)
-    account = layout.Book(
-        terms[0],
-        carray(pointer(t["account"]), (1,), layout.ACCOUNT)[0],
-        carray(pointer(t["markets"]), (1,), layout.MARKET),
-        carray(pointer(t["positions"]), (1,), layout.POSITION),
-        carray(pointer(t["entries_ns"]), (t["entries_ns_length"],), np.int64),
-        carray(pointer(t["refused"]), (t["refused_length"],), np.int64),
-        carray(pointer(t["decisions"]), (t["decisions_length"],), result.DECISION),
-        carray(pointer(t["orders"]), (t["orders_length"],), result.ORDER),
-        carray(pointer(t["fills"]), (t["fills_length"],), result.FILL),
-        carray(pointer(t["equity"]), (t["equity_length"],), result.EQUITY),
-    )
     grid = grid_loop.Grid(
         carray(pointer(t["combinations"]), (t["combinations_length"],), grid_loop.COMBINATION),
         carray(pointer(t["summaries"]), (t["summaries_length"],), grid_sums.SUMMARY),
         carray(pointer(t["profits"]), (t["profits_length"],), np.float64),
         carray(pointer(t["borders"]), (t["borders_length"],), np.int64),
-        market_at(t),
+        views.market_at(t),
         grid_candles.Candles(
             carray(pointer(t["rsi"]), (t["rsi_length"],), np.float64),
             carray(pointer(t["middle"]), (t["middle_length"],), np.float64),
@@ -90,7 +62,7 @@ def run_combinations(table_at, first, last):  # type: ignore[no-untyped-def]
         ),
         carray(pointer(t["params"]), (1,), PARAMS),
         carray(pointer(t["cursor"]), (1,), trigger_walk.CURSOR),
-        terms,
-        account,
+        carray(pointer(t["terms"]), (1,), layout.TERMS),
+        views.book_at(t, 1),
     )
     return grid_loop.run_some(grid, first, last)

@@ -11,7 +11,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import cfunc, types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import intrinsic, register_jitable
 
 from indicators.kernels import OPTIONS, functions_of
 from indicators.machine import target_machine
@@ -36,12 +36,6 @@ def plain(*modules: ModuleType, inline: bool = False, without: tuple[str, ...] =
                 if name not in without:
                     inlined = inline or name in getattr(module, "INLINED", ())
                     register_jitable(**OPTIONS, _nrt=False, forceinline=inlined)(function)
-
-
-def copied(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Have the lines of a function stand in those that call it, so that it may make views of addresses."""
-    overload(function, inline="always", strict=False)(lambda *_: function)
-    return function
 
 
 def compiled(function: Callable[..., int], arguments: int) -> Any:

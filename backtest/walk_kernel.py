@@ -4,7 +4,7 @@ import numpy as np
 from numba import carray
 from numba.extending import overload
 
-from backtest import book, kernels, layout, result, walk, wallet
+from backtest import book, kernels, views, walk, wallet
 from bus.records import CANDLE_RECORD, RECORD, UPDATE
 from core import money
 from indicators.kernels import pointer
@@ -27,19 +27,7 @@ def walk_chunk(table_at, records_at, count, first, start):  # type: ignore[no-un
         return 0
     t = carray(pointer(table_at), (1,), walk.TABLE)[0]
     pairs = t["pairs"]
-    account = layout.Book(
-        carray(pointer(t["terms"]), (1,), layout.TERMS)[0],
-        carray(pointer(t["account"]), (1,), layout.ACCOUNT)[0],
-        carray(pointer(t["markets"]), (pairs,), layout.MARKET),
-        carray(pointer(t["positions"]), (pairs,), layout.POSITION),
-        carray(pointer(t["entries_ns"]), (t["entries_ns_length"],), np.int64),
-        carray(pointer(t["refused"]), (t["refused_length"],), np.int64),
-        carray(pointer(t["decisions"]), (t["decisions_length"],), result.DECISION),
-        carray(pointer(t["orders"]), (t["orders_length"],), result.ORDER),
-        carray(pointer(t["fills"]), (t["fills_length"],), result.FILL),
-        carray(pointer(t["equity"]), (t["equity_length"],), result.EQUITY),
-    )
-    views = walk.Views(
+    seen = walk.Views(
         carray(pointer(records_at), (count,), TRADE_WORDS),
         carray(pointer(records_at), (count,), RECORD),
         carray(pointer(records_at), (count,), CANDLE_RECORD),
@@ -54,6 +42,6 @@ def walk_chunk(table_at, records_at, count, first, start):  # type: ignore[no-un
         carray(pointer(t["dirty"]), (2 * pairs,), np.int64),
         carray(pointer(t["rows"]), (t["rows_length"],), ROW),
         carray(pointer(t["update"]), (1,), UPDATE),
-        account,
+        views.book_at(t, pairs),
     )
-    return walk.walk(views, first, start)
+    return walk.walk(seen, first, start)
