@@ -121,7 +121,10 @@ def _exchange(run_dir: Path, stage: str, request: Request, timeout_s: float, clo
         if not sockets.wait_writable(socket, min(left(), CONNECT_TIMEOUT_S)) or not sockets.send(
             socket, [pack(request)]
         ):
-            raise RemoteError(f"{stage} does not run: `make status` shows the stages, `make start` starts them")
+            raise RemoteError(
+                f"{stage} does not run, or hangs; nothing was asked of it: `make status` shows the stages,"
+                " `make start` starts them"
+            )
         while sockets.wait_readable(socket, left()):
             parts = sockets.receive(socket)
             if parts is None:

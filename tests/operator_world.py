@@ -36,7 +36,7 @@ class TradersSide:
 
     def __call__(self, action: str, reason: str, *, id: str, expires_wall_ms: int, timeout_s: float) -> Reply:
         if self.away:
-            raise RemoteError("trader does not run: `make status` shows the stages, `make start` starts them")
+            raise RemoteError("trader does not run, or hangs; nothing was asked of it: `make start` starts it")
         self.before()
         request = Request(id, "control", action=action, arguments={"reason": reason}, expires_wall_ms=expires_wall_ms)
         reply = self.control.answer(request)

@@ -129,7 +129,7 @@ def test_a_command_that_waited_for_a_stopped_stage_is_not_carried_out(rig: Rig) 
 
 
 def test_a_stage_that_does_not_run_is_named(rig: Rig) -> None:
-    with pytest.raises(RemoteError, match=r"trader does not run: `make status`"):
+    with pytest.raises(RemoteError, match=r"trader does not run, or hangs; nothing was asked of it: `make status`"):
         ask(rig.run_dir, "trader", "pause", timeout_s=0.1)
 
 

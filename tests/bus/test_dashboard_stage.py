@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from bus import sockets
 from bus.frames import STATUS, TRADE, TRADER, VIEW
 from bus.layouts import layout_hash
-from bus.messages import Entry, encode
+from bus.messages import Entry, Request, encode
 from bus.publisher import Publisher
+from bus.said import said_by
 from core.clock import LiveClock
 from core.loop import PollLoop
 from core.paths import ROOT, run_dir
@@ -97,15 +99,47 @@ class Scene:
         assert found, "waited in vain"
         return found[0]
 
-    def get(self, path: str) -> tuple[int, Any]:
+    def killed(self, process: "subprocess.Popen[str]") -> str:
+        """Kills it; all that it said."""
+        self.processes.remove(process)
+        process.kill()
+        return process.communicate()[0]
+
+    def trader(self) -> "subprocess.Popen[str]":
+        """The real one, with no market."""
+        environment = {name: text for name, text in os.environ.items() if name not in KNOWN}
+        environment |= {"VAR_DIR": str(self.folder), "PORT": str(self.port)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trader"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        self.processes.append(process)
+        return process
+
+    def get(self, path: str, cookie: str = "") -> tuple[int, Any]:
         """Status and body; (0, None) where nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        return self._ask("GET", path, None, {"cookie": cookie})[:2]
+
+    def post(self, path: str, content: Any, cookie: str = "") -> tuple[int, Any, str]:
+        """Status, body and the cookie that was set."""
+        return self._ask("POST", path, json.dumps(content), {"cookie": cookie, "content-type": "application/json"})
+
+    def log_in(self, password: str) -> str:
+        """The session's cookie, once the dashboard is there."""
+        found: tuple[int, Any, str] = self.until(
+            lambda: (answer := self.post("/login", {"password": password}))[0] and answer
+        )
+        assert found[0] == 200, found
+        return found[2]
+
+    def _ask(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> tuple[int, Any, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
+            cookie = (answer.getheader("set-cookie") or "").partition(";")[0]
+            return answer.status, json.loads(answer.read()), cookie
         except OSError:
-            return 0, None
+            return 0, None, ""
         finally:
             connection.close()
 
@@ -204,6 +238,85 @@ def test_settings_that_would_open_the_page_unprotected_end_it(
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2, "only a person can mend it"
     assert named in said and "hunter2" not in said
+
+
+PASSWORD = "correct horse"
+PAUSE = {"action": "pause", "id": "page-0123456789"}
+RESUME = {"action": "resume", "id": "page-to-begin-with"}
+
+
+def test_a_command_that_a_stopped_trader_gets_late_is_not_carried_out_and_that_is_the_answer(scene: Scene) -> None:
+    trader = scene.trader()
+    scene.dashboard(DASHBOARD_PASSWORD=PASSWORD)
+    cookie = scene.log_in(PASSWORD)
+    assert scene.until(lambda: scene.post("/api/control", RESUME, cookie)[0]) == 200
+    asker = sockets.requests_to(run_dir(scene.folder), "trader")
+    try:
+        assert sockets.wait_writable(asker, 20)
+        trader.send_signal(signal.SIGSTOP)
+        # Whom it cannot reach it asks nothing; only a command that was under way already can be late.
+        status, answer, _ = scene.post("/api/control", PAUSE | {"expires_ms": 300}, cookie)
+        assert (status, answer["known"]) == (503, True) and "nothing was asked of it" in answer["error"]
+        expires = scene.clock.wall_ms() + 100
+        said = {"reason": said_by("the page")}
+        request = Request(PAUSE["id"], "control", action="pause", arguments=said, expires_wall_ms=expires)
+        assert sockets.send(asker, [encode(request)])
+        while scene.clock.wall_ms() <= expires:
+            assert not sockets.wait_readable(asker, 0.05)
+        trader.send_signal(signal.SIGCONT)
+        assert sockets.wait_readable(asker, 20)
+    finally:
+        sockets.close(asker)
+    status, answer, _ = scene.post("/api/control", PAUSE, cookie)
+    assert status == 409 and "too late and was not carried out" in answer["error"], "the id is spent"
+    status, answer, _ = scene.post("/api/control", PAUSE | {"id": "page-another-one"}, cookie)
+    assert (status, answer["text"]) == (200, "trading is paused")
+    logs = scene.until(
+        lambda: (
+            (s := scene.get("/api/stats", cookie)[1])
+            and (told := [line["text"] for line in s["logs"] if "(by the page)" in line["text"]])
+            and len(told) > 1
+            and told
+        )
+    )
+    assert [text.partition(":")[0] for text in logs] == ["trading goes on (by the page)", "paused"]
+
+
+def test_a_trader_that_says_nothing_in_time_is_called_unknown(scene: Scene) -> None:
+    scene.others()  # their loop stands still while the test waits for the answer
+    scene.dashboard(DASHBOARD_PASSWORD=PASSWORD)
+    cookie = scene.log_in(PASSWORD)
+    status, answer, _ = scene.post("/api/control", PAUSE | {"expires_ms": 500}, cookie)
+    assert (status, answer["known"]) == (504, False)
+    assert "did not answer within 0.5 s" in answer["error"] and "look at the state" in answer["error"]
+
+
+def test_a_session_outlives_the_dashboard_and_no_log_holds_a_secret(scene: Scene) -> None:
+    token = "0123456789abcdef"
+    said = ""
+    process = scene.dashboard(DASHBOARD_PASSWORD=PASSWORD, DASHBOARD_TOKEN=token, LOG_LEVEL="debug")
+    cookie = scene.log_in(PASSWORD)
+    assert scene.post("/login", {"password": "swordfish!"})[0] == 401
+    assert scene.get("/api/stats")[0] == 401 and scene.get("/healthz")[0] == 503
+    arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode()
+    said += scene.killed(process)
+    process = scene.dashboard(DASHBOARD_PASSWORD=PASSWORD, DASHBOARD_TOKEN=token)
+    assert scene.until(lambda: scene.get("/api/stats", cookie)[0]) == 200
+    said += scene.killed(process)
+    process = scene.dashboard(DASHBOARD_PASSWORD="another horse")
+    assert scene.until(lambda: scene.get("/api/stats", cookie)[0]) == 401
+    scene.killed(process)
+    assert "a wrong password for the page, from 127.0.0.1" in said
+    for secret in (PASSWORD, token, "swordfish!", cookie.partition("=")[2]):
+        assert secret not in said + arguments
+
+
+def test_a_dashboard_that_nobody_would_start_again_does_not_end_itself(scene: Scene) -> None:
+    scene.dashboard(DASHBOARD_PASSWORD=PASSWORD)
+    cookie = scene.log_in(PASSWORD)
+    restart = {"action": "restart", "stage": "dashboard", "id": "page-0123456789"}
+    assert scene.post("/api/control", restart, cookie)[0] == 504, "there is no supervisord to ask"
+    assert scene.get("/api/stats", cookie)[0] == 200
 
 
 def test_a_port_in_use_ends_it_naming_the_setting(scene: Scene) -> None:

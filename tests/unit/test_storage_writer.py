@@ -115,6 +115,18 @@ def test_the_pair_is_named_once_in_an_event(writer, database):
     assert [row["message"] for row in History(database).events()] == ["B-BTC_USDT: bought", "sold B-BTC_USDT"]
 
 
+def test_the_operators_commands_are_found_among_all_that_was_told(writer, database):
+    batch = Batch()
+    texts = ["paused: no new entries (by the page: news)", "bought (mean_reversion)", "halted (max_drawdown_pct)",
+             "trading goes on (by make)", "flattening (by a program)", "restart of feeder (by the page)"]  # fmt: skip
+    for number, text in enumerate(texts):
+        batch.add_event("trader", 1, number, samples.event(text, stage="trader"))
+    writer.write(batch)
+    history = History(database)
+    assert [row["message"] for row in history.commands()] == [texts[0], *texts[3:]]
+    assert [row["message"] for row in history.commands(2)] == texts[4:], "the latest"
+
+
 def test_the_end_of_a_refusal_tells_how_often(writer, database):
     refused = "refused:stale"
     writer.write(batch_of(samples.signal(1, "", refused), samples.signal(2, "", f"{refused} ended", 17)))

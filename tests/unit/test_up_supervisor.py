@@ -134,6 +134,36 @@ def test_restart_gives_another_process() -> None:
         assert after["trader"].pid == before["trader"].pid
 
 
+def test_one_is_renewed_by_supervisords_own_restart_and_the_others_go_on() -> None:
+    with short_folder() as folder, supervised(folder) as supervisor:
+        before = supervisor.states()
+        pid = supervisor.renew("storage")
+        after = supervisor.states()
+        assert (after["storage"].state, after["storage"].pid) == ("RUNNING", pid)
+        assert pid != before["storage"].pid and after["trader"].pid == before["trader"].pid
+        assert order(folder) == ["storage"], "it could end in its own order"
+        assert supervisor.runs("storage", pid) and not supervisor.runs("storage", before["storage"].pid)
+
+
+def test_one_that_hangs_is_killed_and_renewed_all_the_same() -> None:
+    with short_folder() as folder, supervised(folder) as supervisor:
+        before = supervisor.states()["feeder"].pid
+        os.kill(before, signal.SIGSTOP)
+        assert supervisor.renew("feeder") not in (0, before)
+
+
+def test_one_that_is_down_is_started_and_one_that_gives_up_is_told() -> None:
+    with short_folder() as folder, supervised(folder, {"trader": "2"}) as supervisor:
+        supervisor.stop(["storage"])
+        assert supervisor.renew("storage") == supervisor.states()["storage"].pid != 0
+        while not supervisor.states()["trader"].failed:
+            time.sleep(0.02)
+        with contextlib.suppress(SupervisorError):  # it lives for a moment
+            assert supervisor.renew("trader")
+        with pytest.raises(SupervisorError, match="no stage named x"):
+            supervisor.renew("x")
+
+
 def test_start_and_stop_of_what_is_there_already_do_nothing() -> None:
     with short_folder() as folder, supervised(folder) as supervisor:
         supervisor.start(["trader"])
