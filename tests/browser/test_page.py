@@ -20,8 +20,8 @@ pytestmark = pytest.mark.browser
 class Site:
     """The demonstration page in a thread of its own, on a port that it keeps over `stop` and `start`."""
 
-    def __init__(self, state: str) -> None:
-        self.demo = Demo(state=state)
+    def __init__(self, state: str, password: str = "") -> None:
+        self.demo = Demo(state=state, password=password)
         self.port = 0
         self.server: uvicorn.Server | None = None
         self.thread: threading.Thread | None = None
