@@ -121,6 +121,7 @@ def test_login_pause_and_the_traders_state_on_the_page(site: Site, come: Callabl
     visitor.until("document.querySelector('#control-result').dataset.tone === 'good'")
     assert visitor.text("#control-result") == "pause: trading is paused"
     assert "by the page: news at two" in visitor.text("#trading-why")
+    visitor.until("document.querySelector('#notices').textContent.includes('Trading is paused: by the page')")
     visitor.page.click("#said summary")
     visitor.until("document.querySelectorAll('#said-list li').length === 1")
     row = visitor.text("#said-list li")

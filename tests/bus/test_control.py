@@ -1,6 +1,7 @@
 """Control: answered, carried out once, never late."""
 
 import signal
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,8 +11,9 @@ from bus.control import ANSWERS_KEPT, Control, ask, ask_snapshot
 from bus.messages import Reply, Request
 from bus.messages import encode as pack
 from core.clock import LiveClock, ManualClock
-from core.errors import BotError, RemoteError
+from core.errors import BotError, RemoteError, Unanswered
 from tests.bus.rig import Rig
+from tools import control as tool
 
 
 class Counter:
@@ -135,5 +137,17 @@ def test_a_stage_that_does_not_run_is_named(rig: Rig) -> None:
 
 def test_a_stage_that_does_not_answer_is_named(rig: Rig) -> None:
     rig.publisher()  # its loop does not run
-    with pytest.raises(RemoteError, match=r"trader did not answer within 0\.2 s"):
+    with pytest.raises(Unanswered, match=r"trader did not answer within 0\.2 s"):
         ask(rig.run_dir, "trader", "pause", timeout_s=0.2)
+
+
+def test_make_says_where_it_is_not_known_whether_a_command_was_carried_out(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").symlink_to(rig.run_dir)
+    monkeypatch.setenv("VAR_DIR", str(tmp_path))
+    monkeypatch.setattr(tool, "EXPIRY_SECONDS", 0.2)
+    assert (tool.main(["halt"]), tool.NOT_KNOWN) == (tool.NOT_DONE, 3), "nobody listens: nothing was asked"
+    rig.publisher()  # its loop does not run
+    assert tool.main(["halt"]) == tool.NOT_KNOWN
+    assert "Whether halt was carried out is not known: look at the page" in capsys.readouterr().err

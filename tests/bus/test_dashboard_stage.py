@@ -311,6 +311,19 @@ def test_a_session_outlives_the_dashboard_and_no_log_holds_a_secret(scene: Scene
         assert secret not in said + arguments
 
 
+def test_a_proxy_on_this_machine_is_believed_on_address_and_https(scene: Scene) -> None:
+    process = scene.dashboard(DASHBOARD_PASSWORD=PASSWORD)
+    scene.log_in(PASSWORD)
+    connection = http.client.HTTPConnection("127.0.0.1", scene.port, timeout=30)
+    via = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https", "content-type": "application/json"}
+    connection.request("POST", "/login", json.dumps({"password": PASSWORD}), via)
+    answer = connection.getresponse()
+    assert answer.read() and "; Secure" in (answer.getheader("set-cookie") or "")
+    connection.close()
+    said = scene.killed(process)
+    assert "login to the page from 127.0.0.1" in said and "login to the page from 203.0.113.9" in said
+
+
 def test_a_dashboard_that_nobody_would_start_again_does_not_end_itself(scene: Scene) -> None:
     scene.dashboard(DASHBOARD_PASSWORD=PASSWORD)
     cookie = scene.log_in(PASSWORD)

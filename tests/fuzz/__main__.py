@@ -13,7 +13,7 @@ from core.paths import ROOT
 from tests.fuzz.engine import Crash, Fuzzer
 from tests.fuzz.targets import TARGETS
 
-FILES = (str(ROOT / "venues"), str(ROOT / "bus"))
+FILES = tuple(str(ROOT / package) for package in ("venues", "bus", "dashboard"))
 TURN = 500  # executions
 
 

@@ -10,6 +10,10 @@ import msgspec
 from bus import frames
 from bus.messages import At, Entry, Event, StateEvent
 from bus.segment import SegmentDamaged
+from core.paths import STAGES
+from dashboard.access import origin_allowed
+from dashboard.control import BadCommand, command_of
+from dashboard.sessions import Sessions
 from tests.fuzz.peers import FRAMES, TAPE, TAPE_START, frames_cut, tape_header, tape_start
 from venues import answers, engineio
 from venues.account import BUY, LIMIT, NewOrder
@@ -30,6 +34,7 @@ from venues.kraken.adapter import read_trades
 from venues.kraken.wire_news import Lost, Reports
 from venues.venue import Rules
 
+SESSIONS = Sessions(bytes(32), "correct horse")
 PAUSES = answers.Pauses(60.0, 120.0)
 PAIR = "BTC/USDT"
 RULES = Rules("BTC/USDT", "XBTUSDT", "BTC", "USDT", *map(Decimal, ("0.1", "0.00000001", "0.00005", "0.5")))
@@ -247,6 +252,22 @@ EXECUTED = {
 EVENT = {"event": "new-trade", "data": json.dumps({"T": 1, "p": "1.5", "q": "2", "m": 1, "s": "B-BTC_USDT"})}
 
 TARGETS: dict[str, Target] = {
+    "page command": Target(
+        lambda data: command_of(data, STAGES),
+        (BadCommand,),
+        [
+            b'{"action":"restart","stage":"feeder","id":"page-00000001","expires_ms":9000,"reason":"slow"}',
+            b'{"action":"pause","id":"cron-20260101"}',
+        ],
+    ),
+    "page cookie": Target(
+        lambda data: SESSIONS.valid(data.decode("latin-1"), NOW_NS // 10**9),
+        (),
+        [SESSIONS.issue(NOW_NS // 10**9, bytes(16)).encode()],
+    ),
+    "page origin": Target(
+        lambda data: origin_allowed(data.decode("latin-1"), "localhost:3000"), (), [b"http://localhost:3000"]
+    ),
     "binance time": Target(binance_public.parse_time, ANSWER, _json({"serverTime": 1499827319559})),
     "binance markets": Target(
         binance_public.parse_markets, ANSWER, _json({"symbols": [BINANCE_MARKET], "rateLimits": []})

@@ -112,16 +112,19 @@ def test_ctrl_c_flattens_and_a_restart_holds(make_pipeline: Callable[..., Pipeli
     assert bot.processes() == {}
 
 
-def test_pause_resume_and_flatten_need_no_page(make_pipeline: Callable[..., Pipeline]) -> None:
+def test_pause_resume_flatten_and_halt_need_no_page(make_pipeline: Callable[..., Pipeline]) -> None:
     bot = make_pipeline(**EAGER)
     bot.start()
     bot.wait(lambda: in_position(bot), "a position")
     bot.kill("dashboard", signal.SIGSTOP)
-    for action, word in (("pause", "paused"), ("resume", "active"), ("flatten", "reducing")):
+    commands = (("pause", "paused"), ("resume", "active"), ("flatten", "reducing"), ("halt", "halted"))
+    for action, word in commands:
         done = bot.tool("tools.control", action)
         assert done.returncode == 0, done.stderr
         assert word in done.stdout
     bot.wait(lambda: len(sells(bot)) == 1, "it is sold")
+    told = "SELECT count(*) FROM events WHERE message LIKE '%(by make)'"
+    bot.wait(lambda: bot.rows(told) == [(len(commands),)], "who gave them is on record")
     bot.kill("dashboard", signal.SIGCONT)
 
 

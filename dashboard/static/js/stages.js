@@ -81,8 +81,8 @@ export function problems({ tick, health, link, lostFor }) {
     found.push({ level: "warn", text: `${stage} runs with other ${what === "layout" ? "record layouts" : "settings"}; no entries until it is restarted: ${cure}` });
   }
   if (tick?.mode === "halted" || tick?.mode === "reducing") {
-    const reason = health?.trading_state?.reason;
-    found.push({ level: "warn", text: `Trading is ${tick.mode}${reason ? `: ${words(reason)}` : ""}. No new entries; exits go on.` });
+    const { state, reason } = health?.trading_state ?? {};
+    found.push({ level: "warn", text: `Trading is ${state === "paused" ? state : tick.mode}${reason ? `: ${words(reason)}` : ""}. No new entries; exits go on.` });
   }
   for (const book of health?.left_open ?? []) found.push({ level: "warn", text: `Another book was left with an open position: ${book}. It is not watched while this one runs.` });
   if (tick?.feed === "degraded") found.push({ level: "warn", text: "Degraded: no indicators arrive, only the trailing stop decides." });
