@@ -160,7 +160,7 @@ def test_after_a_quick_death_it_waits_and_still_answers_term(stage: Stage) -> No
 
 
 def test_a_failure_is_kept_for_the_next_start_without_secrets(stage: Stage) -> None:
-    stage.finish(stage.start("blocking", "crash", DASHBOARD_TOKEN="no such order"))
+    stage.finish(stage.start("blocking", "crash", DASHBOARD_PASSWORD="no such order"))
     record = (stage.folder / "run" / "trader.json").read_text()
     assert '"failure":"LookupError: ***"' in record
 
