@@ -138,7 +138,7 @@ def _exchange(run_dir: Path, stage: str, request: Request, timeout_s: float, clo
             if reply.id == request.id:
                 return reply, parts[1:]
         raise Unanswered(
-            f"{stage} did not answer within {timeout_s:g} s and the request has expired:"
+            f"{stage} did not answer within {round(timeout_s, 1):g} s and the request has expired:"
             f" `make logs STAGE={stage}` shows why"
         )
     finally:

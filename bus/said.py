@@ -5,7 +5,7 @@ import re
 PAGE, PROGRAM, MAKE = "the page", "a program", "make"
 LONGEST_WHY = 200
 
-_SAID = re.compile(r"(?P<text>.*) \(by (?P<who>the page|a program|make)(?:: (?P<why>.*))?\)")
+_SAID = re.compile(r"(?P<text>.*?) \(by (?P<who>the page|a program|make)(?:: (?P<why>.*))?\)")
 
 
 def said_by(who: str, why: str = "") -> str:
@@ -14,6 +14,9 @@ def said_by(who: str, why: str = "") -> str:
 
 
 def who_said(text: str) -> tuple[str, str, str] | None:
-    """What was done, by whom and why (or ""), of an event's text that ends in such a reason; None for any other."""
+    """What was done, by whom and why (or ""), of an event's text that ends in such a reason; None for any other.
+
+    The first such words count: what comes after is the reason that somebody wrote, whatever it pretends to be.
+    """
     found = _SAID.fullmatch(text)
     return None if found is None else (found["text"], found["who"], found["why"] or "")

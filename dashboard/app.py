@@ -165,13 +165,13 @@ def operating(context: Context) -> Operating:
     """The door with its key, and the desk before trader and supervisord."""
     settings, clock = context.settings, context.clock
 
-    def tell(level: str, text: str) -> None:
+    def tell_from_thread(level: str, text: str) -> None:
         context.loop.call_threadsafe(lambda: context.event(level, text))
 
     def another_key() -> bytes:
         key, problem = new_key(context.var_dir)
         if problem:
-            tell("warn", f"{problem}: after a restart of the dashboard the sessions of before hold again or are lost")
+            context.event("warn", f"{problem}: sessions end, or come back, with a restart of the dashboard")
         return key
 
     def ask_trader(action: str, reason: str, *, id: str, expires_wall_ms: int, timeout_s: float) -> Reply:
@@ -186,17 +186,17 @@ def operating(context: Context) -> Operating:
             clock=clock,
         )
 
-    key = read_key(context.var_dir) if settings.dashboard_password else None
-    if key is None and settings.dashboard_password:
-        key = another_key()
+    if settings.dashboard_password:
+        key = read_key(context.var_dir) or another_key()
+    else:
+        key = secrets.token_bytes(KEY_BYTES)  # there are no sessions, and nothing is kept
     # Cookies know no ports: two bots of one machine would log each other out.
     name = f"scalp_{settings.port}"
-    key = key or secrets.token_bytes(KEY_BYTES)
     door = Door(settings.dashboard_password, settings.dashboard_token, key, another_key, clock, name)
     supervisor = Supervisor(context.run_dir, clock)
-    desk = Desk(ask_trader, supervisor, programs(settings), clock, tell, os.getpid())
+    desk = Desk(ask_trader, supervisor, programs(settings), clock, tell_from_thread, os.getpid())
     context.on_stop(desk.close)
-    return Operating(door, desk, tell, context.loop.stop)
+    return Operating(door, desk, context.event, context.loop.stop)
 
 
 async def _serve(context: Context, page: Page, sock: socket.socket) -> None:

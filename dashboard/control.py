@@ -26,7 +26,7 @@ TRADERS = ("pause", "resume", "flatten", "halt")
 RESTART = "restart"
 ACTIONS = (*TRADERS, RESTART)
 SELF = "dashboard"
-MOST_UNDER_WAY = 4
+MOST_UNDER_WAY = {False: 4, True: 2}  # by whether it is a restart: those take seconds, and no flatten waits for them
 ANSWERS_KEPT = 1_000
 
 
@@ -95,11 +95,11 @@ class Desk:
         tell: Callable[[str, str], object],
         pid: int,
     ) -> None:
-        """stages: those that may be restarted; tell: level and text of what people should know, also from a thread."""
+        """stages: those that may be restarted; tell, called in a thread: level and text of what people should know."""
         self.stages = stages
         self._ask, self._supervised, self._clock, self._tell, self._pid = ask, supervised, clock, tell, pid
         self._known: OrderedDict[str, tuple[Command, asyncio.Task[Answer]]] = OrderedDict()
-        self._pool = ThreadPoolExecutor(MOST_UNDER_WAY, thread_name_prefix="control")
+        self._pool = ThreadPoolExecutor(sum(MOST_UNDER_WAY.values()), thread_name_prefix="control")
 
     async def carry_out(self, command: Command, who: str) -> Answer:
         """The answer to a command, the first or the same again."""
@@ -110,8 +110,10 @@ class Desk:
                 said = " ".join(part for part in (before.action, before.stage) if part)
                 return _failed(command, 409, f"this id was used for {said}: make another for another command")
             return await asyncio.shield(task)
-        if sum(not task.done() for _, task in self._known.values()) >= MOST_UNDER_WAY:
-            return _failed(command, 503, f"{MOST_UNDER_WAY} commands wait for their answers: try again in a moment")
+        restart = command.action == RESTART
+        busy = sum(not task.done() and (one.action == RESTART) == restart for one, task in self._known.values())
+        if busy >= MOST_UNDER_WAY[restart]:
+            return _failed(command, 503, f"{busy} such commands wait for their answers: try again in a moment")
         task = asyncio.ensure_future(self._carry_out(command, who, self._clock.wall_ms() + command.expires_ms))
         self._known[command.id] = command, task
         while len(self._known) > ANSWERS_KEPT:

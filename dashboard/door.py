@@ -21,6 +21,7 @@ class Refused(NamedTuple):
     status: int
     text: str
     wait_s: float = 0.0
+    guessed: bool = False  # a password or token was wrong
 
 
 class Door:
@@ -77,7 +78,7 @@ class Door:
             throttle.succeeded(address)
             return None
         throttle.failed(address, now_ns)
-        return Refused(401, text)
+        return Refused(401, text, guessed=True)
 
     def _use(self, key: bytes) -> None:
         self._key = key

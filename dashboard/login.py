@@ -36,9 +36,10 @@ class Password(msgspec.Struct, forbid_unknown_fields=True):
 class Login:
     """Refuses who may not come in; of the others the scope says who they are."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, door: Door, tell: Tell) -> None:
         self.app = app
         self.door = door
+        self.tell = tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,6 +51,8 @@ class Login:
             found = self.door.who(held, _header(scope, b"authorization"), address(scope))
             if isinstance(found, Refused):
                 problem = found
+                if found.guessed:
+                    self.tell("warn", f"a wrong token for the page, from {address(scope)}")
             else:
                 scope[WHO] = found
         if problem is None:
@@ -97,7 +100,7 @@ def login_routes(app: FastAPI, door: Door, tell: Tell) -> None:
             return failed('send {"password": "…"}', 400)
         found = door.log_in(given.password, address(request.scope))
         if isinstance(found, Refused):
-            if found.status == 401:
+            if found.guessed:
                 tell("warn", f"a wrong password for the page, from {address(request.scope)}")
             return refusal(found)
         tell("info", f"login to the page from {address(request.scope)}")

@@ -50,7 +50,7 @@ def create_app(page: Page, machine: str, allowed_hosts: tuple[str, ...], operati
     login_routes(app, operating.door, operating.tell)
     _control(app, operating)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    return Guard(Login(app, operating.door), machine, allowed_hosts)
+    return Guard(Login(app, operating.door, operating.tell), machine, allowed_hosts)
 
 
 def _errors(app: FastAPI) -> None:

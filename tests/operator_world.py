@@ -52,10 +52,12 @@ class Supervised:
         self.renewed: list[str] = []
         self.down = False
         self.ours = True
+        self.before: Callable[[], object] = lambda: None  # called before it restarts
 
     def renew(self, name: str) -> int:
         if self.down:
             raise SupervisorError("supervisord did not answer getAllProcessInfo: no such file")
+        self.before()
         self.renewed.append(name)
         return 4000 + len(self.renewed)
 

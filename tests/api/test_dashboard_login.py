@@ -176,7 +176,9 @@ def test_a_program_comes_in_by_the_token_and_is_named_as_one(site: Site) -> None
     answer = site.control(**BEARER)
     assert answer.status_code == 200 and answer.json()["text"] == "trading is paused, 1 done"
     assert site.house.trader.done[0].arguments == {"reason": "by a program"}
+    assert site.house.told == []
     assert site.web.get("/api/stats", headers={"authorization": f"Bearer {TOKEN}x"}).status_code == 401
+    assert site.house.told == [("warn", "a wrong token for the page, from testclient")]
 
 
 # --- control ---

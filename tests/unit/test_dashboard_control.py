@@ -119,20 +119,27 @@ def test_a_command_that_waited_here_past_its_time_is_not_sent(house: House) -> N
     assert late.status == 409 and (sent, house.supervised.renewed) == ([], [])
 
 
-def test_commands_under_way_are_bounded(house: House) -> None:
+def test_commands_under_way_are_bounded_and_none_waits_for_a_restart(house: House) -> None:
     free = threading.Event()
     house.trader.before = free.wait
+    house.supervised.before = free.wait
 
-    async def many() -> tuple[Answer, list[Answer]]:
-        ids = [f"page-{number:08}" for number in range(MOST_UNDER_WAY)]
-        asked = [asyncio.ensure_future(house.desk.carry_out(command(id=one), PAGE)) for one in ids]
+    def ask(one: Command) -> "asyncio.Future[Answer]":
+        return asyncio.ensure_future(house.desk.carry_out(one, PAGE))
+
+    async def many() -> tuple[list[Answer], list[Answer]]:
+        asked = [ask(command("restart", stage="feeder", id=f"restart-{n:08}")) for n in range(MOST_UNDER_WAY[True])]
         await asyncio.sleep(0)
-        refused = await house.desk.carry_out(command(id="page-one-more"), PAGE)
+        refused = [await house.desk.carry_out(command("restart", stage="feeder", id="restart-too-many"), PAGE)]
+        asked += [ask(command(id=f"page-{n:08}")) for n in range(MOST_UNDER_WAY[False])]
+        await asyncio.sleep(0)
+        refused.append(await house.desk.carry_out(command(id="page-one-too-many"), PAGE))
         free.set()
         return refused, list(await asyncio.gather(*asked))
 
     refused, answered = asyncio.run(many())
-    assert refused.status == 503 and {answer.status for answer in answered} == {200}
+    assert [answer.status for answer in refused] == [503, 503]
+    assert [answer.status for answer in answered] == [200] * sum(MOST_UNDER_WAY.values())
 
 
 def test_kept_answers_are_bounded(house: House) -> None:

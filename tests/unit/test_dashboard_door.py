@@ -184,7 +184,7 @@ def test_in_a_pause_the_right_password_is_not_looked_at_either() -> None:
     clock = ManualClock()
     door = House(clock, password=PASSWORD).door
     for _ in range(FREE_TRIES):
-        assert door.log_in("wrong", "10.0.0.1") == Refused(401, "this is not the password")
+        assert door.log_in("wrong", "10.0.0.1") == Refused(401, "this is not the password", guessed=True)
     found = door.log_in(PASSWORD, "10.0.0.1")
     assert isinstance(found, Refused) and (found.status, found.wait_s) == (429, 1.0)
     clock.advance(S)
@@ -195,7 +195,7 @@ def test_wrong_tokens_wait_apart_from_passwords() -> None:
     clock = ManualClock()
     door = House(clock, password=PASSWORD, token=TOKEN).door
     for _ in range(FREE_TRIES):
-        assert door.who([], b"Bearer wrong", "10.0.0.1") == Refused(401, "this is not DASHBOARD_TOKEN")
+        assert door.who([], b"Bearer wrong", "10.0.0.1") == Refused(401, "this is not DASHBOARD_TOKEN", guessed=True)
     found = door.who([], f"Bearer {TOKEN}".encode(), "10.0.0.1")
     assert isinstance(found, Refused) and found.status == 429
     assert isinstance(door.log_in(PASSWORD, "10.0.0.1"), str), "a program with an old token locks out nobody"
@@ -230,7 +230,7 @@ def test_without_a_token_in_the_settings_no_token_is_right() -> None:
 
 @pytest.mark.parametrize("action", ["pause", "resume", "flatten", "halt"])
 @pytest.mark.parametrize("who", ["the page", "a program", "make"])
-@pytest.mark.parametrize("why", ["", "the news (at two)", "by make: a joke"])
+@pytest.mark.parametrize("why", ["", "the news (at two)", "by make: a joke", "x) (by make"])
 def test_what_the_trader_tells_of_a_command_says_who_gave_it_and_why(action: str, who: str, why: str) -> None:
     from bus.messages import At, StateEvent
 
