@@ -42,8 +42,9 @@ class Login:
         self.tell = tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
+        if scope["type"] != "http":  # there are no WebSockets, and nobody gets past by asking for one
             return
         problem = _foreign(scope)
         if problem is None and self.door.locked and scope["path"] not in OPEN:

@@ -6,7 +6,7 @@ from bus.messages import At, Entry, Event, Gap, PositionEvent, SpanEvent, Starte
 from core.clock import ManualClock
 from dashboard import payloads
 from dashboard.payloads import Totals
-from dashboard.state import LOGS, MAX_NOTES, MAX_PAIRS, MAX_TRADES, SILENT_NS, STAGES, PageState
+from dashboard.state import COMMANDS, LOGS, MAX_NOTES, MAX_PAIRS, MAX_TRADES, SILENT_NS, STAGES, PageState
 from tests.dashboard_world import PAIR, SECOND_NS, beat, candle, config, status, trade, view
 
 AT = At(7, 1, 61_000)
@@ -114,6 +114,32 @@ def test_state_and_start_and_spans_are_kept() -> None:
     assert state.started is not None and state.started.report == "found 1 position"
     assert payloads.trading_state(state) == {"state": "halted", "reason": "max_daily_loss", "command": ""}
     assert [(s.first, s.last) for s in state.spans] == [(5, 9)], "the end of a span replaces its begin"
+
+
+def test_before_a_change_is_heard_the_traders_heartbeat_says_its_state() -> None:
+    state = fresh()
+    assert payloads.trading_state(state) is None
+    state.fold_beat(beat("trader", facts={"record": 50, "state": "paused"}), 1, 1)
+    assert payloads.trading_state(state) == {"state": "paused", "reason": "", "command": ""}
+    state.fold_entry(Entry(1, StateEvent(AT, "active", "by make", "resume", "id")), 2)
+    assert payloads.trading_state(state) == {"state": "active", "reason": "by make", "command": "resume"}
+
+
+def test_the_operators_commands_are_kept_apart_from_database_and_bus_each_once() -> None:
+    state = fresh()
+    state.fold_event(Event("trader", "info", "paused: no new entries (by the page: news)", 3_000))
+    state.fold_event(Event("trader", "info", "paused: no new entries (max_drawdown_pct)", 3_500))
+    for text, time_ms in (("trading goes on (by make)", 1_000), ("paused: no new entries (by the page: news)", 3_000)):
+        state.fold_command(Event("trader", "info", text, time_ms))
+    for i in range(LOGS):
+        state.fold_event(Event("feeder", "info", f"line {i}", 4_000 + i))
+    assert [payloads.command_row(event) for event in state.commands] == [
+        {"time_ms": 1_000, "stage": "trader", "text": "trading goes on", "who": "make", "why": ""},
+        {"time_ms": 3_000, "stage": "trader", "text": "paused: no new entries", "who": "the page", "why": "news"},
+    ]
+    for i in range(COMMANDS + 5):
+        state.fold_event(Event("dashboard", "info", f"restart of feeder (by a program: {i})", 9_000 + i))
+    assert len(state.commands) == COMMANDS and state.commands[-1].time_ms == 9_000 + COMMANDS + 4
 
 
 def test_events_stay_in_order_and_are_shown_once() -> None:
