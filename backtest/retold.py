@@ -18,7 +18,7 @@ from bus.tape_reader import TapeReader
 from core.errors import BotError
 from indicators import layout
 from indicators.engine import Indicators, Kernels
-from indicators.kept import Kept
+from indicators.kept import Kept, Life, lives_of, parameters_in
 from indicators.layout import Parameters
 from indicators.state import VERSION, Saved
 
@@ -89,24 +89,6 @@ class Tape:
     def first(self, epoch: int) -> int:
         """The first number that is still there."""
         return self._of(epoch).first
-
-
-class Life(NamedTuple):
-    """One warm-up of the indicators: it told the records after `after`, until the next life did."""
-
-    epoch: int
-    after: int
-    states: list[Saved]
-
-
-def lives_of(kept: Sequence[Kept]) -> list[Life]:
-    """The lives that kept states are of, in the order in which they were."""
-    lives: list[Life] = []
-    for one in kept:
-        if one.began or not lives or lives[-1].epoch != one.saved.epoch:
-            lives.append(Life(one.saved.epoch, one.after, []))
-        lives[-1].states.append(one.saved)
-    return lives
 
 
 class Retold:
@@ -202,7 +184,7 @@ class Retold:
 
     def _load(self, saved: Saved) -> None:
         words = saved.words()
-        self._indicators = Indicators(_parameters(words, saved.settings_hash), self._kernels)
+        self._indicators = Indicators(parameters_in(words, saved.settings_hash), self._kernels)
         self._indicators.load(words)
         self.epoch, self.number = saved.epoch, saved.number
         self._pairs = []
@@ -216,20 +198,3 @@ class Retold:
             self._indicators = Indicators(self._indicators.parameters, self._kernels)
         self._pairs = pairs
         self._indicators.start(start.markets, start.tape_clock)
-
-
-def _parameters(words: Array, settings_hash: int) -> Parameters:
-    """The settings that a state was made with; what they come to stands in its head."""
-    params = layout.params_of(words)
-    return Parameters(
-        timeframe_ms=int(params["timeframe_ns"]) // 1_000_000,
-        warmup_candles=int(params["needed"]),
-        rsi_period=int(params["rsi_period"]),
-        rsi_smoothing="ema" if params["ema"] else "wilder",
-        rsi_buy=float(params["rsi_buy"]),
-        rsi_sell=float(params["rsi_sell"]),
-        rsi_crash=float(params["rsi_crash"]),
-        bb_period=int(params["bb_period"]),
-        bb_stddev=float(params["stddev"]),
-        settings_hash=settings_hash,
-    )

@@ -106,6 +106,9 @@ class Candle(Message, frozen=True):
     bb_upper: float | None
     closed: bool
     partial: bool = False
+    epoch: int = 0  # of the tape; this and the next two of a closed candle only
+    segment: int = 0  # which warm-up it is of
+    number: int = -1  # of the record that closed it
 
 
 class View(Message, frozen=True):

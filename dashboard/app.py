@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import anyio.to_thread
 import uvicorn
@@ -26,6 +27,7 @@ from core.settings import Settings, shared_hash
 from core.settings_check import exposure
 from core.stage import Context
 from core.supervisor import Supervisor
+from dashboard import why
 from dashboard.books import DATABASE, left_open
 from dashboard.control import Desk
 from dashboard.door import Door
@@ -38,6 +40,7 @@ from dashboard.routes import Operating, create_app
 from dashboard.sessions import KEY_BYTES
 from dashboard.state import COMMANDS, LOGS, STAGES, Config, PageState
 from dashboard.stream import GAP_SECONDS, SHOW_SECONDS
+from dashboard.why import Lookback
 from storage.queries import History as Database
 
 GRACE_S = 1  # for answers under way when told to stop; open streams end at once
@@ -78,6 +81,13 @@ def page_config(settings: Settings, book: str) -> Config:
     )
 
 
+def lookback(book: Path) -> Lookback:
+    """Reads the book's tape; loaded when somebody asks, as numpy takes 15 MB that the page does not need otherwise."""
+    from indicators.lookback import Lookback as OfTape
+
+    return OfTape(book)
+
+
 async def main(context: Context) -> None:
     """Runs until told to stop."""
     settings = context.settings
@@ -89,7 +99,9 @@ async def main(context: Context) -> None:
     database = Database(context.book_dir / DATABASE)
     history = History(database)
     context.on_stop(history.close)
-    page = Page(PageState(page_config(settings, context.book_dir.name)), history, context.clock)
+    desk = why.Desk(database, lambda: lookback(context.book_dir))
+    context.on_stop(desk.close)
+    page = Page(PageState(page_config(settings, context.book_dir.name)), history, context.clock, desk)
     publisher = open_publisher(
         context,
         page.state.config.layout_hash,

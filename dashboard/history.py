@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from core.errors import BotError
-from dashboard.payloads import Totals
+from dashboard.payloads import Ghosts, Totals, ghosts_of
 
 Rows = list[dict[str, Any]]
 T = TypeVar("T")
@@ -38,6 +38,10 @@ class Reader(Protocol):
 
     def totals(self) -> dict[str, Any]: ...
 
+    def ghosts(self, limit: int) -> Rows: ...
+
+    def ghost_totals(self) -> dict[str, dict[str, float]]: ...
+
 
 class History:
     """The reader behind one thread; `totals` keeps the last answer for those who cannot wait."""
@@ -45,6 +49,7 @@ class History:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.known_totals = Totals()
+        self.known_ghosts = Ghosts()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history")
 
     async def candles(self, pair: str, limit: int) -> Rows:
@@ -76,6 +81,15 @@ class History:
         found = await self._run(self.reader.totals)
         self.known_totals = msgspec.convert(found, Totals, strict=False)
         return self.known_totals
+
+    async def ghosts(self, limit: int) -> Rows:
+        """Entries with what their closed candle said, oldest first."""
+        return (await self._run(lambda: self.reader.ghosts(limit)))[::-1]
+
+    async def refresh_ghosts(self) -> Ghosts:
+        """Share and results of ghost entries, anew."""
+        self.known_ghosts = ghosts_of(await self._run(self.reader.ghost_totals))
+        return self.known_ghosts
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from dashboard import latency as spans
 from dashboard.health import checks
-from dashboard.payloads import Totals, number
+from dashboard.payloads import Ghosts, Totals, number
 from dashboard.state import PageState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -27,11 +27,11 @@ class _Once:
         yield from self.families
 
 
-def exposition(state: PageState, totals: Totals, clients: int, now_ns: int) -> bytes:
+def exposition(state: PageState, totals: Totals, ghosts: Ghosts, clients: int, now_ns: int) -> bytes:
     """The text of /metrics."""
     registry = CollectorRegistry(auto_describe=False)
     families = [*_stages(state, now_ns), *_latency(state, now_ns), *_pairs(state, now_ns)]
-    registry.register(_Once([*families, *_book(state, totals, clients, now_ns)]))
+    registry.register(_Once([*families, *_book(state, totals, clients, now_ns), *_ghosts(ghosts)]))
     return generate_latest(registry)
 
 
@@ -130,3 +130,13 @@ def _book(state: PageState, totals: Totals, clients: int, now_ns: int) -> Iterat
     for level, count in sorted(state.levels.items()):
         events.add_metric([level], count)
     yield events
+
+
+def _ghosts(ghosts: Ghosts) -> Iterator[Metric]:
+    counts = {"ghost": ghosts.legs, "confirmed": ghosts.confirmed, "unknown": ghosts.unknown}
+    one = ("verdict",)
+    legs = [([verdict], count) for verdict, count in counts.items()]
+    yield _gauge("ghost_legs", "Legs by what the closed candle said of their entry", one, legs)
+    yield _gauge("ghost_share", "Ghosts of the legs of which it is known", (), [([], ghosts.share)])
+    profits = [(["ghost"], ghosts.profit), (["confirmed"], ghosts.confirmed_profit)]
+    yield _gauge("ghost_profit_quote", "Net profit of these legs", one, profits)

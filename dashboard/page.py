@@ -2,7 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import count
 from typing import Any
+
+import msgspec
 
 from core.clock import Clock
 from core.loop import Loop
@@ -13,6 +16,10 @@ from dashboard.history import History, HistoryError
 from dashboard.payloads import Totals
 from dashboard.state import PageState
 from dashboard.stream import Broadcaster
+from dashboard.why import Desk, Question, minute_of
+
+PLAYED_MS = 600_000
+GHOSTS_EVERY = 6  # rounds of the totals: a verdict comes with a candle's end at the earliest
 
 
 class UnknownPair(Exception):
@@ -49,10 +56,11 @@ class Pace:
 class Page:
     """One per process."""
 
-    def __init__(self, state: PageState, history: History, clock: Clock) -> None:
+    def __init__(self, state: PageState, history: History, clock: Clock, desk: Desk) -> None:
         self.state = state
         self.history = history
         self.clock = clock
+        self.desk = desk
         self.broadcaster = Broadcaster(clock.wall_ms())
         self._health_at = 0
 
@@ -74,7 +82,18 @@ class Page:
 
     def stats(self, pair: str) -> dict[str, Any]:
         """The answer of /api/stats."""
-        return payloads.stats(self.state, pair, self.totals(), self.clock.monotonic_ns())
+        found = payloads.stats(self.state, pair, self.totals(), self.clock.monotonic_ns())
+        return found | {"ghosts": self._ghosts()}
+
+    def _ghosts(self) -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.to_builtins(self.history.known_ghosts)
+        return found
+
+    async def ghosts(self, limit: int) -> dict[str, Any]:
+        """Share and results of ghost entries, and the entries, oldest first."""
+        rows = await self.history.ghosts(limit)
+        await self.history.refresh_ghosts()
+        return self._ghosts() | {"entries": rows}
 
     def checks(self) -> list[Check]:
         """The checks of /healthz."""
@@ -89,6 +108,18 @@ class Page:
         """Completed entries and exits, oldest first."""
         stored = await self.history.trades(limit)
         return payloads.merge_trades(stored, self.state.trades, limit)
+
+    async def why(self, pair: str, at: str | None, offset: int) -> dict[str, Any]:
+        """The answer of /api/why. Raises BadMinute, Busy, and BotError where tape or database cannot be read."""
+        now_ms = self._market_ms()
+        from_ms = minute_of(at, now_ms, offset)
+        return await self.desk.ask(Question(pair, from_ms, now_ms, self.state.config.timeframe_ms, offset))
+
+    def _market_ms(self) -> int:
+        """Market time now: ours, unless the newest trade is of another day of a market that is played."""
+        wall_ms = self.clock.wall_ms()
+        newest = max((pair.view.time_ms for pair in self.state.pairs.values() if pair.view is not None), default=0)
+        return newest if newest and abs(newest - wall_ms) > PLAYED_MS else wall_ms
 
     def show(self, record_latency: Callable[[float], None]) -> None:
         """Encode what changed since the last call and wake the listeners; nothing is done when nobody looks."""
@@ -109,7 +140,7 @@ class Page:
         found = health.checks(state, now_ns)
         failing = sum(1 << i for i, check in enumerate(found) if not check.ok)
         # Heartbeats come every second; of them alone the page needs no news between two of its own seconds.
-        if cast.publish("health", "health", failing, now_ns, lambda: payloads.health(state, totals, found, now_ns)):
+        if cast.publish("health", "health", failing, now_ns, lambda: self._health(totals, found, now_ns)):
             moved = True
         logs = _later(payloads.log_rows, state)
         if cast.publish("logs", "logs", state.logs_version, now_ns, logs, again=False):
@@ -117,11 +148,16 @@ class Page:
         if moved:
             cast.wake()
 
+    def _health(self, totals: Totals, found: list[Check], now_ns: int) -> dict[str, Any]:
+        return payloads.health(self.state, totals, found, now_ns) | {"ghosts": self._ghosts()}
+
     async def keep_totals_fresh(self, every_s: float, on_error: Callable[[HistoryError], None]) -> None:
         """Ask storage for sums and gaps again and again; what it has not written yet is added from the bus."""
-        while True:
+        for turn in count():
             try:
                 await self.history.refresh_totals()
+                if turn % GHOSTS_EVERY == 0:
+                    await self.history.refresh_ghosts()
             except HistoryError as error:
                 on_error(error)
             await asyncio.sleep(every_s)

@@ -75,6 +75,39 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     last_id: int = 0
 
 
+class Ghosts(msgspec.Struct, frozen=True, kw_only=True):
+    """Legs by what the candle of their entry said when it had closed; profits in quote currency.
+
+    share: ghosts of the legs of which it is known, null without any.
+    """
+
+    legs: int = 0  # ghosts
+    confirmed: int = 0
+    unknown: int = 0
+    waiting: int = 0  # entries whose candle still forms
+    share: float | None = None
+    profit: float = 0.0  # of the ghosts
+    confirmed_profit: float = 0.0
+
+
+def ghosts_of(by_verdict: dict[str, dict[str, float]]) -> Ghosts:
+    """Out of storage's sums by verdict."""
+
+    def of(verdict: str, name: str) -> float:
+        return by_verdict.get(verdict, {}).get(name, 0)
+
+    legs, confirmed = int(of("ghost", "legs")), int(of("confirmed", "legs"))
+    return Ghosts(
+        legs=legs,
+        confirmed=confirmed,
+        unknown=int(of("unknown", "legs")),
+        waiting=int(of("waiting", "entries")),
+        share=legs / (legs + confirmed) if legs + confirmed else None,
+        profit=of("ghost", "profit"),
+        confirmed_profit=of("confirmed", "profit"),
+    )
+
+
 def number(value: str | float | None) -> float | None:
     """Decimal text or a float as a JSON number; None for what is not finite or not a number."""
     if value is None:

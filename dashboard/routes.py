@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from core.errors import BotError
 from dashboard import metrics
 from dashboard.answers import STATIC, answer, failed, small_body
 from dashboard.control import BadCommand, Desk, command_of
@@ -21,6 +22,7 @@ from dashboard.headers import Guard
 from dashboard.history import HistoryError
 from dashboard.login import WHO, Login, goes_on, login_routes
 from dashboard.page import Page, UnknownPair
+from dashboard.why import BadMinute
 
 CONTROL_REFUSED = (
     "control from the page needs DASHBOARD_PASSWORD: set it in .env, then `make restart`; "
@@ -28,6 +30,8 @@ CONTROL_REFUSED = (
 )
 
 Limit = Annotated[int, Query(ge=1, le=5000)]
+At = Annotated[str | None, Query(max_length=40)]
+Offset = Annotated[int, Query(ge=-1440, le=1440)]
 PairName = Annotated[str | None, Query(max_length=60)]
 
 
@@ -60,6 +64,14 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(HistoryError)
     async def unreadable(_: Request, error: Exception) -> Response:
+        return failed(str(error), 503)
+
+    @app.exception_handler(BadMinute)
+    async def no_minute(_: Request, error: Exception) -> Response:
+        return failed(str(error), 400)
+
+    @app.exception_handler(BotError)
+    async def not_now(_: Request, error: Exception) -> Response:
         return failed(str(error), 503)
 
     @app.exception_handler(RequestValidationError)
@@ -110,6 +122,14 @@ def _reading(app: FastAPI, page: Page, door: Door) -> None:
     async def equity(limit: Limit = 1440) -> Response:
         return answer(await page.history.equity(limit))
 
+    @app.get("/api/ghosts")
+    async def ghosts(limit: Limit = 100) -> Response:
+        return answer(await page.ghosts(limit))
+
+    @app.get("/api/why")
+    async def why(pair: PairName = None, at: At = None, offset_minutes: Offset = 0) -> Response:
+        return answer(await page.why(page.pair(pair), at, offset_minutes))
+
     @app.get("/api/stream")
     async def stream(request: Request, pair: PairName = None) -> Response:
         name = page.pair(pair)
@@ -129,7 +149,9 @@ def _machines(app: FastAPI, page: Page) -> None:
 
     @app.get("/metrics")
     async def exposition() -> Response:
-        text = metrics.exposition(page.state, page.totals(), page.broadcaster.clients, page.clock.monotonic_ns())
+        text = metrics.exposition(
+            page.state, page.totals(), page.history.known_ghosts, page.broadcaster.clients, page.clock.monotonic_ns()
+        )
         return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
 
 

@@ -283,7 +283,7 @@ class Stage:
     def _publish_closed(self) -> None:
         for rows in self.indicators.take_closed():
             kept = self._ring.add(rows)
-            self._publisher.send_many(CANDLE, report.candles_of(kept, self._pairs, closed=True))
+            self._publisher.send_many(CANDLE, report.candles_of(kept, self._pairs, closed=True, epoch=self.epoch))
         self._unsaved = True
         self._note_warm(tell=True)
         self._tell_once(self._ring.complaint)
@@ -325,7 +325,7 @@ class Stage:
         self._publisher.send_many(CANDLE, report.forming_of(self.indicators.describe(known), self._pairs))
 
     def _candle_snapshot(self) -> bytes:
-        candles = report.plain_candles(self._ring.rows(), self._pairs, closed=True)
+        candles = report.plain_candles(self._ring.rows(), self._pairs, closed=True, epoch=self.epoch)
         latest = self.indicators.describe(list(range(self.indicators.pairs)))
         return pack(candles + report.plain_candles(latest[latest["flags"] & FORMING != 0], self._pairs, closed=False))
 

@@ -11,12 +11,15 @@ Bounded in number and in bytes, the oldest go first.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from bus.frames import UNREADABLE
+from indicators import layout
+from indicators.layout import Array, Parameters
 from indicators.state import DIGEST_BYTES, Saved, digest
 
 FOLDER = "indicators"
@@ -32,6 +35,41 @@ class Kept(msgspec.Struct, array_like=True, gc=False, frozen=True):
     began: bool
     after: int
     saved: Saved
+
+
+class Life(NamedTuple):
+    """One warm-up of the indicators: it told the records after `after`, until the next life did."""
+
+    epoch: int
+    after: int
+    states: list[Saved]
+
+
+def lives_of(kept: Sequence[Kept]) -> list[Life]:
+    """The lives that kept states are of, in the order in which they were."""
+    lives: list[Life] = []
+    for one in kept:
+        if one.began or not lives or lives[-1].epoch != one.saved.epoch:
+            lives.append(Life(one.saved.epoch, one.after, []))
+        lives[-1].states.append(one.saved)
+    return lives
+
+
+def parameters_in(words: Array, settings_hash: int) -> Parameters:
+    """The settings that a state was made with; what they come to stands in its head."""
+    params = layout.params_of(words)
+    return Parameters(
+        timeframe_ms=int(params["timeframe_ns"]) // 1_000_000,
+        warmup_candles=int(params["needed"]),
+        rsi_period=int(params["rsi_period"]),
+        rsi_smoothing="ema" if params["ema"] else "wilder",
+        rsi_buy=float(params["rsi_buy"]),
+        rsi_sell=float(params["rsi_sell"]),
+        rsi_crash=float(params["rsi_crash"]),
+        bb_period=int(params["bb_period"]),
+        bb_stddev=float(params["stddev"]),
+        settings_hash=settings_hash,
+    )
 
 
 class KeptStates:

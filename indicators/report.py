@@ -15,12 +15,12 @@ def known(value: float) -> float | None:
     return None if isnan(value) else value
 
 
-def candles_of(rows: Array, pairs: Sequence[str], closed: bool) -> list[Candle]:
-    """Rows of `layout.ROW` as candles; pair numbers without a name are left out."""
-    return [candle_of(row, pairs[row[0]], closed) for row in rows.tolist() if row[0] < len(pairs)]
+def candles_of(rows: Array, pairs: Sequence[str], closed: bool, epoch: int = 0) -> list[Candle]:
+    """Rows of `layout.ROW` as candles; pair numbers without a name are left out. epoch: of the tape, of closed ones."""
+    return [candle_of(row, pairs[row[0]], closed, epoch) for row in rows.tolist() if row[0] < len(pairs)]
 
 
-def plain_candles(rows: Array, pairs: Sequence[str], closed: bool) -> list[tuple[object, ...]]:
+def plain_candles(rows: Array, pairs: Sequence[str], closed: bool, epoch: int = 0) -> list[tuple[object, ...]]:
     """As `candles_of`, each candle as the plain array that it is on the bus: of many rows at half the cost."""
     rows = rows[rows["pair"] < len(pairs)]
     columns: list[list[object]] = [[pairs[pair] for pair in rows["pair"].tolist()]]
@@ -32,6 +32,10 @@ def plain_candles(rows: Array, pairs: Sequence[str], closed: bool) -> list[tuple
             values = [None if value != value else value for value in values]
         columns.append(values)
     columns += [[closed] * len(rows), (rows["flags"] & PARTIAL != 0).tolist()]
+    if closed:
+        columns += [[epoch] * len(rows), rows["segment"].tolist(), rows["number"].tolist()]
+    else:
+        columns += [[0] * len(rows), [0] * len(rows), [-1] * len(rows)]
     return list(zip(*columns, strict=True))
 
 
@@ -40,9 +44,9 @@ def forming_of(rows: Array, pairs: Sequence[str]) -> list[Candle]:
     return candles_of(rows[rows["flags"] & FORMING != 0], pairs, closed=False)
 
 
-def candle_of(row: tuple, pair: str, closed: bool) -> Candle:  # type: ignore[type-arg]
+def candle_of(row: tuple, pair: str, closed: bool, epoch: int = 0) -> Candle:  # type: ignore[type-arg]
     """One row, its fields in the order of `layout.ROW`."""
-    _, flags, open_ns, open_, high, low, close, volume, trades, rsi, lower, middle, upper, *_ = row
+    _, flags, open_ns, open_, high, low, close, volume, trades, rsi, lower, middle, upper, *rest = row
     return Candle(
         pair=pair,
         time=open_ns // NS_PER_MS,
@@ -58,6 +62,9 @@ def candle_of(row: tuple, pair: str, closed: bool) -> Candle:  # type: ignore[ty
         bb_upper=known(upper),
         closed=closed,
         partial=bool(flags & PARTIAL),
+        epoch=epoch if closed else 0,
+        segment=rest[1] if closed else 0,
+        number=rest[2] if closed else -1,
     )
 
 

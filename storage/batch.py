@@ -10,6 +10,7 @@ from storage.rows import (
     MADE,
     Values,
     candle_row,
+    end_row,
     event_row,
     gap_row,
     of_an_order,
@@ -48,11 +49,12 @@ class Sorted(NamedTuple):
 class Batch:
     """Candles by key, numbered messages by stream, gaps of our own, and how far each topic is reached."""
 
-    __slots__ = ("_numbered", "_streams", "candles", "gaps", "journal_begins", "reached")
+    __slots__ = ("_numbered", "_streams", "candles", "ends", "gaps", "journal_begins", "reached")
 
-    def __init__(self, candles: dict[Values, Values] | None = None) -> None:
-        """`candles`: those of an earlier batch that still wait."""
-        self.candles = candles or {}
+    def __init__(self, earlier: "Batch | None" = None) -> None:
+        """`earlier`: a batch whose candles still wait."""
+        self.candles: dict[Values, Values] = {} if earlier is None else earlier.candles
+        self.ends: dict[Values, Values] = {} if earlier is None else earlier.ends  # candles as they closed
         self.gaps: list[Values] = []
         self.reached: dict[str, tuple[int, int]] = {}  # topic: (epoch, last number added)
         self.journal_begins = False  # what the tables hold of the trader's journal is not, or no longer, in it
@@ -73,14 +75,17 @@ class Batch:
         """The latest state of a candle; earlier ones of the same bucket are not written."""
         row = candle_row(candle)
         self.candles[row[:2]] = row
+        if candle.closed and candle.number >= 0:
+            end = end_row(candle)
+            self.ends[end[:4]] = end
 
     def add_entry(self, epoch: int, number: int, event: TraderEvent) -> None:
         """A journal entry; raises ValueError or OverflowError on a malformed amount and is then as before."""
-        made = MADE.get(type(event))
-        if made is None:
-            self.reached[TRADER] = (epoch, number)
-        else:
-            self.add_row(TRADER, epoch, number, made[0], made[1](number, event))
+        made = [(table, make(number, event)) for table, make in MADE.get(type(event), ())]
+        self.reached[TRADER] = (epoch, number)
+        for table, row in made:
+            if row is not None:
+                self.add_row(TRADER, epoch, number, table, row)
 
     def add_event(self, stage: str, epoch: int, number: int, event: Event) -> None:
         """An event of any stage, numbered per stage."""
@@ -128,6 +133,7 @@ class Batch:
     def forget_candles(self, before_ms: int) -> None:
         """Drops candles of buckets that began earlier."""
         self.candles = {key: row for key, row in self.candles.items() if time_of_candle(row) >= before_ms}
+        self.ends = {key: row for key, row in self.ends.items() if time_of_candle(row) >= before_ms}
 
     def sorted(self, stored: Cursors, *, market: bool = True) -> Sorted:
         """The rows by table without what is behind `stored`; without `market` the ledger's alone, and the cursors."""
@@ -135,6 +141,8 @@ class Batch:
         repeated = left_out = 0
         if self.candles and market:
             rows["candles"] = sorted(self.candles.values(), key=time_of_candle)  # neighbours in time share pages
+            if self.ends:
+                rows["candle_ends"] = sorted(self.ends.values(), key=time_of_candle)
         for stream in self._streams.values():
             at = stored.get(stream.topic)
             behind = at[1] if at is not None and at[0] == stream.epoch else -1

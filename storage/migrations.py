@@ -105,7 +105,35 @@ def shadow_of_real_orders(connection: Connection) -> None:
     )
 
 
-STEPS: tuple[Step, ...] = (first_tables, candles_by_age, shadow_of_real_orders)
+def where_the_trader_stood(connection: Connection) -> None:
+    """Version 4: positions, order steps and blocking reasons by record of the tape; ghost entries."""
+    for statement in (
+        """CREATE TABLE positions (
+        id INTEGER NOT NULL PRIMARY KEY, pair TEXT NOT NULL, time INTEGER NOT NULL, epoch INTEGER NOT NULL,
+        number INTEGER NOT NULL, quantity FLOAT NOT NULL, entry_price FLOAT, highest FLOAT, stop_price FLOAT,
+        opened INTEGER)""",
+        """CREATE TABLE order_steps (
+        id INTEGER NOT NULL PRIMARY KEY, client_order_id TEXT NOT NULL, pair TEXT NOT NULL, time INTEGER NOT NULL,
+        epoch INTEGER NOT NULL, number INTEGER NOT NULL, side TEXT NOT NULL, status TEXT NOT NULL,
+        filled FLOAT NOT NULL)""",
+        """CREATE TABLE reasons (
+        id INTEGER NOT NULL PRIMARY KEY, kind TEXT NOT NULL, pair TEXT NOT NULL, time INTEGER NOT NULL,
+        epoch INTEGER NOT NULL, number INTEGER NOT NULL, reason TEXT NOT NULL, "first" INTEGER NOT NULL,
+        "last" INTEGER NOT NULL, count INTEGER NOT NULL, why TEXT NOT NULL)""",
+        """CREATE TABLE candle_ends (
+        pair TEXT NOT NULL, time INTEGER NOT NULL, epoch INTEGER NOT NULL, segment INTEGER NOT NULL,
+        number INTEGER NOT NULL, close FLOAT NOT NULL, rsi FLOAT, bb_lower FLOAT,
+        PRIMARY KEY (pair, time, epoch, segment))""",
+        """CREATE TABLE ghosts (
+        id INTEGER NOT NULL PRIMARY KEY, client_order_id TEXT NOT NULL, pair TEXT NOT NULL, time INTEGER NOT NULL,
+        epoch INTEGER NOT NULL, number INTEGER NOT NULL, reason TEXT NOT NULL, verdict TEXT NOT NULL, candle INTEGER,
+        close FLOAT, rsi FLOAT, bb_lower FLOAT)""",
+        "CREATE INDEX ghosts_verdict ON ghosts (verdict)",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+STEPS: tuple[Step, ...] = (first_tables, candles_by_age, shadow_of_real_orders, where_the_trader_stood)
 
 
 def version_of(engine: Engine) -> int:

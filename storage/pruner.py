@@ -6,9 +6,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, func, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage.schema import candles, equity, events, gaps, signals
+from storage.schema import candle_ends, candles, equity, events, gaps, order_steps, positions, reasons, signals
 
-ROWS_KEPT = 100_000  # of equity, events and gaps each
+ROWS_KEPT = 100_000  # of equity, events and gaps each; of what stood at a record, those of so many journal entries
+OTHERS_KEPT = 10  # times as long for reasons that are no refusals: what holds for weeks was told once
 PAGES_AT_ONCE = 2_000  # given back to the file system in one go: 8 MB, a few ms
 
 ROWID: ColumnElement[int] = literal_column("rowid")
@@ -48,11 +49,17 @@ def _prune(connection: Connection, keep_ms: int, rows_kept: int) -> Pruned:
     if newest is not None:
         oldest_kept = newest - keep_ms
         old_candles = connection.execute(delete(candles).where(candles.c.time < oldest_kept)).rowcount
+        connection.execute(delete(candle_ends).where(candle_ends.c.time < oldest_kept))
         without_order = signals.c.client_order_id == ""
         old_signals = connection.execute(delete(signals).where(without_order, signals.c.time < oldest_kept)).rowcount
     notes = 0
-    for table in (equity, events, gaps):
+    for table in (equity, events, gaps, positions, order_steps):
         last = connection.execute(select(func.max(ROWID)).select_from(table)).scalar()
         if last is not None and last > rows_kept:
             notes += connection.execute(delete(table).where(last - rows_kept >= ROWID)).rowcount
+    last = connection.execute(select(func.max(reasons.c.id))).scalar()
+    if last is not None and last > rows_kept:
+        refusal = (reasons.c.kind == "refusal") & (reasons.c.id <= last - rows_kept)
+        old = refusal | (reasons.c.id <= last - OTHERS_KEPT * rows_kept)
+        notes += connection.execute(delete(reasons).where(old)).rowcount
     return Pruned(old_candles, old_signals, notes)

@@ -7,13 +7,30 @@ the column names of `storage.schema`.
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, Table, and_, case, func, literal_column, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from bus.said import MAKE, PAGE, PROGRAM, said_by
-from storage.schema import candles, cursors, equity, events, fills, gaps, orders, reader_engine, shadow, signals, trades
+from storage.schema import (
+    candles,
+    cursors,
+    equity,
+    events,
+    fills,
+    gaps,
+    ghosts,
+    order_steps,
+    orders,
+    positions,
+    reader_engine,
+    reasons,
+    shadow,
+    signals,
+    trades,
+)
 
 Row = dict[str, Any]
+MOST = 10_000  # rows of a kind about a minute
 MONEY_DIGITS = 8  # all amounts are whole units of 1e-8; what a sum of floats has beyond is noise
 ROWID: ColumnElement[int] = literal_column("rowid")
 
@@ -89,6 +106,27 @@ class History:
         rows = self._rows(query) or [dict.fromkeys(("trades", "wins", "losses", "fees", "realized", "last_id"), 0)]
         return {name: round(value, MONEY_DIGITS) for name, value in rows[0].items()}
 
+    def ghosts(self, limit: int = 100) -> list[Row]:
+        """The newest `limit` entries with the verdict of their closed candle (`storage.ghosts`), newest first.
+
+        `profit`: of the pair's sells between its buy and the next one, null while nothing of it is sold.
+        """
+        return self._rows(_ghosts_with_profit().order_by(ghosts.c.id.desc()).limit(limit))
+
+    def ghost_totals(self) -> dict[str, dict[str, float]]:
+        """By verdict: `entries` decided, `legs` (those of which something was sold) and their `profit`."""
+        legs = _ghosts_with_profit().subquery()
+        query = select(
+            legs.c.verdict,
+            func.count().label("entries"),
+            func.count(legs.c.profit).label("legs"),
+            func.coalesce(func.sum(legs.c.profit), 0.0).label("profit"),
+        ).group_by(legs.c.verdict)
+        return {
+            row.pop("verdict"): {name: round(value, MONEY_DIGITS) for name, value in row.items()}
+            for row in self._rows(query)
+        }
+
     def last_ids(self) -> dict[str, int]:
         """The highest id of `trades`, `fills` and `events`; 0 where there is none."""
         answer = {}
@@ -101,6 +139,38 @@ class History:
         """(epoch, number) of the last message of `topic` that is in the tables; None before the first."""
         rows = self._rows(select(cursors).where(cursors.c.topic == topic))
         return (rows[0]["epoch"], rows[0]["number"]) if rows else None
+
+    def standing(self, pair: str, from_ms: int, to_ms: int) -> dict[str, list[Row]]:
+        """Where the trader stood: rows of that time, and before them the last one that still holds; oldest first.
+
+        `positions`, `order_steps` and `signals` (approved ones) of the pair, `reasons` of it and of all pairs; of these
+        also the next of each afterwards, which tells how long it held.
+        """
+        found = {}
+        for table in (positions, order_steps):
+            own = select(table).where(table.c.pair == pair, table.c.time < to_ms)
+            before = self._rows(own.where(table.c.time < from_ms).order_by(table.c.id.desc()).limit(1))
+            found[table.name] = before + self._rows(own.where(table.c.time >= from_ms).order_by(table.c.id).limit(MOST))
+        found["reasons"] = self._reasons(pair, from_ms, to_ms)
+        approved = select(signals).where(signals.c.pair == pair, signals.c.client_order_id != "")
+        within = approved.where(signals.c.time >= from_ms, signals.c.time < to_ms)
+        found["signals"] = self._rows(within.order_by(signals.c.id).limit(MOST))
+        return found
+
+    def _reasons(self, pair: str, from_ms: int, to_ms: int) -> list[Row]:
+        own = reasons.c.pair.in_(("", pair))
+        subject = case((reasons.c.kind.in_(("state", "start")), ""), else_=reasons.c.reason)
+        groups = (reasons.c.kind, reasons.c.pair, subject)
+        before = select(func.max(reasons.c.id)).where(own, reasons.c.time < from_ms).group_by(*groups)
+        after = select(func.min(reasons.c.id)).where(own, reasons.c.time >= to_ms).group_by(*groups)
+        within = and_(own, reasons.c.time >= from_ms, reasons.c.time < to_ms)
+        wanted = or_(within, reasons.c.id.in_(before), reasons.c.id.in_(after))
+        return self._rows(select(reasons).where(wanted).order_by(reasons.c.id).limit(MOST))
+
+    def candles_between(self, pair: str, from_ms: int, to_ms: int) -> list[Row]:
+        """The candles that began in that time, oldest first."""
+        own = select(candles).where(candles.c.pair == pair, candles.c.time >= from_ms, candles.c.time < to_ms)
+        return self._rows(own.order_by(candles.c.time).limit(MOST))
 
     def close(self) -> None:
         """Forgets the file; nothing stays open between questions anyway."""
@@ -124,3 +194,16 @@ class History:
     def _not_there_yet(self, error: DBAPIError) -> bool:
         """Whether the file, or its tables, have not been made yet; every other error is the caller's to know."""
         return not self.database.exists() or "no such table" in str(error.orig)
+
+
+def _ghosts_with_profit() -> Select[Any]:
+    """The rows of `ghosts` with what came of them; each sell belongs to the latest buy of its pair before it."""
+    bought = func.max(case((trades.c.action == "buy", trades.c.id))).over(
+        partition_by=trades.c.pair, order_by=trades.c.id
+    )
+    parts = select(trades.c.action, trades.c.profit, bought.label("entry")).subquery()
+    sold = select(parts.c.entry, func.sum(parts.c.profit).label("profit")).where(parts.c.action == "sell")
+    legs = sold.group_by(parts.c.entry).subquery()
+    buys = select(trades.c.client_order_id, legs.c.profit).join(legs, legs.c.entry == trades.c.id).subquery()
+    joined = ghosts.outerjoin(buys, buys.c.client_order_id == ghosts.c.client_order_id)
+    return select(ghosts, buys.c.profit).select_from(joined)

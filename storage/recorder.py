@@ -20,6 +20,7 @@ from core.errors import BotError
 from core.histogram import Histogram
 from storage.batch import Batch, numbered_per_stage
 from storage.csvlog import TradesCsv
+from storage.ghosts import judge
 from storage.pruner import prune
 from storage.reasons import reason
 from storage.room import FLOWS, SLOW, STOPPED, Limits, Room, users_of
@@ -230,7 +231,7 @@ class Recorder:
         self._left_out += written.left_out
         self._written_ns = now
         self._csv_behind = self._csv_behind or written.trades > 0
-        self.batch = Batch() if self._room.market else Batch(self.batch.candles)
+        self.batch = Batch(None if self._room.market else self.batch)
         self._mended("database", "the database takes rows again, nothing was lost")
         for text in written.told:
             self._tell("warn", text)
@@ -274,12 +275,13 @@ class Recorder:
     # --- what is kept in bounds
 
     def tidy(self) -> None:
-        """Prunes old rows, watches the log's size, and notices when somebody removed the file."""
+        """Judges ghost entries, prunes old rows, watches the log's size, and notices when somebody removed the file."""
         self._check_that_the_file_is_there()
         try:
             self._room.look_at_log(cut=True)
             self._tell_of_log()
             if self._room.log != STOPPED:
+                judge(self._writer.engine, self._keep_ms)
                 prune(self._writer.engine, self._keep_ms)
         except self._writer.passing_errors as error:
             self._complain("database", f"cannot prune {self._writer.database}: {reason(error)}")

@@ -8,8 +8,40 @@ import msgspec
 from sqlalchemy import Insert, Table
 from sqlalchemy.dialects import sqlite
 
-from bus.messages import Candle, EquityEvent, Event, FillEvent, Gap, OrderEvent, ShadowEvent, SignalEvent, TradeEvent
-from storage.schema import LEDGER, candles, cursors, equity, events, fills, gaps, orders, shadow, signals, trades
+from bus.messages import (
+    At,
+    Candle,
+    EquityEvent,
+    Event,
+    FillEvent,
+    Gap,
+    OrderEvent,
+    PositionEvent,
+    ShadowEvent,
+    SignalEvent,
+    SpanEvent,
+    StartedEvent,
+    StateEvent,
+    TradeEvent,
+)
+from storage.schema import (
+    LEDGER,
+    candle_ends,
+    candles,
+    cursors,
+    equity,
+    events,
+    fills,
+    gaps,
+    ghosts,
+    order_steps,
+    orders,
+    positions,
+    reasons,
+    shadow,
+    signals,
+    trades,
+)
 
 Values = tuple[Any, ...]
 
@@ -27,25 +59,39 @@ def upsert(table: Table) -> str:
     return _compiled(statement.on_conflict_do_update(index_elements=keys, set_=others))
 
 
+def once(table: Table) -> str:
+    """INSERT of all columns; a row with that primary key stays as it is."""
+    return _compiled(sqlite.insert(table).on_conflict_do_nothing())
+
+
 def _compiled(statement: Insert) -> str:
     return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
 
 
 STATEMENTS = {
     "candles": upsert(candles),
+    "candle_ends": upsert(candle_ends),
     "orders": upsert(orders),
     "fills": plain(fills),  # a row that is there stays as it is: the table's trigger
     "trades": plain(trades),
     "signals": upsert(signals),
+    "positions": upsert(positions),
+    "order_steps": upsert(order_steps),
+    "reasons": upsert(reasons),
+    "ghosts": once(ghosts),  # its verdict comes later, and is kept when the entry is told once more
     "equity": plain(equity),
     "shadow": upsert(shadow),
     "gaps": plain(gaps),
     "events": plain(events),
     "cursors": upsert(cursors),
 }
-OF_THE_JOURNAL = (*(table.name for table in LEDGER), "signals", "equity", "shadow")
-ABOUT_THE_MARKET = ("signals", "equity", "gaps", "events")  # beside candles; of signals those without an order
+STANDING = ("positions", "order_steps", "reasons")
+BOOKED = (*(table.name for table in LEDGER), "signals", "equity", "shadow")  # worth a copy before they are emptied
+OF_THE_JOURNAL = (*BOOKED, *STANDING, "ghosts")
+# Beside candles; of signals those without an order.
+ABOUT_THE_MARKET = ("signals", "equity", "gaps", "events", *STANDING)
 
+REFUSED, ENDED = "refused:", " ended"  # how the outcome of a signal begins and ends
 _CANDLE_COLUMNS = len(candles.columns)  # what a Candle has beyond them stands at its end
 _SIGNAL_ORDER = [column.name for column in signals.columns].index("client_order_id")
 _EVENT_TIME = [column.name for column in events.columns].index("time")
@@ -56,6 +102,12 @@ time_of_candle: Callable[[Values], Any] = itemgetter([column.name for column in 
 def candle_row(candle: Candle) -> Values:
     """The row of a candle; it begins with its key."""
     return msgspec.structs.astuple(candle)[:_CANDLE_COLUMNS]
+
+
+def end_row(candle: Candle) -> Values:
+    """A candle as it closed; it begins with its key, four long."""
+    place = (candle.pair, candle.time, candle.epoch, candle.segment)
+    return (*place, candle.number, candle.close, candle.rsi, candle.bb_lower)
 
 
 def event_row(event: Event) -> Values:
@@ -171,12 +223,74 @@ def _optional(text: str | None) -> float | None:
     return None if text is None else float(text)
 
 
-# What makes the row of an entry, and of which table; positions, states and spans are the trader's own.
-MADE: dict[type, tuple[str, Callable[[int, Any], Values]]] = {
-    OrderEvent: (orders.name, _order),
-    FillEvent: (fills.name, _fill),
-    TradeEvent: (trades.name, _trade),
-    SignalEvent: (signals.name, _signal),
-    EquityEvent: (equity.name, _equity),
-    ShadowEvent: (shadow.name, _shadow),
+def _position(number: int, event: PositionEvent) -> Values:
+    at = event.at
+    quantity = float(event.quantity)
+    of_it = (event.entry_price, event.highest, event.stop_price, event.opened_ms)
+    return (number, event.pair, at.time_ms, at.epoch, at.record, quantity, *of_it)
+
+
+def _order_step(number: int, event: OrderEvent) -> Values:
+    at = event.at
+    place = (event.pair, at.time_ms, at.epoch, at.record)
+    return (number, event.client_order_id, *place, event.side, event.status, float(event.filled))
+
+
+def _reason(
+    number: int, kind: str, at: At, reason: str, why: str, *, pair: str = "", first: int, last: int = -1, count: int = 0
+) -> Values:
+    return (number, kind, pair, at.time_ms, at.epoch, at.record, reason, first, last, count, why)
+
+
+def _span(number: int, event: SpanEvent) -> Values:
+    """Of a block the reason is its own word, of a blind or degraded span the kind."""
+    reason, why = (event.why, "") if event.kind == "blocked" else (event.kind, event.why)
+    return _reason(number, "span", event.at, reason, why, first=event.first, last=event.last)
+
+
+def _state(number: int, event: StateEvent) -> Values:
+    return _reason(number, "state", event.at, event.state, event.reason, first=event.at.record + 1)
+
+
+def _started(number: int, event: StartedEvent) -> Values:
+    settings = msgspec.json.encode(event.settings).decode()
+    return _reason(number, "start", event.at, event.found, settings, first=event.at.record + 1)
+
+
+def _refusal(number: int, event: SignalEvent) -> Values | None:
+    """Begin and end of a refusal; an order that was approved is none."""
+    word = event.outcome.removeprefix(REFUSED)
+    if word == event.outcome:
+        return None
+    reason = word.removesuffix(ENDED)
+    last = event.at.record if word != reason else -1
+    at = event.at
+    return _reason(
+        number, "refusal", at, reason, event.reason, pair=event.pair, first=at.record, last=last, count=event.count
+    )
+
+
+def _ghost(number: int, event: SignalEvent) -> Values | None:
+    """An approved entry waits for its candle to close."""
+    if event.action != "enter" or not event.client_order_id:
+        return None
+    at = event.at
+    place = (event.client_order_id, event.pair, at.time_ms, at.epoch, at.record, event.reason)
+    return (number, *place, "waiting", None, None, None, None)
+
+
+Maker = tuple[str, Callable[[int, Any], Values | None]]
+
+# What rows an entry makes, by table.
+MADE: dict[type, tuple[Maker, ...]] = {
+    OrderEvent: ((orders.name, _order), (order_steps.name, _order_step)),
+    FillEvent: ((fills.name, _fill),),
+    TradeEvent: ((trades.name, _trade),),
+    SignalEvent: ((signals.name, _signal), (reasons.name, _refusal), (ghosts.name, _ghost)),
+    PositionEvent: ((positions.name, _position),),
+    EquityEvent: ((equity.name, _equity),),
+    ShadowEvent: ((shadow.name, _shadow),),
+    StateEvent: ((reasons.name, _state),),
+    SpanEvent: ((reasons.name, _span),),
+    StartedEvent: ((reasons.name, _started),),
 }

@@ -171,6 +171,86 @@ events = Table(
     Column("message", Text, nullable=False),
 )
 
+# What answers "why not": where the trader stood after which record of the tape. `id` is the journal number.
+positions = Table(
+    "positions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("pair", Text, nullable=False),
+    Column("time", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),  # of the tape
+    Column("number", Integer, nullable=False),  # of the record
+    Column("quantity", Float, nullable=False),  # 0 when flat
+    Column("entry_price", Float),
+    Column("highest", Float),
+    Column("stop_price", Float),
+    Column("opened", Integer),
+)
+
+order_steps = Table(
+    "order_steps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("client_order_id", Text, nullable=False),
+    Column("pair", Text, nullable=False),
+    Column("time", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("filled", Float, nullable=False),
+)
+
+# The changes of the set of reasons that block entries; kind: span, state, refusal, start.
+reasons = Table(
+    "reasons",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("pair", Text, nullable=False),  # '' for all of them
+    Column("time", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("number", Integer, nullable=False),  # of the record after which it was told
+    Column("reason", Text, nullable=False),
+    Column("first", Integer, nullable=False),  # the first record that it holds for
+    Column("last", Integer, nullable=False),  # the last one; -1 while that is not known
+    Column("count", Integer, nullable=False),  # entries refused
+    Column("why", Text, nullable=False),  # in words; of a start its settings as JSON
+)
+
+# Candles as they closed, with the warm-up and the record that closed them: what tells whether an entry was decided
+# inside one. After a hole history may tell the same candle again, of another warm-up.
+candle_ends = Table(
+    "candle_ends",
+    metadata,
+    Column("pair", Text, primary_key=True, nullable=False),
+    Column("time", Integer, primary_key=True, nullable=False),
+    Column("epoch", Integer, primary_key=True, nullable=False),
+    Column("segment", Integer, primary_key=True, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("close", Float, nullable=False),
+    Column("rsi", Float),
+    Column("bb_lower", Float),
+)
+
+# Entries, and what the candle that they were decided in said when it had closed (see storage.ghosts).
+ghosts = Table(
+    "ghosts",
+    metadata,
+    Column("id", Integer, primary_key=True),  # the journal number of the decision
+    Column("client_order_id", Text, nullable=False),
+    Column("pair", Text, nullable=False),
+    Column("time", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("number", Integer, nullable=False),  # of the deciding trade
+    Column("reason", Text, nullable=False),
+    Column("verdict", Text, nullable=False),  # waiting, confirmed, ghost, unknown
+    Column("candle", Integer),  # its start
+    Column("close", Float),
+    Column("rsi", Float),
+    Column("bb_lower", Float),
+)
+
 cursors = Table(
     "cursors",
     metadata,

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from bus.frames import TRADER
 from storage.batch import Batch, Cursors
 from storage.migrations import keep_copy
-from storage.rows import OF_THE_JOURNAL, STATEMENTS, Values
+from storage.rows import BOOKED, OF_THE_JOURNAL, STATEMENTS, Values
 from storage.schema import BUSY_TIMEOUT_MS, LEDGER, writer_engine
 
 _CURSORS = "SELECT topic, epoch, number FROM cursors"
@@ -134,7 +134,7 @@ class Writer:
         it would be anybody's profit.
         """
         copy = None
-        if any(self._read(f"SELECT 1 FROM {table} LIMIT 1") for table in OF_THE_JOURNAL):
+        if any(self._read(f"SELECT 1 FROM {table} LIMIT 1") for table in BOOKED):
             copy = keep_copy(self.engine, self.database, f"journal-{stored[0]}")
         with self.engine.begin() as connection:
             names = ", ".join(f"'{table.name}'" for table in LEDGER)

@@ -1,5 +1,6 @@
 """A dashboard's page over a clock that stands still and a history in memory, for tests."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from bus.messages import At, Beat, Candle, Status, TradeEvent, View
@@ -7,6 +8,8 @@ from core.clock import ManualClock
 from dashboard.history import History
 from dashboard.page import Page
 from dashboard.state import STAGES, Config, PageState
+from dashboard.why import Desk
+from indicators.told import Told
 from tests.browser.demo import config
 
 PAIR = "B-BTC_USDT"
@@ -46,15 +49,43 @@ class Rows:
     def gaps(self, limit: int) -> list[dict[str, Any]]:
         return []
 
+    def ghosts(self, limit: int) -> list[dict[str, Any]]:
+        return []
+
+    def ghost_totals(self) -> dict[str, dict[str, float]]:
+        self._get("trades", 1)
+        return {
+            "ghost": {"entries": 4, "legs": 3, "profit": -7.5},
+            "confirmed": {"entries": 9, "legs": 9, "profit": 12.25},
+            "waiting": {"entries": 1, "legs": 0, "profit": 0.0},
+        }
+
+    def standing(self, pair: str, from_ms: int, to_ms: int) -> dict[str, list[dict[str, Any]]]:
+        self._get("events", 1)
+        return {name: [] for name in ("positions", "order_steps", "reasons", "signals")}
+
+    def candles_between(self, pair: str, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
+        return [row for row in self.rows["candles"] if from_ms <= row["time"] < to_ms]
+
     def totals(self) -> dict[str, Any]:
         self._get("trades", 1)
         return self.sums
 
 
+class NoTape:
+    """A tape that has nothing."""
+
+    missing = ("no state of the indicators is kept",)
+
+    def tell(self, pair: str, from_ns: int, to_ns: int, since_ns: int | None = None) -> Iterator[Told]:
+        return iter(())
+
+
 def page(rows: Rows | None = None, clock: ManualClock | None = None, **changes: Any) -> Page:
     """A page that has heard nothing yet."""
     known: Config = config(**changes)
-    return Page(PageState(known), History(rows or Rows()), clock or ManualClock())
+    rows = rows or Rows()
+    return Page(PageState(known), History(rows), clock or ManualClock(), Desk(rows, NoTape))
 
 
 def beat(stage: str, **changes: Any) -> Beat:

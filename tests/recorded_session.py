@@ -59,6 +59,7 @@ class Recording:
         self.body = start(market(tick="0.01", step="0.00001", min_quantity="0.00001"), fee="5")
         self.kept = KeptStates(self.book) if keep_states else None
         self.events: list[TraderEvent] = []
+        self.closed: list[tuple[int, np.ndarray]] = []  # tape and rows of closed candles, in their order
         self._start_trader()
         self.begin_indicators()
         self.start()
@@ -194,7 +195,9 @@ class Recording:
         for at in range(0, len(records), 1000):
             parts.append(self.indicators.fold(records[at : at + 1000].tobytes(), first + at).copy())
         self.folded = first + len(records) - 1
-        if self.indicators.take_closed() and self.kept is not None and self.kept.due(self.tape.epoch, self.ns):
+        closed = self.indicators.take_closed()
+        self.closed += [(self.tape.epoch, rows) for rows in closed]
+        if closed and self.kept is not None and self.kept.due(self.tape.epoch, self.ns):
             self.keep(began=False)
         self.indicators.take_segments()
         return np.concatenate(parts)

@@ -23,6 +23,7 @@ STATS = {
 OURS = {
     "latency",
     "slowest",
+    "ghosts",
     "break_even_pct",
     "stop_pct",
     "shadow_trades",
@@ -80,6 +81,21 @@ def test_stats_tell_how_real_fills_compare_with_paper() -> None:
     families = {f.name: f for f in text_string_to_metric_families(client(of).get("/metrics").text)}
     values = [families[f"scalp_{name}"].samples[0].value for name in (*names[:2], "shadow_lost_quote")]
     assert values == [7, 3.25, 12.5]
+
+
+GHOSTS = {
+    "legs": 3, "confirmed": 9, "unknown": 0, "waiting": 1, "share": 0.25, "profit": -7.5, "confirmed_profit": 12.25,
+}  # fmt: skip
+
+
+def test_ghost_entries_are_told_with_their_share_and_result() -> None:
+    of = trading()
+    assert client(of).get("/api/stats").json()["ghosts"]["share"] is None, "nothing is judged before it was read"
+    assert client(of).get("/api/ghosts").json() == GHOSTS | {"entries": []}
+    assert client(of).get("/api/stats").json()["ghosts"] == GHOSTS
+    text = client(of).get("/metrics").text
+    assert 'scalp_ghost_legs{verdict="ghost"} 3.0' in text and "scalp_ghost_share 0.25" in text
+    assert 'scalp_ghost_profit_quote{verdict="confirmed"} 12.25' in text
 
 
 def test_stats_are_null_when_flat() -> None:

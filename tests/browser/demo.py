@@ -9,6 +9,7 @@ import asyncio
 import math
 import random
 import time
+from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
@@ -35,6 +36,8 @@ from dashboard.history import History
 from dashboard.page import Page
 from dashboard.routes import create_app
 from dashboard.state import STAGES, Config, PageState
+from dashboard.why import Desk
+from indicators.told import Thresholds, Told
 from tests.operator_world import House
 from trader import risk
 from trader.status import mode_of
@@ -209,6 +212,23 @@ class Market:
         self.events.append(Event("trader", word, text, ms, PAIR))
 
 
+class DemoLookback:
+    """The tape as indicators would tell it: four trades a candle, from one extreme to the other."""
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.missing: list[str] = []
+
+    def tell(self, pair: str, from_ns: int, to_ns: int, since_ns: int | None = None) -> Iterator[Told]:
+        by = Thresholds(30.0, 70.0, 20.0)
+        for n, row in enumerate(self.market.candles):
+            if row["rsi"] is not None and from_ns <= row["time"] * 1_000_000 < to_ns:
+                for place, name in enumerate(("open", "high", "low", "close")):
+                    ns = (row["time"] + 14_000 * place + 1_270) * 1_000_000
+                    rsi = row["rsi"] + 0.05 * (row[name] - row["close"])
+                    yield Told(1, 4 * n + place, ns, row[name], 0, rsi, row["bb_lower"], True, by)
+
+
 class DemoReader:
     """The database as storage would answer it."""
 
@@ -234,6 +254,28 @@ class DemoReader:
 
     def commands(self, limit: int) -> list[dict[str, Any]]:
         return []
+
+    def ghosts(self, limit: int) -> list[dict[str, Any]]:
+        return []
+
+    def ghost_totals(self) -> dict[str, dict[str, float]]:
+        """As if every third leg had been a ghost."""
+        profits = [t["profit"] for t in self.market.trades if t["profit"] is not None]
+        parts = {"ghost": profits[::3], "confirmed": [p for n, p in enumerate(profits) if n % 3]}
+        return {word: {"entries": len(p), "legs": len(p), "profit": sum(p)} for word, p in parts.items()}
+
+    def standing(self, pair: str, from_ms: int, to_ms: int) -> dict[str, list[dict[str, Any]]]:
+        """The trader as it has stood since before the first candle: flat, and halted for a while in between."""
+        begin = self.market.candles[0]["time"]
+        settings = '{"RSI_BUY":"30","RSI_SELL":"70","RSI_CRASH":"20","TRAILING_STOP_PCT":"0.005"}'
+        row = {"pair": "", "epoch": 1, "number": 0, "first": 1, "last": -1, "count": 0}
+        started = row | {"id": 1, "kind": "start", "time": begin, "reason": "new", "why": settings}
+        paused = row | {"id": 2, "kind": "state", "time": begin + 3_600_000, "reason": "paused", "why": "operator"}
+        resumed = row | {"id": 3, "kind": "state", "time": begin + 7_200_000, "reason": "active", "why": "operator"}
+        return {"positions": [], "order_steps": [], "signals": [], "reasons": [started, paused, resumed]}
+
+    def candles_between(self, pair: str, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.market.candles if from_ms <= row["time"] < to_ms]
 
     def gaps(self, limit: int) -> list[dict[str, Any]]:
         return []
@@ -263,7 +305,9 @@ class Demo:
         self.started_ms = self.clock.wall_ms()
         self.market = Market(seed, self.started_ms, 12 if state == "warming" else 240)
         pairs = (PAIR, "B-ETH_USDT", "B-SOL_USDT") if state == "many" else (PAIR,)
-        self.page = Page(PageState(config(pairs=pairs)), History(DemoReader(self.market)), self.clock)
+        reader = DemoReader(self.market)
+        desk = Desk(reader, lambda: DemoLookback(self.market))
+        self.page = Page(PageState(config(pairs=pairs)), History(reader), self.clock, desk)
         self.number = 1000
         if state in ("position", "many"):
             m = self.market
@@ -315,6 +359,7 @@ class Demo:
         beats = 0.0
         asyncio.get_running_loop()
         await self.page.history.refresh_totals()
+        await self.page.history.refresh_ghosts()
         while True:
             self.feed()
             if self.clock.monotonic_ns() / 1e9 - beats >= 1:

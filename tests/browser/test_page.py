@@ -12,6 +12,8 @@ import uvicorn
 from dashboard.listen import open_socket
 from tests.browser.demo import Demo
 
+# The value of a datetime-local input that means this time in ms.
+LOCAL = "ms => new Date(ms - new Date(ms).getTimezoneOffset() * 60000).toISOString().slice(0, 16)"
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
 
 pytestmark = pytest.mark.browser
@@ -124,6 +126,34 @@ def test_the_page_lives(visit: Visit, site: Site) -> None:
     assert visit.asked and all(url.startswith(site.url) for url in visit.asked)
     assert "TradingView" in visit.text("footer")
     assert page.locator("#tv-attr-logo").count() == 1
+
+
+@pytest.mark.parametrize("site", ["trading"], indirect=True)
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_click_on_a_candle_tells_why_nothing_was_done(browser, site: Site, size: dict[str, int]) -> None:  # type: ignore[no-untyped-def]
+    visit = Visit(browser, site, size)
+    page = visit.page
+    visit.wait("document.querySelector('#chart-veil').hidden")
+    box = page.locator("#chart").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 0.3 * box["height"])
+    visit.wait("!document.querySelector('#asked-more').hidden")
+    rows = page.eval_on_selector_all("#asked-rules .cond", "rows => rows.map(r => [r.dataset.met, r.textContent])")
+    assert len(rows) == 3
+    for met, said in rows:
+        assert said.startswith("✓met: " if met == "yes" else "✗not met: ")
+        assert ("met by " if met == "yes" else "missed by ") in said
+    assert visit.text("#asked-sentence") and "by every trade on the tape" in visit.text("#asked-note")
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    begin_ms = site.demo.market.candles[0]["time"]
+    page.fill("#asked-at", page.evaluate(LOCAL, begin_ms + 3_900_000))
+    page.click("#asked-go")
+    visit.wait("document.querySelector('#asked-blocking').textContent.includes('paused')")
+    page.fill("#asked-at", "2031-01-01T00:00")
+    page.click("#asked-go")
+    visit.wait("document.querySelector('#asked-sentence').textContent.includes('has not begun yet')")
+    assert [line for line in visit.said if "400" not in line] == [], "nothing but the browser's note of the refusal"
+    visit.context.close()
 
 
 @pytest.mark.parametrize("site", ["position", "halted", "many", "warming"], indirect=True)

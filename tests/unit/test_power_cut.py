@@ -37,7 +37,7 @@ PROGRAM = "import sys; from tests.unit import test_power_cut; test_power_cut.wor
 MOMENTS = 10
 CUTS = 3  # made of each moment
 PACE_S = 0.002  # of the worker's rounds, so that it does not outgrow the test
-TABLES = ("orders", "fills", "trades", "signals", "equity")
+TABLES = ("orders", "fills", "trades", "signals", "equity", "positions", "order_steps", "reasons")
 MARKET = Market(samples.PAIR, "BTC", "USDT", "0.1", "0.00001", "0.00001", "1")
 
 
@@ -177,10 +177,10 @@ def built_from(entries: list) -> dict[str, list]:
     """The tables that these entries make."""
     tables: dict[str, dict] = {table: {} for table in TABLES}
     for entry in entries:
-        if type(entry.event) in MADE:
-            table, make = MADE[type(entry.event)]
+        for table, make in MADE.get(type(entry.event), ()):
             row = make(entry.number, entry.event)
-            tables[table][row[0]] = row  # the latest of its key
+            if table in tables and row is not None:
+                tables[table][row[0]] = row  # the latest of its key
     return {table: sorted(rows.values()) for table, rows in tables.items()}
 
 

@@ -95,7 +95,7 @@ def test_disk_low_the_ledger_goes_on_and_the_market_waits_or_is_counted(make_wor
     world.candles(samples.candle(1, close=250.0), samples.candle(2))
     world.flush()
     world.flush()
-    assert len(world.told) == 1 and world.recorder.facts()["left_out"] == 4
+    assert len(world.told) == 1 and world.recorder.facts()["left_out"] == 6
     world.free = 160 * MB
     world.flush()
     assert len(world.told) == 1 and history.candles(samples.PAIR) == []  # a tenth more than the limit is wanted
@@ -103,7 +103,7 @@ def test_disk_low_the_ledger_goes_on_and_the_market_waits_or_is_counted(make_wor
     world.flush()
     assert [row["close"] for row in history.candles(samples.PAIR)] == [100.5, 250.0, 100.5]
     level, text = world.told[-1]
-    assert level == "info" and "4 were left out, candles are kept" in text
+    assert level == "info" and "6 were left out, candles are kept" in text
     world.entries(samples.equity)
     world.flush()
     assert len(history.equity()) == 1

@@ -55,7 +55,7 @@ def test_each_message_finds_its_table(writer, database):
     batch.add_event("feeder", 9, 0, samples.event("connected"))
     batch.add_gap(Gap("storage", "candle/0/", 3, 5, 8, 1234))
     written = writer.write(batch)
-    assert (written.rows, written.trades, written.repeated) == (9, 1, 0)
+    assert (written.rows, written.trades, written.repeated) == (13, 1, 0)
     history = History(database)
     assert [row["close"] for row in history.candles(samples.PAIR)] == [102.0]
     [order] = history.orders()

@@ -11,7 +11,8 @@ const css = (name) => getComputedStyle(document.documentElement).getPropertyValu
 const seconds = (ms) => Math.floor(ms / 1000);
 
 export class CandleChart {
-  constructor(page) {
+  /** `pick(ms)` is told the start of the candle that was clicked on. */
+  constructor(page, pick) {
     this.page = page;
     this.rows = new Map(); // time in s: row
     this.lines = {};
@@ -26,6 +27,7 @@ export class CandleChart {
       this.hover = event.time ?? null;
       this.showLegend();
     });
+    this.chart.subscribeClick((event) => event.time && pick(event.time * 1000));
     this.chart.timeScale().subscribeVisibleLogicalRangeChange(() => this.showToNow());
     at("to-now").onclick = () => this.chart.timeScale().scrollToRealTime();
     matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => this.recolour());

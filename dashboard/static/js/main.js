@@ -4,13 +4,14 @@ import { CandleChart, veil } from "./chart.js";
 import { setUpControl, showControl } from "./control.js";
 import { at, text } from "./dom.js";
 import { setUpEvents, showEvents } from "./events.js";
-import { decimalsOf, guessDecimals } from "./format.js";
+import { decimalsOf, guessDecimals, split } from "./format.js";
 import { setUpGauges, showGauges } from "./gauges.js";
 import { showAge, showHeader, showLink, showPairs, showTitle } from "./header.js";
+import { askMinute, forgetMinute, setUpMinute } from "./minute.js";
 import { problems, showNotices, showStages } from "./stages.js";
 import { connect, get } from "./stream.js";
 import { showTiles } from "./tiles.js";
-import { showEquity, showTrades } from "./trades.js";
+import { showEquity, showGhosts, showTrades } from "./trades.js";
 import { showWhy } from "./why.js";
 
 const CANDLES = 500;
@@ -32,7 +33,8 @@ async function start() {
   setUpControl(store.page);
   setUpGauges(store.page);
   setUpEvents(() => onLogs(store.logs));
-  chart = new CandleChart(store.page);
+  chart = new CandleChart(store.page, (ms) => askMinute(store, ms));
+  setUpMinute(store);
   text("zone", `(${Intl.DateTimeFormat().resolvedOptions().timeZone})`);
   const asked = new URLSearchParams(location.search).get("pair");
   choose(store.page.pairs.includes(asked) ? asked : store.page.pairs[0]);
@@ -47,6 +49,7 @@ function choose(pair) {
   chart.setAll([]);
   chart.setLevels({ entry: null, stop: null, buy: null, sell: null });
   veil("Loading candles…");
+  forgetMinute();
   loadCandles(true);
   loadTrades();
   link = connect(pair, { tick: onTick, health: onHealth, logs: onLogs, onLink });
@@ -119,6 +122,7 @@ function onHealth(health) {
   showStages(store);
   showControl(store);
   showPairs(store, health.pairs, choose);
+  showGhosts(health.ghosts, split(store.pair)[1]);
   if (store.lastTrade !== null && health.last_trade_id !== store.lastTrade) setTimeout(loadTrades, 300);
   store.lastTrade = health.last_trade_id;
   showNow();

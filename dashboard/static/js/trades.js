@@ -87,3 +87,11 @@ export function showEquity(rows) {
   data("spark", "side", side(values[values.length - 1] - values[0]));
   at("spark").setAttribute("aria-label", `Equity from ${fixed(values[0], 2)} to ${fixed(values[values.length - 1], 2)}`);
 }
+
+/** Ghost entries: decided inside a candle whose close no longer called for them. */
+export function showGhosts(ghosts, quote) {
+  const judged = ghosts.legs + ghosts.confirmed;
+  const share = judged ? `${ghosts.legs} of ${judged} (${fixed(100 * ghosts.share, 0)} %), ${signed(ghosts.profit, 2)} ${quote}` : "none judged yet";
+  const others = judged ? `; confirmed by their closed candle: ${signed(ghosts.confirmed_profit, 2)} ${quote}` : "";
+  text("ghosts", `Ghost entries: ${share}${others}${ghosts.unknown ? `; ${ghosts.unknown} unknown` : ""}`);
+}
