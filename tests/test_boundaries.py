@@ -70,6 +70,7 @@ PURE = (
     "trader/risk.py",
     "trader/ladder.py",
     "tools/doctor_checks.py",
+    "tools/doctor_lines.py",
     "trader/ids.py",
     "trader/shadow.py",
     "backtest/archives.py",

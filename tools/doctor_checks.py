@@ -4,7 +4,6 @@ A line names the thing, the value and, where something is to be done, the next s
 go wrong, `warn` what a person should know, `skipped` why nothing could be said.
 """
 
-import signal
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -13,10 +12,9 @@ from core.disk import MB, TAPE_FREE_BYTES
 from core.errors import BotError
 from core.money import least_quantity, plain, steps_down
 from core.settings_parse import is_loopback
+from tools.doctor_lines import FAIL, OK, SKIPPED, WARN, Line
 from venues.account import Balance, KeyRights
 from venues.venue import Rules
-
-OK, WARN, FAIL, SKIPPED = "ok", "warn", "fail", "skipped"
 
 CLOCK_FAIL_MS = 1_000  # Binance refuses what is stamped further ahead
 CLOCK_WARN_MS = 250
@@ -24,68 +22,9 @@ BPS = Decimal(10_000)
 CENTS = 2  # decimals of amounts that are shown
 
 NOT_TOLD = "the venue does not tell"
-SET_UP_ANEW = "remove .venv and type `make run`, which sets up anew"
-
-
-class Line(NamedTuple):
-    """One line of the report."""
-
-    status: str
-    name: str
-    text: str
-    step: str = ""
-
-    def shown(self, width: int = 0) -> str:
-        """As a person reads it, names padded to `width`."""
-        return f"{self.status:<8} {self.name:<{width}}  {self.text}" + (f": {self.step}" if self.step else "")
-
-
-def failed(lines: Sequence[Line]) -> bool:
-    return any(line.status == FAIL for line in lines)
 
 
 # --- the machine ----------------------------------------------------------------------------------------
-
-
-def bits(pointer_bits: int, machine: str) -> Line:
-    """64-bit Python on a 64-bit system."""
-    if pointer_bits == 64:
-        return Line(OK, "64-bit", f"Python has 64 bits on {machine}")
-    step = "install a 64-bit operating system (on a Raspberry Pi: Raspberry Pi OS 64-bit)"
-    return Line(FAIL, "64-bit", f"Python has {pointer_bits} bits on {machine}", step)
-
-
-class Imported(NamedTuple):
-    """A module that a process of its own imported: its exit status, below 0 the signal that killed it; None: too slow.
-
-    `words`: the last line that it wrote.
-    """
-
-    module: str
-    status: int | None
-    words: str = ""
-
-
-def wheel(found: Imported) -> Line:
-    """Whether a package with compiled code can be loaded on this processor."""
-    name = f"wheel {found.module.partition('.')[0]}"
-    if found.status == 0:
-        return Line(OK, name, "imports")
-    if found.status is None:
-        return Line(FAIL, name, "did not import in time", "look at the machine's load and memory (`top`), then again")
-    if found.status < 0:
-        text = f"killed by {_signal(-found.status)} while importing"
-        if -found.status == signal.SIGILL:
-            text += " (illegal instruction): built for a newer processor than this one"
-        return Line(FAIL, name, text, "run the bot on another machine, or build the package from its sources here")
-    return Line(FAIL, name, f"does not import ({found.words or f'exit {found.status}'})", SET_UP_ANEW)
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 class Disk(NamedTuple):

@@ -6,11 +6,7 @@ venues lock out who goes on.
 
 import asyncio
 import os
-import platform
 import stat
-import struct
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -22,24 +18,11 @@ from core.clock import NS_PER_MS, Clock
 from core.disk import free_bytes
 from core.errors import BotError
 from core.settings import Settings
-from tools.doctor_checks import Disk, Imported, Skew
+from tools.doctor_checks import Disk, Skew
 from venues.account import Account, Balance, KeyRights
 from venues.errors import Retry
 from venues.venue import MarketData, Rules
 
-# Packages with compiled code, by a module whose import loads that code; some have a plain form for where it is missing.
-WHEELS = {
-    "charset-normalizer": "charset_normalizer",
-    "llvmlite": "llvmlite.binding",
-    "msgspec": "msgspec",
-    "numba": "numba",
-    "numpy": "numpy",
-    "pydantic-core": "pydantic_core",
-    "pyzmq": "zmq",
-    "sqlalchemy": "sqlalchemy",
-    "websockets": "websockets.frames",
-}
-IMPORT_SECONDS = 120.0  # a small board reads numba for the first time
 STREAM_SECONDS = 20.0
 PAIRS_MOST = 5  # markets that are asked for price and fee: a venue's limits are small
 LOOK_BACK_MS = 3_600_000  # own fills
@@ -49,38 +32,6 @@ T = TypeVar("T")
 
 
 # --- the machine ----------------------------------------------------------------------------------------
-
-
-def pointer_bits() -> tuple[int, str]:
-    """Bits of this Python, and the machine's name."""
-    return struct.calcsize("P") * 8, platform.machine()
-
-
-def imported(modules: Sequence[str], folder: Path | None = None, seconds: float = IMPORT_SECONDS) -> list[Imported]:
-    """Each module imported by a process of its own, all at once; `folder`: where to look for modules first."""
-    first = f"import sys; sys.path.insert(0, {str(folder)!r}); " if folder else ""
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", f"{first}import {module}"],
-            cwd=paths.ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        for module in modules
-    ]
-    return [_ended(module, child, seconds) for module, child in zip(modules, children, strict=True)]
-
-
-def _ended(module: str, child: subprocess.Popen[bytes], seconds: float) -> Imported:
-    try:
-        _, written = child.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.communicate()
-        return Imported(module, None)
-    lines = written.decode(errors="replace").strip().splitlines()
-    return Imported(module, child.returncode, lines[-1][:200] if lines else "")
 
 
 def env_mode(env_file: Path) -> int | None:
@@ -99,7 +50,7 @@ def disk(settings: Settings) -> Disk:
     taped = sum(file.stat().st_size for file in tape.glob("*") if file.is_file())
     device = there.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
-    return Disk(str(folder), free_bytes(there), taped, _filesystem(number), _medium(Path("/sys/dev/block") / number))
+    return Disk(str(folder), free_bytes(there), taped, _filesystem(number), medium(Path("/sys/dev/block") / number))
 
 
 def _filesystem(number: str) -> str:
@@ -111,11 +62,11 @@ def _filesystem(number: str) -> str:
     return next((row[row.index("-") + 1] for row in rows if row[2] == number and "-" in row), "")
 
 
-def _medium(device: Path) -> str:
+def medium(device: Path) -> str:
     """What a block device is, of /sys; "" where that is not known."""
     try:
         block = device.resolve(strict=True)
-        while block.parent.name != "block" and block != block.parent:  # a partition lies below its disk
+        if (block / "partition").exists():  # it lies below its disk
             block = block.parent
         if block.name.startswith("mmcblk"):
             return "SD card" if (block / "device" / "type").read_text().strip() == "SD" else "eMMC"

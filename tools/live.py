@@ -12,6 +12,7 @@ from core.clock import Clock
 from core.errors import MisconfiguredError
 from core.money import units_text
 from core.settings import Settings
+from tools.doctor_lines import told
 from trader import clearance, ladder
 
 
@@ -23,12 +24,12 @@ def clear(settings: Settings, clock: Clock, say: Callable[[str], None], env_file
     """
     if settings.simulation_mode or settings.venue == "sandbox":
         return
-    from tools import doctor  # who simulates does not wait for its imports
+    from tools.doctor_report import examine  # who simulates does not wait for its imports
 
-    report = doctor.examine(settings, clock, env_file)
+    report = examine(settings, clock, env_file)
     if not report.passed:
-        raise MisconfiguredError(f"no real orders, the doctor found something:\n{doctor.told(report)}")
-    say(doctor.told(report))
+        raise MisconfiguredError(f"no real orders, the doctor found something:\n{told(report)}")
+    say(told(report))
     now_ms = clock.wall_ms()
     facts = clearance.cleared(settings, now_ms)
     rungs = ladder.rungs_of(settings)

@@ -58,6 +58,7 @@ def write_pass(settings: Settings, now_ms: int) -> None:
     aside = file.with_name(f"{FILE}.{os.getpid()}")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside.touch(mode=0o600)
         aside.write_bytes(msgspec.json.encode(Pass(now_ms, settings_hash(settings))) + b"\n")
         aside.replace(file)
     except OSError as error:

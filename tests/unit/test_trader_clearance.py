@@ -53,6 +53,7 @@ def a_day() -> list[TraderEvent]:
 JOURNALS: dict[str, tuple[list[TraderEvent], int]] = {
     "a day": (a_day(), 1_440),
     "two starts, a week apart": ([started(), row(0), row(1), started(), row(10_080), row(10_081)], 2),
+    "a start two minutes after an end": ([started(), row(0), row(1), started(), row(3), row(4)], 2),
     "what was made up for blind": (
         [
             started(),
@@ -158,6 +159,7 @@ def test_no_secret_is_on_record(tmp_path: Path) -> None:
     file = clearance.note(settings, NOW_MS, "live-binance may send real orders")
     for path in (tmp_path / clearance.FILE, file):
         assert "keykeykey" not in path.read_text() and "secretsecret" not in path.read_text()
+        assert path.stat().st_mode & 0o077 == 0
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
