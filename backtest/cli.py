@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "replay recorded trades through the strategy and say what it would have made",
     "sweep": "try many settings on the same trades, and say how much of the best is chance",
     "parity": "replay what a simulated session recorded and compare every decision, fill and balance",
+    "fetch": "bring the past of a market from a venue onto a tape",
     "convert": "rewrite tapes, trades and candles from one format into another",
 }
 

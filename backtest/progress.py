@@ -20,9 +20,11 @@ CLEAR = "\r\x1b[K"
 class Progress:
     """The line of one run; use it in a `with`, which clears it at the end."""
 
-    def __init__(self, what: str, total: int | None, clock: Clock, stream: TextIO) -> None:
+    def __init__(self, what: str, total: int | None, clock: Clock, stream: TextIO, begun: int = 0) -> None:
+        """`begun`: how much of the total was done before, which says nothing of how long the rest takes."""
         self._what = what
         self._total = total
+        self._begun = begun
         self._clock = clock
         self._stream = stream
         self._terminal = stream.isatty()
@@ -38,26 +40,32 @@ class Progress:
             self._stream.write(CLEAR)
             self._stream.flush()
 
-    def update(self, done: int) -> None:
-        """Tell how much of the total is done; writes where it is due."""
+    def say(self, text: str) -> None:
+        """Writes a line of its own."""
+        self._stream.write(f"{CLEAR if self._shown and self._terminal else ''}{text}\n")
+        self._stream.flush()
+
+    def update(self, done: int, more: str = "") -> None:
+        """Tell how much of the total is done, and what else there is to say; writes where it is due."""
         passed_s = (self._clock.monotonic_ns() - self._begun_ns) / NS_PER_S
         if passed_s < self._due_s:
             return
         self._due_s = passed_s + (EVERY_S if self._terminal else EVERY_LINE_S)
-        text = line(self._what, done, self._total, passed_s, bar=self._terminal)
+        text = line(self._what, done, self._total, passed_s, bar=self._terminal, begun=self._begun)
+        text += f"; {more}" if more else ""
         self._stream.write(f"{CLEAR}{text}" if self._terminal else f"{text}\n")
         self._stream.flush()
         self._shown = True
 
 
-def line(what: str, done: int, total: int | None, passed_s: float, *, bar: bool) -> str:
-    """What is shown after `passed_s` seconds; the time left as if it went on as so far."""
+def line(what: str, done: int, total: int | None, passed_s: float, *, bar: bool, begun: int = 0) -> str:
+    """What is shown after `passed_s` seconds; the time left as if it went on as since `begun`."""
     if not total:
         return f"{what}: {duration(passed_s)}"
     share = min(max(done / total, 0.0), 1.0)
     full = int(WIDTH * share)
     drawn = f" [{'#' * full}{'.' * (WIDTH - full)}]" if bar else ""
-    left = f", {duration(passed_s / share - passed_s)} left" if share else ""
+    left = f", {duration(passed_s * max(0, total - done) / (done - begun))} left" if done > begun else ""
     return f"{what}:{drawn} {int(100 * share)} %{left}"
 
 

@@ -76,6 +76,7 @@ PURE = (
     "backtest/archives.py",
     "backtest/bad_data.py",
     "backtest/convert.py",
+    "backtest/fetch.py",
     "backtest/csv_rows.py",
     "backtest/odd_rows.py",
     "backtest/result.py",

@@ -6,7 +6,7 @@ Times are nanoseconds since 1970 UTC by the venue's clock; rows are always hande
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -75,6 +75,13 @@ class TradesAnswer(NamedTuple):
     bad_rows: int
 
 
+class PastAnswer(NamedTuple):
+    """Trades of the past from one answer, oldest first, and how many rows of it could not be read."""
+
+    trades: list[Trade]
+    bad_rows: int
+
+
 class Capabilities(msgspec.Struct, frozen=True):
     """What a venue can do; the feeder asks this, never the venue's name."""
 
@@ -135,3 +142,13 @@ class MarketData(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class PastTrades(Protocol):
+    """What a venue offers besides that serves its trades from any time on, each with an id."""
+
+    async def past_trades(self, rules: Rules, from_ns: int, last: Trade | None) -> PastAnswer:
+        """The first trades from a time on; with `last` those that follow it instead, itself before them where the venue
+        has it. One answer, each id once, in their order; without a younger one than `last` there is none yet."""
+        ...

@@ -171,6 +171,9 @@ class Peer:
             case "/api/v3/historicalTrades":
                 rows = [trade for trade in self.trades if trade[0] >= int(given["fromId"])]
                 return json_answer(self._rows(rows[: int(given["limit"])]))
+            case "/api/v3/aggTrades":
+                first = next((n for n, at_ms, *_ in self.trades if at_ms >= int(given["startTime"])), None)
+                return json_answer([{"a": 1, "f": first, "l": first}] if first is not None else [])
             case "/api/v3/klines":
                 start, end = int(given["startTime"]), int(given["endTime"])
                 rows = [row for row in self.candles() if start <= row[0] <= end]

@@ -173,6 +173,34 @@ def test_a_host_without_older_trades_is_asked_for_them_once(refusal):
     play(scenario)
 
 
+def test_past_trades_begin_at_a_time_and_go_on_from_a_known_one():
+    async def scenario(peer, venue):
+        many(peer, 2500)
+        rules = await btc(venue)
+        answer = await venue.past_trades(rules, (NOW_MS + 300) * NS_PER_MS - 1, None)
+        assert [trade.trade_id for trade in answer.trades] == list(range(300, 1300)) and answer.bad_rows == 0
+        answer = await venue.past_trades(rules, 0, answer.trades[-1])
+        assert [trade.trade_id for trade in answer.trades] == list(range(1299, 2299))
+        assert (await venue.past_trades(rules, (NOW_MS + 2501) * NS_PER_MS, None)).trades == []
+        assert [target.partition("?")[0].rpartition("/")[2] for target in peer.asked if "rades" in target] == [
+            *("aggTrades", "historicalTrades", "historicalTrades", "aggTrades")
+        ]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("refusal", FOR_ALL.values(), ids=FOR_ALL)
+def test_a_host_without_older_trades_has_no_past_and_says_where_it_is(refusal):
+    async def scenario(peer, venue):
+        many(peer, 10)
+        rules = await btc(venue)
+        peer.faults["/api/v3/historicalTrades"] = [refusal]
+        with pytest.raises(Misconfigured, match=r"older trades are not served here: .*data\.binance\.vision are read"):
+            await venue.past_trades(rules, 0, known(3))
+
+    play(scenario)
+
+
 OF_THIS_MARKET = {
     "unknown symbol": fake.refusal(-1121, "Invalid symbol."),
     "parameter": fake.refusal(-1130, "Data sent for parameter 'fromId' is not valid."),
@@ -187,6 +215,18 @@ def test_older_trades_refused_for_one_market_are_asked_for_again(refusal):
         peer.faults["/api/v3/historicalTrades"] = [refusal]
         assert (await venue.recent_trades(rules, known(100))).trades[0].trade_id == 2001
         assert (await venue.recent_trades(rules, known(100))).trades[0].trade_id == 100
+
+    play(scenario)
+
+
+def test_a_first_trade_that_cannot_be_read_is_asked_for_again():
+    async def scenario(peer, venue):
+        many(peer, 10)
+        rules = await btc(venue)
+        for row in ({"a": 1}, {"f": -1}, {"f": "x"}, 7):
+            peer.faults["/api/v3/aggTrades"] = [fake.json_answer([row])]
+            with pytest.raises(Retry, match="aggTrades of BTCUSDT"):
+                await venue.past_trades(rules, 0, None)
 
     play(scenario)
 
@@ -210,6 +250,11 @@ def test_older_trades_that_fail_for_the_moment_are_asked_for_again(failure):
             await venue.recent_trades(rules, known(100))
         await asyncio.sleep(getattr(raised.value, "retry_after_s", 0))
         assert (await venue.recent_trades(rules, known(100))).trades[0].trade_id == 100
+        peer.faults["/api/v3/historicalTrades"] = [failure]
+        with pytest.raises(Retry) as raised:
+            await venue.past_trades(rules, 0, known(100))
+        await asyncio.sleep(getattr(raised.value, "retry_after_s", 0))
+        assert (await venue.past_trades(rules, 0, known(100))).trades[0].trade_id == 100
 
     play(scenario)
 

@@ -118,6 +118,41 @@ def test_trades_are_had_back_to_a_known_one_in_as_many_pages_as_it_takes() -> No
     asyncio.run(run())
 
 
+def test_past_trades_begin_at_a_time_and_go_on_from_a_known_one() -> None:
+    async def run() -> None:
+        async with world() as (peer, venue):
+            rules = await market(venue)
+            peer.happened(*range(1, 2501))
+            answer = await venue.past_trades(rules, known(peer, 300).time_ns, None)
+            assert [trade.trade_id for trade in answer.trades] == list(range(300, 1300)) and answer.bad_rows == 0
+            answer = await venue.past_trades(rules, 0, known(peer, 1299))
+            ids = [trade.trade_id for trade in answer.trades]
+            assert ids == list(range(1299, 1299 + len(ids))) and len(ids) > 990
+            answer = await venue.past_trades(rules, 0, known(peer, 2500))
+            assert [trade.trade_id for trade in answer.trades] == [2500]
+
+    asyncio.run(run())
+
+
+def test_past_trades_pass_a_moment_that_holds_more_than_an_answer() -> None:
+    """Those beyond a thousand of one time cannot be had: the answer goes on behind them, without the known one."""
+
+    async def run() -> None:
+        async with world() as (peer, venue):
+            rules = await market(venue)
+            peer.happened(1)
+            peer.trades += [(1_700_000_002.0, "30000.1", "0.01", "s", number) for number in range(2, 1300)]
+            peer.happened(1300)
+            answer = await venue.past_trades(rules, 0, known(peer, 1))
+            assert [trade.trade_id for trade in answer.trades] == list(range(1, 1001))
+            answer = await venue.past_trades(rules, 0, answer.trades[-1])
+            assert [trade.trade_id for trade in answer.trades] == [1000, 1001]
+            answer = await venue.past_trades(rules, 0, answer.trades[-1])
+            assert [trade.trade_id for trade in answer.trades] == [1300]
+
+    asyncio.run(run())
+
+
 def test_trades_of_one_moment_are_not_lost_between_pages() -> None:
     async def run() -> None:
         async with world() as (peer, venue):

@@ -26,7 +26,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_without_a_command_the_help_is_printed():
     done = run()
     assert done.returncode == 0 and not done.stderr
-    assert all(f"  {name}" in done.stdout for name in ("run", "sweep", "parity", "convert"))
+    assert all(f"  {name}" in done.stdout for name in ("run", "sweep", "parity", "fetch", "convert"))
 
 
 WRONG = {
@@ -108,6 +108,23 @@ def test_elsewhere_only_a_long_run_has_lines_and_few_of_them():
     assert told(io.StringIO(), 2.0, 3.0, 11.9, 12.0, 20.0) == [
         "reads: 2 %, 1 min 38 s left",
         "reads: 12 %, 1 min 28 s left",
+    ]
+
+
+def test_what_was_there_before_says_nothing_of_the_time_left_and_more_stands_behind():
+    assert line("reads", 50, 100, 10, bar=False, begun=40) == "reads: 50 %, 50 s left"
+    assert line("reads", 40, 100, 10, bar=False, begun=40) == "reads: 40 %"
+    clock, stream = ManualClock(), Terminal()
+    with Progress("reads", 100, clock, stream, begun=40) as progress:
+        progress.say("at once")
+        clock.advance(NS_PER_S)
+        progress.update(50, "10 of them")
+        progress.say("and now")
+    assert stream.getvalue().split(CLEAR) == [
+        "at once\n",
+        f"reads: [{'#' * 15}{'.' * 15}] 50 %, 5 s left; 10 of them",
+        "and now\n",
+        "",
     ]
 
 

@@ -26,7 +26,7 @@ from venues.limits import Left, Limits
 from venues.offset import Offset, Stamp
 from venues.rest import RestClient
 from venues.stream import Socket, open_socket
-from venues.venue import SHUTDOWN, Bar, Capabilities, Notice, Rules, Stream, Trade, TradesAnswer
+from venues.venue import SHUTDOWN, Bar, Capabilities, Notice, PastAnswer, Rules, Stream, Trade, TradesAnswer
 
 DATA = "https://data-api.binance.vision"
 API = "https://api.binance.com"
@@ -36,6 +36,7 @@ STREAM = "wss://data-stream.binance.vision"
 PUBLIC_SHARES = {WEIGHT: Share(1 / 6, 0.6), REQUESTS: Share(1 / 6, 0.6)}
 MAX_WAIT_S = 300.0  # hundreds of pairs take their turns at the start
 NO_PATH = "404"  # the code of a host without `historicalTrades`
+NOT_HERE = ("404", "451")  # the same, and of one that refuses a region
 OLDER_PAGES_MAX = 20  # requests for trades back to a known one
 STREAM_LIFE_S = 86_400.0
 ACK_S = 5.0  # within which a subscription is acknowledged
@@ -139,6 +140,31 @@ class Binance:
                 break
             from_id = rows[-1].trade_id + 1
         return TradesAnswer(trades, False, bad) if trades else newest
+
+    async def past_trades(self, rules: Rules, from_ns: int, last: Trade | None) -> PastAnswer:
+        """By `historicalTrades` from an id on; which one is the first of a time is known of the aggregates.
+
+        Raises Misconfigured where the venue serves them to nobody here.
+        """
+        from_id: int | None = last.trade_id if last is not None else None
+        if from_id is None:
+            from_ms = -(-from_ns // NS_PER_MS)
+            first = await self._get(wire.first_trade_call(self._data, rules.symbol, from_ms))
+            from_id = wire.named(self.name, wire.parse_first_trade, first.body, rules.pair)
+            if from_id is None:
+                return PastAnswer([], 0)
+        try:
+            reply = await self._get(wire.older_trades_call(self._api, rules.symbol, from_id))
+        except (Misconfigured, Rejected, Retry) as error:
+            if isinstance(error, Retry) and error.code not in NOT_HERE:
+                raise
+            step = "its archives of trades from data.binance.vision are read as they are"
+            raise Misconfigured(
+                self.name, f"older trades are not served here: {error.text}", step, error.code
+            ) from error
+        page = wire.named(self.name, wire.parse_trades, reply.body, rules.pair, reply.received_ns)
+        trades = {trade.trade_id: trade for trade in page.rows if trade.trade_id >= from_id}
+        return PastAnswer(list(trades.values()), page.bad)
 
     async def candles(self, rules: Rules, interval_ms: int, start_ms: int, end_ms: int) -> list[Bar]:
         """In as many requests as it takes, oldest first as the venue serves them; the forming one included."""

@@ -45,7 +45,7 @@ INTERVALS = {
 LARGEST = 2**63 - 1  # what a record holds
 LATEST_MS = 9_000_000_000_000  # the year 2255; in nanoseconds it still fits a record
 
-TIME_WEIGHT, CANDLES_WEIGHT, MARKETS_WEIGHT, TRADES_WEIGHT = 1, 2, 20, 25
+TIME_WEIGHT, CANDLES_WEIGHT, AGGREGATES_WEIGHT, MARKETS_WEIGHT, TRADES_WEIGHT = 1, 2, 4, 20, 25
 
 EDGE_PAUSE_S = 120.0  # after a page of the firewall's (403), which bursts bring about
 
@@ -109,6 +109,12 @@ class TradeRow(msgspec.Struct):
     isBuyerMaker: bool
 
 
+class AggregateRow(msgspec.Struct):
+    """An aggregate of /aggTrades, of which only the id of its first trade is wanted."""
+
+    f: int
+
+
 class CandleRow(msgspec.Struct, array_like=True):
     """A row of klines, by place; what follows is not needed."""
 
@@ -147,6 +153,7 @@ _market = msgspec.json.Decoder(MarketRow)
 _name = msgspec.json.Decoder(MarketName)
 _time = msgspec.json.Decoder(TimeBody)
 _trade = msgspec.json.Decoder(TradeRow, strict=False)
+_aggregate = msgspec.json.Decoder(AggregateRow)
 _candle = msgspec.json.Decoder(CandleRow, strict=False)
 
 
@@ -178,6 +185,12 @@ def older_trades_call(host: str, symbol: str, from_id: int) -> Call:
     """Trades from an id on."""
     query = {"symbol": symbol, "fromId": str(from_id), "limit": str(TRADES_MAX)}
     return _get(host, "/api/v3/historicalTrades", query, TRADES_WEIGHT)
+
+
+def first_trade_call(host: str, symbol: str, from_ms: int) -> Call:
+    """The first aggregate from a time on, which names its first trade."""
+    query = {"symbol": symbol, "startTime": str(from_ms), "limit": "1"}
+    return _get(host, "/api/v3/aggTrades", query, AGGREGATES_WEIGHT)
 
 
 def candles_call(host: str, symbol: str, interval_ms: int, start_ms: int, end_ms: int) -> Call:
@@ -293,6 +306,14 @@ def parse_trades(body: bytes, pair: str, received_ns: int) -> Parsed:
         raise broken(f"trades of {pair}", body, f"none of {bad} rows can be read: {problem}")
     trades.sort(key=_id_of)
     return Parsed(trades, bad, problem)
+
+
+def parse_first_trade(body: bytes, pair: str) -> int | None:
+    """The id of the first trade in an answer of aggregates; None where it has none."""
+    rows, bad, problem = _read_rows(body, _aggregate, f"aggTrades of {pair}")
+    if bad or (rows and not 0 <= rows[0].f <= LARGEST):
+        raise broken(f"aggTrades of {pair}", body, problem or "no id of a trade")
+    return rows[0].f if rows else None
 
 
 def _id_of(trade: Trade) -> int:

@@ -25,7 +25,7 @@ from venues.limits import Limit, Limits
 from venues.offset import Offset
 from venues.rest import Reply, RestClient
 from venues.stream import Socket, open_socket
-from venues.venue import Bar, Capabilities, Notice, Rules, Stream, Trade, TradesAnswer
+from venues.venue import Bar, Capabilities, Notice, PastAnswer, Rules, Stream, Trade, TradesAnswer
 
 REST = "https://api.kraken.com"
 STREAM = "wss://ws.kraken.com"
@@ -103,6 +103,20 @@ class Kraken:
             # One nanosecond back: trades of one match share their time, and a page may end amid them.
             cursor_ns = max(page.last_ns - 1, cursor_ns + 1)
         return TradesAnswer([trades[number] for number in sorted(trades)], False, bad)
+
+    async def past_trades(self, rules: Rules, from_ns: int, last: Trade | None) -> PastAnswer:
+        """From a time on; where more trades than an answer holds have the time of `last`, those behind it."""
+        if last is None:
+            page = await self._page(rules, from_ns - 1)
+            return PastAnswer([trade for trade in page.rows if not 0 < trade.time_ns < from_ns], page.bad)
+        known: list[Trade] = []
+        for since_ns in (last.time_ns - BEFORE_NS, last.time_ns - 1, last.time_ns):
+            page = await self._page(rules, since_ns)
+            trades = [trade for trade in page.rows if trade.trade_id >= last.trade_id]
+            if trades and trades[-1].trade_id > last.trade_id:
+                return PastAnswer(trades, page.bad)
+            known = known or trades
+        return PastAnswer(known, 0)
 
     async def candles(self, rules: Rules, interval_ms: int, start_ms: int, end_ms: int) -> list[Bar]:
         """Of the newest 720, there are no older ones; the forming one included."""
