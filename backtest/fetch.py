@@ -1,12 +1,13 @@
 """What a venue tells of its past, as records of a tape. Pure: answers in, records out.
 
 * Every trade once, in the venue's order, judged by the feeder's guard: what is no trade or lies in the future is left
-  out and counted, one before the forming bucket is LATE, a price at half or double waits for two more like it.
+  out and counted, one before the forming bucket is LATE. A price far from the last one is taken at once: the venue's
+  own history is the confirmation that the feeder waits for.
 * Received when they happened: the same trades give the same bytes, in however many goes they are fetched.
 * With ids, each answer is asked for from the last trade on. One that begins behind it leaves a HOLE; ids that are
   missing inside it were never given to a trade, as for the feeder, and are counted.
 * Without ids the venue tells its latest trades only: they go on from the tape by the order of their contents. Where
-  they do not reach back there is a HOLE, then candles of the whole buckets up to the first of them.
+  they do not reach back there is a HOLE, then candles of the whole buckets up to the first of them, without gaps.
 * What is taken up is the tape's end alone: a fetch that was killed goes on as if nothing had been.
 """
 
@@ -44,6 +45,7 @@ class Judge:
         self.timeframe_ns = timeframe_ns
         self.pair = rules.pair
         self._guard = Guard(0, rules, timeframe_ns, 0, True, self.counts)
+        self._closed: tuple[int, float] | None = None  # start and close of the last candle behind the last HOLE
 
     def restore(self, records: Iterable[Any]) -> None:
         """Takes up a tape's end: records as tuples of the fields of their kind, oldest first."""
@@ -51,8 +53,10 @@ class Judge:
             if record[0] == TRADE:
                 self._guard.seen(int(record[4]), float(record[6]))
             elif record[0] == CANDLE:
-                self._guard.candle(int(record[4]), float(record[8]), forming=False)
+                self._closed = (int(record[4]), float(record[8]))
+                self._guard.candle(*self._closed, forming=False)
             elif record[0] == HOLE:
+                self._closed = None
                 self._guard.forget()
 
     def prints(self, trades: Iterable[Trade], venue_ns: int | None) -> list[Print]:
@@ -68,19 +72,36 @@ class Judge:
         return found
 
     def records(self, items: Iterable[Print]) -> list[Record]:
-        """Records for the tape; what is held back waits for those that follow."""
+        """Records for the tape."""
         found: list[Record] = []
         for item in items:
+            self._guard.level = 0.0  # no level, so none is held back
             found += self._guard.judge(item, 0, 0, False) or ()
         return found
 
     def hole(self, from_ns: int, to_ns: int) -> Record:
         """Nothing is known between the two times."""
+        self._closed = None
         self._guard.forget()
         return hole(0, HOLE_NO_OVERLAP, from_ns, max(from_ns, to_ns))
 
-    def candle(self, bar: Bar) -> Record:
-        """A closed candle of the venue."""
+    def candles(self, bars: Iterable[Bar], end_ns: int) -> list[Record]:
+        """The venue's closed candles before a time, with a flat one in each bucket behind the first that has none."""
+        records = []
+        for bar in bars:
+            records += self._flat(bar.open_ns)
+            records.append(self._candle(bar))
+        return records + self._flat(end_ns)
+
+    def _flat(self, end_ns: int) -> list[Record]:
+        if self._closed is None:
+            return []
+        open_ns, close = self._closed
+        starts = range(open_ns + self.timeframe_ns, end_ns, self.timeframe_ns)
+        return [self._candle(Bar(start, close, close, close, close, 0.0)) for start in starts]
+
+    def _candle(self, bar: Bar) -> Record:
+        self._closed = (bar.open_ns, bar.close)
         self._guard.candle(bar.open_ns, bar.close, forming=False)
         return candle(0, bar)
 
@@ -90,8 +111,6 @@ class Judge:
         told = {
             "rows are no trades: left out": counts.unreadable,
             "trades lie in the future: left out": counts.future,
-            "trades at less than half or more than double the price stood alone: left out": counts.held_dropped,
-            "trades at the end wait for others at such a price: not written": len(self._guard.held()),
             "trades came after their candle was over: they are there, and count for nothing": counts.late,
         }
         return [f"{count} {what}" for what, count in told.items() if count]
@@ -205,7 +224,7 @@ class Unnumbered:
         if self._tail and self._hole is None:
             seam = merge.plan(list(self._tail), [item.row for item in prints], [])
             if seam.kind != "hole":
-                return Recent(None, None, self._within([prints[n] for n in seam.places if n not in seam.without]))
+                return Recent(None, None, self._within([prints[place] for place in seam.places]))
             from_ns = self._tail[-1][0]
         elif self._hole is not None:
             from_ns = int(self._hole[4])

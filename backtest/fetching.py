@@ -164,9 +164,10 @@ class Fetching:
         for start_ms, end_ms in pieces(wanted, interval_ms, timeframe_ms, able.candles_max):
             bars = await self._ask(partial(self._venue.candles, rules, interval_ms, start_ms, end_ms))
             whole = aggregate(bars, timeframe_ms * NS_PER_MS)
-            tape.append(pack([judge.candle(bar) for bar in whole]))
+            records = judge.candles(whole, end_ms * NS_PER_MS)
+            tape.append(pack(records))
             first_ns = first_ns or (whole[0].open_ns if whole else 0)
-            count += len(whole)
+            count += len(records)
             done_ms = end_ms - span.from_ns // NS_PER_MS
             progress.update(max(0, done_ms), f"{count:,} candles, up to {iso_utc(end_ms)}")
         begin = f" from {iso_utc(first_ns // NS_PER_MS)} on" if count else ""

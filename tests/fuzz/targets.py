@@ -289,6 +289,11 @@ TARGETS: dict[str, Target] = {
         ANSWER,
         _json([{"id": 28457, "price": "4.0", "qty": "12.0", "time": 1499865549590, "isBuyerMaker": True}]),
     ),
+    "binance first trade": Target(
+        lambda data: binance_public.parse_first_trade(data, "BTCUSDT"),
+        ANSWER,
+        _json([{"a": 26129, "p": "0.01633102", "q": "4.70443515", "f": 27781, "l": 27781, "T": 1498793709153}], []),
+    ),
     "binance candles": Target(
         lambda data: binance_public.parse_candles(data, "BTCUSDT"),
         ANSWER,

@@ -1,17 +1,27 @@
 """A fetch that is killed at any record and begun again, by answers of any size, makes the same tape."""
 
+import asyncio
+import io
+import os
 from decimal import Decimal
+from pathlib import Path
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backtest.fetch import NO_END, Judge, Numbered, Span
+from backtest.fetching import Fetching, Wanted
+from backtest.progress import Progress
 from bus.layouts import HOLE
+from bus.segment import read_header
+from core.clock import NS_PER_MS, ManualClock
+from core.settings_load import from_texts
 from feeder.packing import Record
-from venues.venue import PastAnswer, Rules, Trade
+from venues.venue import Bar, Capabilities, PastAnswer, Rules, Trade, TradesAnswer
 
 NS = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
 RULES = Rules("BTCUSDT", "BTCUSDT", "BTC", "USDT", Decimal("0.1"), Decimal("0.001"), Decimal(0), Decimal(0))
 
 
@@ -72,7 +82,10 @@ def market(steps: list[tuple[int, int, float, bool]]) -> Venue:
 
 
 @given(st.lists(STEPS, max_size=40), SIZES, SIZES, st.lists(st.integers(0, 12), max_size=4))
-@example([(1, 0, 100.0, False), (1, 0, 250.0, False), (5, 0, 250.0, True), (1, 0, 250.0, False)], [2], [3], [1, 1])
+@example([(1, 0, 100.0, False), (1, 0, -1.0, False), (5, 0, 250.0, True), (1, 0, 250.0, False)], [2], [3], [1, 1])
+@example(
+    [(1, 50 * SECOND, 100.0, False)] * 2 + [(1, -70 * SECOND, 250.0, False)] + [(1, 0, 250.0, False)] * 2, [2], [2], [3]
+)
 def test_kills_and_sizes_change_nothing(steps, sizes, other_sizes, kills):
     venue, span = market(steps), Span(NS, NO_END)
     whole = fetched(venue, span, sizes, [])
@@ -81,7 +94,7 @@ def test_kills_and_sizes_change_nothing(steps, sizes, other_sizes, kills):
         tape = fetched(venue, span, other_sizes, tape, len(tape) + more)
     assert fetched(venue, span, other_sizes, tape) == whole
     ids = [record[10] for record in whole if record[0] != HOLE]
-    assert ids == sorted(set(ids)) and set(ids) <= {trade.trade_id for trade in venue.trades}
+    assert ids == [trade.trade_id for trade in venue.trades if trade.price > 0 and trade.time_ns >= NS]
 
 
 @given(st.lists(STEPS, max_size=40), SIZES, st.integers(0, 120))
@@ -89,3 +102,67 @@ def test_a_later_end_adds_what_an_earlier_one_left(steps, sizes, seconds):
     venue = market(steps)
     early = fetched(venue, Span(NS, NS + seconds * SECOND), sizes, [])
     assert fetched(venue, Span(NS, NO_END), sizes, early) == fetched(venue, Span(NS, NO_END), sizes, [])
+
+
+class Latest:
+    """A venue without ids that serves its latest trades and candles of minutes."""
+
+    name = "sandbox"
+    tape_clock = False
+    capabilities = Capabilities(recent_trades_max=30, intervals_ms=(60_000,), candles_max=2, trade_ids=False)
+
+    def __init__(self, trades: list[Trade], most: int) -> None:
+        self.trades = trades
+        self.most = most
+
+    async def markets(self) -> list[Rules]:
+        return [RULES]
+
+    def resolve(self, wanted: object, markets: list[Rules]) -> list[Rules]:
+        return markets
+
+    def fees_bps(self, quote: str) -> tuple[Decimal, Decimal]:
+        return Decimal(5), Decimal(5)
+
+    def clock_offset_ns(self) -> int:
+        return 0
+
+    async def recent_trades(self, rules: Rules, since: Trade | None = None) -> TradesAnswer:
+        return TradesAnswer(self.trades[-self.most :], len(self.trades) <= self.most, 0)
+
+    async def candles(self, rules: Rules, interval_ms: int, start_ms: int, end_ms: int) -> list[Bar]:
+        opens = sorted({trade.time_ns // MINUTE * MINUTE for trade in self.trades})
+        return [Bar(ns, 1.0, 1.0, 1.0, 1.0, 1.0) for ns in opens if start_ms <= ns // NS_PER_MS < end_ms]
+
+
+def fetch_latest(venue: Latest, out: Path, clock: ManualClock) -> bytes:
+    """The records after a fetch."""
+    fetching = Fetching(
+        venue,  # type: ignore[arg-type]
+        from_texts({}),
+        clock,
+        lambda total, begun: Progress("fetches", total, clock, io.StringIO(), begun),
+        lambda text: None,
+    )
+    asyncio.run(fetching.run(Wanted(out, NS, None)))
+    return out.read_bytes()[read_header(out).size :]
+
+
+CONTENTS = st.tuples(st.sampled_from([0, 0, 1, 7, 40, 200]), st.sampled_from([100.0, 100.0, 100.1]))
+
+
+@given(st.lists(CONTENTS, min_size=1, max_size=40), st.integers(1, 30), st.lists(st.floats(0, 1), max_size=3))
+def test_a_tape_without_ids_that_is_cut_anywhere_becomes_the_same(tmp_path_factory, contents, most, cuts):
+    folder = tmp_path_factory.mktemp("latest")
+    trades, time_ns = [], NS
+    for passed_s, price in contents:
+        time_ns += passed_s * SECOND
+        trades.append(Trade("BTCUSDT", time_ns, price, 0.001, 1, 0, 7))
+    clock, venue = ManualClock(time_ns + SECOND), Latest(trades, most)
+    whole = fetch_latest(venue, folder / "whole.tape", clock)
+    out = folder / "a.tape"
+    fetch_latest(venue, out, clock)
+    head = read_header(out).size + 64
+    for cut in cuts:
+        os.truncate(out, head + int(cut * (out.stat().st_size - head)))
+        assert fetch_latest(venue, out, clock) == whole

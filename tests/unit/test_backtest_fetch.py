@@ -120,15 +120,11 @@ def test_a_trade_before_the_forming_bucket_is_late() -> None:
     assert judge.notes() == ["1 trades came after their candle was over: they are there, and count for nothing"]
 
 
-def test_a_price_beyond_double_waits_for_two_more_and_alone_is_left_out() -> None:
+def test_a_price_far_from_the_last_one_is_taken_at_once() -> None:
     judge = Judge(RULES, MINUTE)
     way = Numbered(judge, Span(NS, NO_END), ())
-    assert ids(take(way, trade(7), trade(8, 1, 300.0), trade(9, 2), trade(10, 3, 300.0))) == [7, 9]
-    assert [note.split(":")[0] for note in judge.notes()] == [
-        "1 trades at less than half or more than double the price stood alone",
-        "1 trades at the end wait for others at such a price",
-    ]
-    assert ids(take(way, trade(10, 3, 300.0), trade(11, 4, 300.0), trade(12, 5, 301.0))) == [10, 11, 12]
+    assert ids(take(way, trade(7), trade(8, 1, 300.0), trade(9, 2), trade(10, 3, 30.0))) == [7, 8, 9, 10]
+    assert judge.notes() == []
 
 
 def test_a_venue_that_does_not_know_the_last_trade_is_asked_again() -> None:
@@ -188,6 +184,20 @@ def test_a_first_trade_in_the_first_bucket_has_no_candles_before_it() -> None:
     assert recent([trade(0, 20)]) == ((FROM, NS + 20 * NS_PER_S), None, [20])
 
 
+def bar(minute: int, close: float = 100.5) -> Bar:
+    return Bar(NS + minute * MINUTE, 100.0, 101.0, 99.0, close, 1.0)
+
+
+def test_buckets_without_a_candle_behind_the_first_one_are_flat() -> None:
+    judge = Judge(RULES, MINUTE)
+    records = judge.candles([bar(2), bar(5, 99.5)], NS + 7 * MINUTE)
+    starts, closes, volumes = zip(*((record[4], record[8], record[9]) for record in records), strict=True)
+    assert starts == tuple(NS + n * MINUTE for n in range(2, 7))
+    assert closes == (100.5, 100.5, 100.5, 99.5, 99.5) and volumes == (1.0, 0.0, 0.0, 1.0, 0.0)
+    assert judge.candles([], NS + 8 * MINUTE)[0][4:9] == (NS + 7 * MINUTE, 99.5, 99.5, 99.5, 99.5)
+    assert Judge(RULES, MINUTE).candles([], NS + 9 * MINUTE) == []
+
+
 def taped(*trades: Trade) -> list[Record]:
     judge = Judge(RULES, MINUTE)
     return judge.records(judge.prints([one._replace(trade_id=0) for one in trades], None))
@@ -207,7 +217,7 @@ def test_trades_that_do_not_reach_the_tape_leave_a_hole_from_its_end_on() -> Non
 def test_candles_behind_an_open_hole_go_on_where_they_end() -> None:
     judge = Judge(RULES, MINUTE)
     hole = judge.hole(FROM, NS + 170 * NS_PER_S)
-    candles = [judge.candle(Bar(NS + n * MINUTE, 100.0, 100.0, 100.0, 100.0, 1.0)) for n in (1, 2)]
+    candles = judge.candles([bar(1), bar(2)], NS + 3 * MINUTE)
     found = recent([trade(0, 300)], [hole, *candles], open_hole=hole)
     assert found == ((FROM, NS + 300 * NS_PER_S), span_ms(3, 5), [300])
 
@@ -215,7 +225,7 @@ def test_candles_behind_an_open_hole_go_on_where_they_end() -> None:
 def test_candles_of_another_size_are_refused() -> None:
     judge = Judge(RULES, MINUTE)
     hole = judge.hole(FROM, NS + 170 * NS_PER_S)
-    candles = [judge.candle(Bar(NS + n * MINUTE, 100.0, 100.0, 100.0, 100.0, 1.0)) for n in (1, 2)]
+    candles = judge.candles([bar(1), bar(2)], NS + 3 * MINUTE)
     with pytest.raises(BadFile, match="the tape has candles of 60 s, TIMEFRAME asks for 300 s"):
         recent(LATEST, [hole, *candles], open_hole=hole, timeframe_ns=5 * MINUTE)
 
@@ -251,7 +261,7 @@ def some_records() -> list[Record]:
     judge = Judge(RULES, MINUTE)
     records = judge.records(judge.prints([trade(1), trade(2, 1)], None))
     records += [judge.hole(NS + NS_PER_S, NS + 9 * NS_PER_S)]
-    records += [judge.candle(Bar(NS + MINUTE, 100.0, 101.0, 99.0, 100.5, 1.0))]
+    records += judge.candles([bar(1)], NS + 2 * MINUTE)
     return records
 
 
