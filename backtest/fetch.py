@@ -218,6 +218,11 @@ class Unnumbered:
         ]
         self._tail: deque[merge.Row] = deque(rows, maxlen=TAIL)
 
+    @property
+    def begun(self) -> bool:
+        """Does the tape have trades?"""
+        return bool(self._tail)
+
     def plan(self, answer: TradesAnswer, prints: Sequence[Print]) -> Recent:
         """`prints`: the answer's trades in ticks and lots."""
         from_ns, to_ns = self._span
@@ -236,7 +241,7 @@ class Unnumbered:
             return Recent(None, None, trades)
         start_ns = -(-from_ns // self._timeframe_ns) * self._timeframe_ns
         if self._hole is not None and self._candles_ns:
-            start_ns = self._candles_ns[-1] + self._timeframe_ns
+            start_ns = max(start_ns, self._candles_ns[-1] + self._timeframe_ns)  # unless they stand before the HOLE
         end_ns = history.bucket(first_ns, self._timeframe_ns)
         candles = (start_ns // NS_PER_MS, end_ns // NS_PER_MS) if start_ns < end_ns else None
         return Recent((from_ns, first_ns), candles, trades)

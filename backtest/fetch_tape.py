@@ -70,7 +70,7 @@ def begin(path: Path, start: Start, now_ns: int) -> None:
     record["kind"] = START
     record["exchange_ns"] = record["received_ns"] = start.time_ns
     header = pack_header(SegmentHeader.new(now_ns // NS_PER_MS, 0, now_ns, "", start))
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(header + record.tobytes())
         if path.exists():

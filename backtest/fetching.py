@@ -23,7 +23,7 @@ from core.settings import Settings
 from feeder.history import aggregate, interval_for
 from feeder.packing import pack
 from venues.errors import RateLimited, Retry
-from venues.venue import MarketData, PastTrades, Rules
+from venues.venue import MarketData, PastTrades, Rules, TradesAnswer
 
 T = TypeVar("T")
 Pause = Callable[[float], Awaitable[None]]
@@ -100,6 +100,8 @@ class Fetching:
                     await self._latest(rules, judge, span, tape, progress)
             after = tape.contents()
         self._notes += judge.notes()
+        if not after.trades:
+            self._notes.append(f"{self._venue.name} has no trade of that time")
         if after.trades and not after.holes and after.first_ns - span.from_ns > LATE_BEGIN_NS:
             self._notes.append(f"the venue's first trade since --from is of {iso_utc(after.first_ns // NS_PER_MS)}")
         return Fetched(after, after.trades - before.trades, self._notes)
@@ -134,7 +136,7 @@ class Fetching:
         open_hole = None if place is None else tape.tuples(place, place + 1)[0]
         ends = tape.tuples(0, TAIL), tape.tuples(len(tape) - TAIL, len(tape))
         way = Unnumbered(judge, span, ends, open_hole)
-        answer = await self._ask(lambda: self._venue.recent_trades(rules))
+        answer = await self._ask(partial(self._recent, rules, way))
         judge.counts.unreadable += answer.bad_rows
         plan = way.plan(answer, judge.prints(answer.trades, self._venue_ns()))
         if plan.hole is not None:
@@ -150,6 +152,13 @@ class Fetching:
         if plan.candles is not None:
             await self._candles(rules, judge, plan.candles, span, tape, progress)
         tape.append(pack(judge.records(plan.trades)))
+
+    async def _recent(self, rules: Rules, way: Unnumbered) -> TradesAnswer:
+        """The latest trades. Raises Retry where there are none, though there were some before."""
+        answer = await self._venue.recent_trades(rules)
+        if way.begun and not answer.trades:
+            raise Retry(self._venue.name, f"{rules.pair}: an empty list of trades, though there were some before")
+        return answer
 
     async def _candles(
         self, rules: Rules, judge: Judge, wanted: tuple[int, int], span: Span, tape: GrowingTape, progress: Progress
@@ -170,9 +179,9 @@ class Fetching:
             count += len(records)
             done_ms = end_ms - span.from_ns // NS_PER_MS
             progress.update(max(0, done_ms), f"{count:,} candles, up to {iso_utc(end_ms)}")
-        begin = f" from {iso_utc(first_ns // NS_PER_MS)} on" if count else ""
+        what = f"{count} new candles of {self._settings.timeframe} from {iso_utc(first_ns // NS_PER_MS)} on"
         self._notes.append(
-            f"in its place: {count} new candles of {self._settings.timeframe}{begin}; they warm up and decide nothing"
+            f"in its place: {what}; they warm up and decide nothing" if count else "and it has no candles"
         )
 
     # --- asking --------------------------------------------------------------------------------------

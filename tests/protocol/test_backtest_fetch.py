@@ -218,6 +218,17 @@ def test_faults_on_the_way_change_nothing_and_are_told(house: House, fields: dic
     assert records_of(tmp_path / "a.tape").tobytes() == records_of(tmp_path / "whole.tape").tobytes()
 
 
+def test_an_empty_list_after_there_were_trades_is_no_hole(tmp_path: Path) -> None:
+    out, said = tmp_path / "a.tape", list[str]()
+    with house_of("coindcx") as house:
+        fetch(house, out, NOW_MS - 20_000, NOW_MS + 1)
+        before = out.read_bytes()
+        house.served.fault(kinds.STATUS, path="/market_data/*", status=200, body="[]", times=2)
+        assert fetch(house, out, NOW_MS - 20_000, NOW_MS + 1, say=said.append).new == 0
+    assert len(said) == 2 and "an empty list of trades, though there were some before" in said[0]
+    assert out.read_bytes() == before
+
+
 def test_a_venue_that_stays_away_ends_the_fetch_and_what_came_is_kept(house: House, tmp_path: Path) -> None:
     out = tmp_path / "a.tape"
     fetch(house, tmp_path / "whole.tape")

@@ -222,6 +222,14 @@ def test_candles_behind_an_open_hole_go_on_where_they_end() -> None:
     assert found == ((FROM, NS + 300 * NS_PER_S), span_ms(3, 5), [300])
 
 
+def test_candles_before_an_open_hole_are_of_no_interest_to_it() -> None:
+    judge = Judge(RULES, MINUTE)
+    records = judge.candles([bar(1)], NS + 2 * MINUTE) + taped(trade(0, 150))
+    hole = judge.hole(NS + 150 * NS_PER_S, NS + 290 * NS_PER_S)
+    found = recent([trade(0, 400)], [*records, hole], open_hole=hole)
+    assert found == ((NS + 150 * NS_PER_S, NS + 400 * NS_PER_S), span_ms(3, 6), [400])
+
+
 def test_candles_of_another_size_are_refused() -> None:
     judge = Judge(RULES, MINUTE)
     hole = judge.hole(FROM, NS + 170 * NS_PER_S)
