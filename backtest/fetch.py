@@ -251,9 +251,12 @@ class Unnumbered:
 
 
 def pieces(wanted: tuple[int, int], interval_ms: int, timeframe_ms: int, most: int) -> list[tuple[int, int]]:
-    """A span (ms) in parts of whole buckets that hold `most` candles of the venue's size or less, oldest first."""
+    """A span (ms) in parts of whole buckets, oldest first, each less than `most` candles of the venue's size long.
+
+    With `most` of them an answer would lack the last: a venue counts both ends of what it is asked for.
+    """
     first_ms, end_ms = wanted
-    size_ms = max(timeframe_ms, most * interval_ms // timeframe_ms * timeframe_ms)
+    size_ms = max(timeframe_ms, (most - 1) * interval_ms // timeframe_ms * timeframe_ms)
     return [(start, min(start + size_ms, end_ms)) for start in range(first_ms, end_ms, size_ms)]
 
 
