@@ -25,7 +25,7 @@ from backtest.sources import open_source
 from bus.records import CANDLE, CANDLE_RECORD, HOLE, HOLE_RECORD, RECORD, START, TRADE
 from bus.segment import read_header
 from core.clock import NS_PER_MS, LiveClock
-from core.errors import BotError
+from core.errors import BotError, MisconfiguredError
 from core.paths import ROOT
 from core.settings_load import from_texts
 from sandbox import faults as kinds
@@ -64,7 +64,12 @@ def venue_of(house: House) -> MarketData:
 
 
 def fetch(
-    house: House, out: Path, from_ms: int = FROM_MS, to_ms: int = TO_MS, say: Callable[[str], None] | None = None
+    house: House,
+    out: Path,
+    from_ms: int = FROM_MS,
+    to_ms: int = TO_MS,
+    say: Callable[[str], None] | None = None,
+    pair: str = PAIR,
 ) -> Fetched:
     """One fetch in this process; it does not wait before it asks again, but for a ban."""
 
@@ -73,7 +78,7 @@ def fetch(
 
     clock = LiveClock()
     venue = venue_of(house)
-    settings = msgspec.structs.replace(house.settings, pairs=(PAIR,))
+    settings = msgspec.structs.replace(house.settings, pairs=(pair,))
     try:
         fetching = Fetching(
             venue,
@@ -248,6 +253,22 @@ def test_a_venue_that_stays_away_ends_the_fetch_and_what_came_is_kept(house: Hou
 def trades_path(house: House) -> str:
     """Where most of a fetch's requests go."""
     return {"binance": "/api/v3/historicalTrades", "coindcx": "/market_data/*"}.get(house.protocol, house.ways.trades)
+
+
+def test_another_market_or_other_steps_are_refused_and_the_tape_stays(house: House, tmp_path: Path) -> None:
+    out = tmp_path / "a.tape"
+    fetch(house, out, NOW_MS - 20_000)
+    before = out.read_bytes()
+    with pytest.raises(MisconfiguredError, match=f"was begun with --pair {house.rules.pair}, not .*ETH"):
+        fetch(house, out, NOW_MS - 20_000, pair="B-ETH_USDT")
+    with pytest.raises(MisconfiguredError, match="USDC is unknown"):
+        fetch(house, out, NOW_MS - 20_000, pair="BTC/USDC")
+    house.served.fault(kinds.LOT_RULES, pair=PAIR, step="0.01", min_quantity="0.01")
+    with pytest.raises(MisconfiguredError, match=r"and does by .* and 0\.01 now\. Fetch the rest into another file"):
+        fetch(house, out, NOW_MS - 20_000)
+    with pytest.raises(MisconfiguredError, match="has not come yet"):
+        fetch(house, tmp_path / "b.tape", NOW_MS + 3_600_000, NOW_MS + 7_200_000)
+    assert out.read_bytes() == before and not (tmp_path / "b.tape").exists()
 
 
 def test_a_full_disk_ends_the_fetch_and_what_fitted_is_read(numbered: House, tmp_path: Path) -> None:
