@@ -39,16 +39,19 @@ class NotingBroker:
 class Venue(world.Live):
     """An engine with real orders: `tell` is the venue's word about the latest order sent."""
 
-    def __init__(self, tape: world.Tape | None = None, wallet: str = "10000", **changed: Any) -> None:
+    def __init__(
+        self, tape: world.Tape | None = None, wallet: str = "10000", *, agrees: bool = True, **changed: Any
+    ) -> None:
         changed.setdefault("simulation_mode", "false")
         terms = terms_of(world.settings(**changed), world.HASH)
-        state = new_live_state("j" * 32, world.T0_MS)
+        state = new_live_state("j" * 32)
         self.broker = NotingBroker()
         engine = Engine(terms, state, self.broker)
         tape = tape or world.Tape()
         super().__init__(tape, engine, **changed)
         self.give(inputs.NewStart(1, 0, tape.start))
-        self.give(inputs.Checked(world_agrees(int(Decimal(wallet) * 10**8))))
+        if agrees:
+            self.give(inputs.Checked(world_agrees(int(Decimal(wallet) * 10**8))))
 
     @property
     def pair(self) -> PairState:

@@ -74,7 +74,7 @@ class Trader:
         elif self._desk is None:
             state = new_state(terms, found.journal_id)
         else:
-            state = new_live_state(found.journal_id, context.clock.wall_ms())
+            state = new_live_state(found.journal_id)
         self._shadow: Shadow | None = None
         if self._desk is None:
             self._engine = new_engine(terms, state)

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from core.money import plain
 from trader.broker import BrokerEvent
+from trader.orders import advance
 from trader.views import JournalView, Known
 from venues.account import BUY
 
@@ -58,19 +59,36 @@ class Findings:
         there = sum((one.base for one in journal.held if one.pair == pair), Decimal(0))
         return there + self.moved.get(pair, Decimal(0))
 
-    def report(self, journal: JournalView, external: Sequence[tuple[str, Decimal]]) -> tuple[str, ...]:
-        """Lines for a person: the positions before and after at a start, what was found, why it is not agreed."""
+    def report(
+        self, journal: JournalView, start: JournalView | None, external: Sequence[tuple[str, Decimal]]
+    ) -> tuple[str, ...]:
+        """Lines for a person: at a start positions and intents as it found them, what was found, why not agreed."""
         lines = list(self.lines)
         lines += [f"{pair}: {plain(gone)} is no longer in the account: booked as external" for pair, gone in external]
         if self.at_start or lines:
             gone = dict(external)
             pairs = sorted({one.pair for one in journal.held} | self.moved.keys())
-            before = {one.pair: one.base for one in journal.held}
+            before = {one.pair: one.base for one in (journal if start is None else start).held}
             after = {pair: self.held(journal, pair) - gone.get(pair, Decimal(0)) for pair in pairs}
-            lines = [f"held before: {_amounts(before)}", *lines, f"held after: {_amounts(after)}"]
+            intents = (
+                [] if start is None else [self._resolved(known, journal) for known in start.orders if not known.over]
+            )
+            lines = [f"held before: {_amounts(before)}", *intents, *lines, f"held after: {_amounts(after)}"]
         if len(lines) > LINES_MOST:
             lines = [*lines[: LINES_MOST - 1], f"and {len(lines) - LINES_MOST + 1} more"]
         return (*lines, *(f"not agreed: {reason}" for reason in self.reasons[:LINES_MOST]))
+
+    def _resolved(self, begun: Known, journal: JournalView) -> str:
+        """What became of an order that a start found under way."""
+        known = journal.order(begun.client_order_id)
+        if known is None:
+            return f"{named(begun)}: {begun.state} before, no longer in the journal"
+        state, filled = known.state, known.lots * known.step
+        for event in self.told:
+            if event.order_id == known.client_order_id:
+                state = advance(state, event.news)
+                filled += event.lots * known.step
+        return f"{named(begun)}: {begun.state} before, {state} now, {plain(filled)} of {plain(known.quantity)} filled"
 
 
 def _amounts(held: dict[str, Decimal]) -> str:

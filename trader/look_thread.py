@@ -21,7 +21,7 @@ from venues.venue import Rules
 
 class _Job(NamedTuple):
     journal: JournalView
-    at_start: bool
+    start: JournalView | None  # at a start: the journal as its first look found it
     strays: tuple[Stray, ...]
 
 
@@ -44,9 +44,11 @@ class VenueLook:
         self._say = say
         self._schedule = Schedule(every_s, clock.monotonic_ns())
         self._at_start = True  # until a look has agreed
+        self._start: JournalView | None = None
         self._strays: tuple[Stray, ...] = ()
         self._last: VenueView | None = None  # of the look's thread
         self._turn = 0
+        self._born_ms = 0  # where the book has no past: what our name did before belongs to another book
         self._crash: Exception | None = None
         self._ready = threading.Condition()  # guards what follows
         self._job: _Job | None = None
@@ -64,14 +66,17 @@ class VenueLook:
 
     def ask(self, *, at_start: bool = False) -> None:
         """Wants one as soon as may be. `at_start`: everything is compared as at a start, after a pause of ours."""
-        self._at_start = self._at_start or at_start
+        if at_start and not self._at_start:
+            self._at_start, self._start = True, None
         self._schedule.ask(self._clock.monotonic_ns())
 
     def begin(self, journal: JournalView) -> None:
         """Has the venue looked at; returns at once."""
         self._schedule.begun()
+        if self._at_start:
+            self._start = self._start or journal
         with self._ready:
-            self._job = _Job(journal, self._at_start, self._strays)
+            self._job = _Job(journal, self._start if self._at_start else None, self._strays)
             self._strays = ()
             self._ready.notify()
 
@@ -80,8 +85,11 @@ class VenueLook:
         found = judge(journal, venue)
         self._strays = strays(journal, venue)
         if found.agreed and venue.at_start:
-            self._at_start = False
-        self._schedule.done(self._clock.monotonic_ns(), agreed=found.agreed, nothing=venue.nothing)
+            self._at_start, self._start = False, None
+        now_ns = self._clock.monotonic_ns()
+        self._schedule.done(now_ns, agreed=found.agreed, nothing=venue.nothing)
+        if self._strays:
+            self._schedule.ask(now_ns)
         return found
 
     def close(self, timeout_s: float = 5.0) -> bool:
@@ -103,8 +111,13 @@ class VenueLook:
                     job, self._job = self._job, None
                     if self._closing or job is None:
                         return
-                self._deliver(self._look(job))
+                view = self._look(job)
+                if self._closing:
+                    return
+                self._deliver(view)
         except Exception as error:  # noqa: BLE001 (the stage's thread raises it)
+            if self._closing:
+                return  # the account was closed under the last look
             self._crash = error
             self._say("error", f"looking at the venue ended: {error!r}")
 
@@ -113,16 +126,20 @@ class VenueLook:
         for stray in job.strays:
             self._cancel(stray, markets)
         self._turn += 1
+        journal = job.journal
         self._last = look(
             self._account,
             markets,
-            job.journal,
-            since_ms(job.journal),
+            journal,
+            max(since_ms(journal), self._born_ms),
             self._clock,
             self._last,
-            at_start=job.at_start,
+            at_start=job.start is not None,
+            start=job.start,
             turn=self._turn,
         )
+        if not journal.since_ms and not journal.orders:
+            self._born_ms = self._last.fills_from_ms
         return self._last
 
     def _cancel(self, stray: Stray, markets: Sequence[Rules]) -> None:

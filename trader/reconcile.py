@@ -9,6 +9,7 @@ Orders of the journal:
 * an order the venue had and no longer knows is over, with the fills there are
 * a fill that nobody recorded is told, once by its id, for an order that is over too
 * an order that the live broker has in hand is left to it, but for fills that it has not told within ten seconds
+* at a start it is not agreed before the broker has told what became of each
 * an order that the journal sent after the look began is not judged
 * one of a market that is not traded any more is not agreed; coin of such a market is only named
 
@@ -29,12 +30,14 @@ Balances:
 Agreement:
 * a question that failed is no answer: not agreed, for its reason, and what else was found stays found
 * the same views give the same findings; once they are applied, they give none
+* the report of a start says of each intent that it found how it was resolved, by whomever
 """
 
 from decimal import Decimal
 
 import msgspec
 
+from core.clock import NS_PER_MS
 from core.money import plain, steps_down
 from trader import reconcile_base
 from trader.broker import BrokerEvent
@@ -42,11 +45,12 @@ from trader.executed import Before, Executed
 from trader.findings import Findings, named
 from trader.ids import is_ours
 from trader.orders import OrderNews, OrderState
-from trader.views import JournalView, Known, VenueView
+from trader.views import SKEW_MS, JournalView, Known, VenueView
 from venues.account import FILLED, REJECTED, Fill, Order
 from venues.venue import Rules
 
 IN_HAND_MS = 10_000  # how long the live broker has to tell a fill of an order that it follows
+UNDER_WAY_MS = 30_000  # from the decision to the venue's own time of an order, at most
 
 
 class Orphan(msgspec.Struct, frozen=True):
@@ -115,7 +119,7 @@ def judge(journal: JournalView, venue: VenueView) -> Reconciliation:
         orphans=tuple(orphans),
         external=tuple(external),
         quote=quote,
-        report=found.report(journal, external),
+        report=found.report(journal, venue.start, external),
     )
 
 
@@ -181,7 +185,7 @@ def _judge_order(known: Known, venue: VenueView, rules: Rules, fills: list[Fill]
         Before(known.lots, known.cash, known.fills),
     )
     events = executed.take(fills)
-    covered = known.created_ms >= venue.fills_from_ms
+    covered = known.created_ms - SKEW_MS >= venue.fills_from_ms
     if events and not covered:
         found.refuse(f"{named(known)}: its first fills are not in view: asked again", known.pair)
         return
@@ -203,13 +207,14 @@ def _judge_order(known: Known, venue: VenueView, rules: Rules, fills: list[Fill]
 
 
 def _in_hand(known: Known, venue: VenueView, events: list[BrokerEvent], filled: Decimal, found: Findings) -> None:
-    until_ns = (venue.journal.market_ms - IN_HAND_MS) * 1_000_000
+    until_ns = (venue.journal.market_ms - IN_HAND_MS) * NS_PER_MS
     late = [event for event in events if event.time_ns <= until_ns]
     found.tell(known, late)
     order = venue.order(known.client_order_id, known.venue_order_id)
     if len(late) < len(events) or (not known.over and (order is None or not order.live or order.filled != filled)):
         found.unresolved.add(known.pair)
-    if known.state is OrderState.UNKNOWN:
+    settled = known.over or (order is not None and order.live and known.state is not OrderState.SUBMITTING)
+    if known.state is OrderState.UNKNOWN or (venue.at_start and not settled):
         found.refuse(f"{named(known)}: the broker is still asking for it", known.pair)
 
 
@@ -285,6 +290,7 @@ def _orphans(
     asked |= {looked.order.client_order_id for looked in venue.by_venue_id.values() if looked.order is not None}
     names = {name for name in asked | fills.keys() if is_ours(journal.prefix, name)}
     symbols = {one.symbol: one for one in venue.rules}
+    known_from_ms = journal.known_from_ms + UNDER_WAY_MS if journal.known_from_ms else 0
     adopted = []
     for name in sorted(names):
         if name in journal.adopted or journal.order(name) is not None:
@@ -292,14 +298,16 @@ def _orphans(
         mine = fills.get(name, [])
         order = venue.order(name, mine[0].venue_order_id if mine else "")
         begun_ms = order.created_ms if order is not None else 0
-        if (begun_ms or min((fill.time_ms for fill in mine), default=0)) < journal.known_from_ms:
+        if (begun_ms or min((fill.time_ms for fill in mine), default=0)) < known_from_ms:
             continue  # of a time from which the journal no longer has every order
         market = symbols.get(mine[0].symbol if mine else order.symbol if order is not None else "")
-        if market is None or (order is not None and order.live):
-            continue  # of a market not traded here; or a stray, which is cancelled first
+        if market is None:
+            continue  # of a market not traded here
         orphan = None if order is None else _orphan(name, order, market, mine)
         if order is None:
             found.refuse(f"{name}: an order of ours with fills that could not be asked for", market.pair)
+        elif order.live:
+            found.refuse(f"{name} of {market.pair} works at the venue and is not known to this book", market.pair)
         elif orphan is None and order.filled:
             text = f"the venue filled {plain(order.filled)}, and not all its fills are in view: asked again"
             found.refuse(f"{name}: {text}", market.pair)
@@ -315,7 +323,7 @@ def _orphan(name: str, order: Order, rules: Rules, fills: list[Fill]) -> Orphan 
     """None where it filled nothing, or not all its fills are there."""
     executed = Executed(name, order.side, rules.base, rules.quote, rules.step)
     events = executed.take(fills)
-    if not order.filled or executed.quantity != order.filled:
+    if order.live or not order.filled or executed.quantity != order.filled:
         return None
     told = tuple(ended(name, order, events))
     return Orphan(rules.pair, name, order.venue_order_id, order.side, order.quantity, told, order.created_ms)

@@ -23,7 +23,11 @@ def missing(journal: JournalView, venue: VenueView, found: Findings) -> list[tup
     for coin, pairs in sorted(coins.items()):
         held = {pair: found.held(journal, pair) for pair in sorted(pairs)}
         total = sum((amount for amount in held.values() if amount > 0), Decimal(0))
-        if total <= 0 or any(pair in found.unresolved or not venue.whole(pair) for pair in _sharing(held, venue)):
+        if total <= 0:
+            continue
+        if any(pair in found.unresolved or not venue.whole(pair) for pair in _sharing(held, venue)):
+            if venue.at_start and not found.reasons:
+                found.refuse(f"{coin}: an order is on its way, its balance means nothing yet: asked again")
             continue
         if not venue.balances:
             if venue.at_start:

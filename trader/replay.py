@@ -22,9 +22,9 @@ def new_state(terms: Terms, journal_id: str) -> State:
     return state
 
 
-def new_live_state(journal_id: str, born_ms: int) -> State:
+def new_live_state(journal_id: str) -> State:
     """The state of an empty book whose orders are real: what the wallet holds, the venue says first."""
-    return State(journal_id=journal_id, wallet=0, live=LiveState(since_ms=born_ms))
+    return State(journal_id=journal_id, wallet=0, live=LiveState())
 
 
 def new_engine(terms: Terms, state: State) -> Engine:

@@ -4,6 +4,7 @@ Blocking: it runs on a thread of its own, never on the one that exits wait for. 
 orders, then all balances, then each pair's fills: what came since the look before is then told by the last question,
 and the balances lie between two equal answers. Only where a fill came are both asked once more.
 
+* A book without a past that has seen no price yet asks for fills from the venue's own time on.
 * An order that is not over and not among the open ones is asked for by its id; what is over is not asked for again.
 * A fill whose order nothing tells has its order asked for by the venue's id, once: LOOKUPS_MOST a look.
 * Where coin is missing, the position's next exit id is asked for: the guardian may have sold.
@@ -17,9 +18,9 @@ from typing import TypeVar
 
 import msgspec
 
-from core.clock import Clock
+from core.clock import NS_PER_S, Clock
 from trader.reconcile import owners
-from trader.views import Balances, JournalView, Looked, VenueView
+from trader.views import SKEW_MS, Balances, JournalView, Looked, VenueView
 from venues.account import Account, Fill, Order
 from venues.errors import VenueError
 from venues.venue import Rules
@@ -41,10 +42,12 @@ def look(
     before: VenueView | None = None,
     *,
     at_start: bool = False,
+    start: JournalView | None = None,
     turn: int = 0,
 ) -> VenueView:
     """What the venue says now. `before`: the look before this one, whose findings stay; `turn` counts looks."""
-    return _Look(account, rules, journal, since_ms, clock, before, at_start, turn).gather()
+    view = _Look(account, rules, journal, since_ms, clock, before, at_start, turn).gather()
+    return msgspec.structs.replace(view, start=start)
 
 
 def pairs_to_ask(rules: Sequence[Rules], journal: JournalView, *, everything: bool, turn: int) -> list[Rules]:
@@ -86,12 +89,14 @@ class _Look:
             journal=journal,
             rules=tuple(rules),
             at_start=at_start,
-            grace_ns=int(account.capabilities.request_lives_s * 1_000_000_000),
+            grace_ns=int(account.capabilities.request_lives_s * NS_PER_S),
             fills_from_ms=max(since_ms, oldest_ms),
             reach_ms=oldest_ms if since_ms < oldest_ms else None,
         )
 
     def gather(self) -> VenueView:
+        if not self.view.fills_from_ms:
+            self._set(fills_from_ms=self._ask("the venue's time", self.account.server_time_ms) or 0)
         self._open_orders()
         self._orders_by_id()
         balances = self._balances()
@@ -171,7 +176,7 @@ class _Look:
 
     def _fills(self, pairs: Sequence[Rules]) -> None:
         since_ms = self.view.fills_from_ms
-        for rules in pairs:
+        for rules in pairs if since_ms else ():
             fills = self._ask(f"{rules.pair}: fills", lambda rules=rules: self.account.fills(rules, since_ms))  # type: ignore[misc]
             there = dict(self.view.fills)
             if fills is None:
@@ -219,12 +224,12 @@ class _Look:
                 name = fill.client_order_id or names.get(fill.venue_order_id) or ""
                 known = self.journal.order(name)
                 if known is not None:
-                    if known.created_ms < since_ms and fill.venue_fill_id not in (known.fills or ()):
-                        begun.append(known.created_ms)
+                    if known.created_ms - SKEW_MS < since_ms and fill.venue_fill_id not in (known.fills or ()):
+                        begun.append(known.created_ms - SKEW_MS)
                     continue
                 order = self.view.order(name, fill.venue_order_id) if name.startswith(self.journal.prefix) else None
-                if order is not None and 0 < order.created_ms < since_ms:
-                    begun.append(order.created_ms)
+                if order is not None and 0 < order.created_ms - SKEW_MS < since_ms:
+                    begun.append(order.created_ms - SKEW_MS)
         return min(begun)
 
     # --- balances --------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RECOVERING = "recovering"  # block: a start that was not yet compared with the venue; nothing is sent
 RECONCILING = "reconciling"  # block: the latest comparison did not agree; no entries
+BIRTH_MARGIN_MS = 1_000  # by which the venue's time of an order may lie before the market's
 MAX_ORPHANS = 64  # ids remembered, so that none is adopted twice
 RECOVERED, GUARDIAN = "recovered", "guardian"  # reasons of adopted orders
 
@@ -42,9 +43,12 @@ def take(engine: "Engine", item: inputs.Told | inputs.Checked | inputs.Again) ->
             if pair is not None and _goes_on(pair, live):
                 send_exit(engine, pair)
         case inputs.Checked():
+            born = not live.known
             _checked(engine, live, item.body)
             if item.body.agreed:
                 live.since_ms = max(live.since_ms, item.since_ms)
+                if born:
+                    live.known_from_ms = max(0, item.since_ms - BIRTH_MARGIN_MS)
         case inputs.Again():
             found = engine.state.pairs.get(item.pair)
             if found is not None:
@@ -109,7 +113,7 @@ def _checked(engine: "Engine", live: LiveState, body: Reconciliation) -> None:
     before = holdings(state.pairs)
     for event in body.told:
         _told(engine, live, event)
-    for orphan in body.orphans:
+    for orphan in body.orphans if live.known else ():  # a book that has sent nothing yet has none: they are another's
         _adopt(engine, live, orphan)
     for name, gone in body.external:
         pair = state.pairs[name]

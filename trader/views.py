@@ -10,11 +10,13 @@ from decimal import Decimal
 
 import msgspec
 
+from core.clock import NS_PER_S
 from trader.orders import TERMINAL, OrderState
 from venues.account import Fill, Order
 from venues.venue import Rules
 
 MARGIN_MS = 120_000  # asked for once more: our times of orders are the market's, those of fills the account's
+SKEW_MS = 5_000  # a fill may be told as so much older than our decision
 ASKED_LEAST = 3  # times before an order counts as absent, over as long as a request may live
 
 
@@ -55,7 +57,7 @@ class JournalView(msgspec.Struct, frozen=True):
     held: tuple[Held, ...] = ()
     wallet: int = 0  # units of quote
     market_ms: int = 0  # newest exchange time that it has seen
-    since_ms: int = 0  # fills before are recorded: time of the last check that agreed, else the book's birth
+    since_ms: int = 0  # fills before are recorded: time of the last check that agreed; 0: none has yet
     known_from_ms: int = 0  # every order of ours created from then on is in `orders` or `adopted`
     adopted: frozenset[str] = frozenset()  # ids of orders adopted whole
 
@@ -92,8 +94,9 @@ class VenueView(msgspec.Struct, frozen=True):
     journal: JournalView  # when the look began
     rules: tuple[Rules, ...]
     at_start: bool = False
+    start: JournalView | None = None  # at a start: the journal as the first look found it
     ended_ns: int = 0  # monotonic
-    grace_ns: int = 10_000_000_000  # how long a request may still be taken
+    grace_ns: int = 10 * NS_PER_S  # how long a request may still be taken
     open_orders: Mapping[str, tuple[Order, ...]] = {}  # by pair, others' too
     fills: Mapping[str, tuple[Fill, ...]] = {}  # by pair, others' too
     fills_from_ms: int = 0
@@ -125,6 +128,11 @@ class VenueView(msgspec.Struct, frozen=True):
 
 
 def since_ms(journal: JournalView) -> int:
-    """From when on fills are asked for: the oldest order that is not over, or the last check that agreed."""
-    begun = [known.created_ms for known in journal.orders if not known.over]
-    return max(0, min([journal.since_ms, *begun]) - MARGIN_MS)
+    """From when on fills are asked for: the oldest order that is not over, or the last check that agreed.
+
+    A book without a past begins now: what the account did before is not its own. 0: even now is not known.
+    """
+    begun = [known.created_ms for known in journal.orders if not known.over or not journal.since_ms]
+    if journal.since_ms:  # beyond the market's time it is of another clock
+        begun.append(min(journal.since_ms, journal.market_ms or journal.since_ms))
+    return max(0, min(begun) - MARGIN_MS) if begun else journal.market_ms

@@ -17,7 +17,7 @@ ILLEGAL = {
     S.UNKNOWN: {N.CANCEL_REFUSED},
     S.CANCELLED: {N.CANCEL_SENT, N.REFUSED, N.NO_ANSWER, N.ABSENT},
     S.FILLED: {N.PART_FILLED, N.CANCEL_SENT, N.REFUSED, N.NO_ANSWER, N.ABSENT},
-    S.REJECTED: {N.ACCEPTED, N.PART_FILLED, N.ALL_FILLED, N.CANCEL_SENT, N.CANCEL_DONE, N.CANCEL_REFUSED, N.NO_ANSWER},
+    S.REJECTED: {N.ACCEPTED, N.CANCEL_SENT, N.CANCEL_DONE, N.CANCEL_REFUSED, N.NO_ANSWER},
 }
 
 
@@ -41,6 +41,11 @@ def test_an_ended_order_never_works_again(state: OrderState) -> None:
 def test_an_order_that_is_complete_is_filled_from_any_live_state() -> None:
     for state in set(S) - TERMINAL:
         assert advance(state, N.ALL_FILLED) is S.FILLED
+
+
+def test_an_order_that_was_called_absent_and_filled_all_the_same_has_its_fill() -> None:
+    assert advance(S.REJECTED, N.PART_FILLED) is S.CANCELLED
+    assert advance(S.REJECTED, N.ALL_FILLED) is S.FILLED
 
 
 def test_a_lost_answer_is_unknown_not_failed() -> None:

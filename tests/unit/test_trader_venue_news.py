@@ -217,6 +217,15 @@ def test_the_guardians_sale_is_adopted_once() -> None:
     assert (len(of(venue.events, TradeEvent)), venue.engine.state.wallet) == (trades, wallet)
 
 
+def test_a_new_book_adopts_nothing_of_an_earlier_one() -> None:
+    venue = entered()
+    sale = orphan(venue, 10)
+    fresh = Venue(agrees=False)
+    fresh.give(inputs.Checked(world_agrees(5 * UNIT, orphans=(sale,)), 90_000))
+    assert of(fresh.events, TradeEvent) == []
+    assert fresh.engine.state.live is not None and fresh.engine.state.live.known_from_ms == 89_000
+
+
 def test_a_position_sold_by_hand_is_external_and_the_wallet_follows_the_venue() -> None:
     venue = entered()
     venue.tape.trade(101_000.0)
