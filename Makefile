@@ -59,8 +59,9 @@ backup: ## copy the book in force to backups/, also while it runs; ALL=1 every b
 backtest: ## replay recorded trades: TAPE=var/current/tape or a CSV, SET="RSI_BUY=25 BB_STDDEV=1.8", REPORT=out.html
 	@tools/setup.sh run && exec $(PYTHON) -m backtest run --trades $(or $(TAPE),var/current/tape) $(foreach s,$(SET),--set $(s)) $(if $(REPORT),--report $(REPORT))
 
-chaos: ## kill a bot of its own at random under load and judge what it left; ROUNDS=200, SEED=number
-	@tools/setup.sh run && exec $(PYTHON) -m tools.chaos --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
+chaos: ## kill a bot of its own at random under load and judge what it left; ROUNDS=200, SEED=number; LIVE=1: with real orders
+	@tools/setup.sh run && exec $(PYTHON) -m tools.chaos --rounds $(or $(ROUNDS),$(if $(LIVE),1000,200)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(LIVE),--live --protocol $(or $(PROTOCOL),coindcx))
 
 fuzz: ## feed every parser what nobody would send: SECONDS=60, TARGET="kraken account", SEED=number
 	@tools/setup.sh test && exec $(PYTHON) -m tests.fuzz $(or $(SECONDS),60) "$(TARGET)" $(SEED)

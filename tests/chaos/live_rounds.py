@@ -96,6 +96,10 @@ class LiveRounds:
             judge_live.judge_sells(books, entries),
         ]
 
+    def close(self) -> None:
+        """Ends what still runs."""
+        self.bot.stop()
+
     def summary(self) -> str:
         return ", ".join(f"{count} {what}" for what, count in sorted(self.done.items()))
 
