@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--live",
         action="store_true",
-        help="real orders at the sandbox: kills of the trader while its venue has bad days",
+        help="real orders at the sandbox, whose trader is killed on bad days",
     )
     parser.add_argument("--protocol", default="coindcx", help="with --live: coindcx, binance or kraken")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the bot in any case")
@@ -73,7 +73,7 @@ def judged(folder: Path, seed: int, rounds: int) -> bool:
 def live(folder: Path, seed: int, kills: int, protocol: str) -> bool:
     """Kills a trader with real orders at the sandbox and holds its journal against the exchange's own books."""
     print(f"seed {seed}, {kills} kills with real orders, {protocol}; set up in {folder}", flush=True)
-    settings = LIVE_SETTINGS | {"SANDBOX_SEED": seed % 1_000_000, "SANDBOX_PROTOCOL": protocol}
+    settings = dict(LIVE_SETTINGS) | {"SANDBOX_SEED": seed % 1_000_000, "SANDBOX_PROTOCOL": protocol}
     play = LiveRounds(Pipeline(make_template(folder), settings), lambda text: print(text, flush=True), seed)
     try:
         play.play(kills)

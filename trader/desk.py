@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from core.clock import NS_PER_S
+from core.money import to_parts
 from core.stage import Context
 from trader import inputs
 from trader.broker import BrokerEvent
@@ -35,6 +36,7 @@ FIRST_AGAIN_S, LAST_AGAIN_S = 0.2, 5.0
 PAUSE_S = 1.5
 MARKETS_AGE_S = 3_600.0
 CLOSE_S = 2.0
+FEES_MOST = 5  # pairs whose fee is asked for
 
 Give = Callable[[inputs.Input], object]
 
@@ -52,6 +54,7 @@ class Desk:
         self._account = account(settings, context.clock)
         self._markets = Markets(context)
         self._turned_ns = context.clock.monotonic_ns()
+        self._fees_asked = False
         self._again: dict[str, tuple[int, float]] = {}  # by pair: due (monotonic ns), the wait after that in seconds
         self.broker = LiveBroker(
             self._account,
@@ -159,7 +162,23 @@ class Desk:
     def _traded(self) -> Sequence[Rules]:
         """The rules of the markets that are traded, or that something is held of."""
         names = self._names
-        return [rules for rules in self._markets.known() if rules.pair in names]
+        found = [rules for rules in self._markets.known() if rules.pair in names]
+        self._ask_fees(found)
+        return found
+
+    def _ask_fees(self, traded: Sequence[Rules]) -> None:
+        """Once a start: the taker fee of the dearest pair; the listed one serves where the venue does not tell."""
+        if self._fees_asked or not traded:
+            return
+        try:
+            told = [fees for fees in map(self._account.fees_bps, traded[:FEES_MOST]) if fees is not None]
+        except VenueError as error:
+            self._say("info", f"the account's fees could not be asked for, the listed ones count: {error}")
+            return
+        self._fees_asked = True
+        if told:
+            taker = to_parts(max(taker for taker, _ in told), "the account's taker fee")
+            self._context.loop.call_threadsafe(partial(self._give, inputs.Fee(taker)))
 
     @property
     def _names(self) -> frozenset[str]:

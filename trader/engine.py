@@ -14,7 +14,7 @@ BACKFILL does 1 to 3 only, so does every record of a blind span. In a degraded s
 an operator's flatten). A batch may be split anywhere: the events are the same.
 """
 
-from bus.messages import SpanEvent, StartedEvent, TraderEvent
+from bus.messages import SpanEvent, Start, StartedEvent, TraderEvent
 from bus.records import (
     BACKFILL,
     ENTER_CRASH_CATCH,
@@ -86,7 +86,7 @@ class Engine:
                 self._command(item)
             case inputs.Block():
                 self._block(item.reason, item.on)
-            case inputs.Told() | inputs.Checked() | inputs.Again():
+            case inputs.Told() | inputs.Checked() | inputs.Fee() | inputs.Again():
                 venue_news.take(self, item)
         out, self.ledger.out = self.ledger.out, []
         return out
@@ -122,12 +122,19 @@ class Engine:
         if state.live is not None:
             for pair in state.pairs.values():
                 pair.live = pair.live or LivePair()
-        ledger.fee = fee_of(item.body, self.terms)
+        ledger.fee = self._fee(item.body)
         for pair in changed:
             ledger.position_event(pair)
-        if before is None or fee_of(before, self.terms) != ledger.fee:
+        if before is None or self._fee(before) != ledger.fee:
             ledger.costs_event()
         self._walk.changed = True
+
+    def _fee(self, start: Start) -> int:
+        """The taker fee in force, in parts: of the settings, else of the account where it was told, else of START."""
+        live = self.state.live
+        if live is None or live.fee is None or self.terms.taker_fee is not None:
+            return fee_of(start, self.terms)
+        return live.fee
 
     def _updates(self, item: inputs.Updates) -> None:
         state = self.state

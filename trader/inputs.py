@@ -87,6 +87,12 @@ class Checked(NamedTuple):
     since_ms: int = 0  # when the look began
 
 
+class Fee(NamedTuple):
+    """The account's own taker fee, in parts; it counts instead of the venue's list where TAKER_FEE_BPS is not set."""
+
+    taker: int
+
+
 class Again(NamedTuple):
     """An exit that is wanted and not working is tried again; where orders are real, and with a back-off."""
 
@@ -104,4 +110,4 @@ def crash_loops(failing: str, blocks: Iterable[str]) -> list[Block]:
     return begins + [Block(reason, False) for reason in known if reason not in wanted]
 
 
-Input = Updates | Raws | NewStart | Began | SpanBegin | SpanEnd | Command | Block | Told | Checked | Again
+Input = Updates | Raws | NewStart | Began | SpanBegin | SpanEnd | Command | Block | Told | Checked | Fee | Again

@@ -127,6 +127,7 @@ class LiveState(msgspec.Struct):
     agreed: bool = False  # what the latest comparison with the venue said
     known: bool = False  # the wallet is the venue's: one comparison has agreed
     ladder: Ladder = Ladder()
+    fee: int | None = None  # the account's taker fee in parts, None before it was told
     orphans: list[str] = []  # ids of the latest orders adopted that the journal did not know
     since_ms: int = 0  # fills before are all in the journal: when the latest comparison that agreed began
     known_from_ms: int = 0  # orders created from then on are all among `ended`, the working ones and `orphans`

@@ -6,6 +6,7 @@
 * While a start has not been compared with the venue (`RECOVERING` among the blocks), nothing is sent; a stop that is
   hit meanwhile is remembered and sold as soon as journal and venue agree.
 * An order of ours that the journal does not know is adopted whole, once by its id.
+* The account's own taker fee counts as soon as it is told, for sizes and for what a round trip costs.
 * What left the account without an order of ours is booked as external; quote follows the venue's balance.
 """
 
@@ -32,7 +33,7 @@ MAX_ORPHANS = 64  # ids remembered, so that none is adopted twice
 RECOVERED, GUARDIAN = "recovered", "guardian"  # reasons of adopted orders
 
 
-def take(engine: "Engine", item: inputs.Told | inputs.Checked | inputs.Again) -> None:
+def take(engine: "Engine", item: inputs.Told | inputs.Checked | inputs.Fee | inputs.Again) -> None:
     """Applies one of them."""
     live = engine.state.live
     if live is None:
@@ -49,6 +50,8 @@ def take(engine: "Engine", item: inputs.Told | inputs.Checked | inputs.Again) ->
                 live.since_ms = max(live.since_ms, item.since_ms)
                 if born:
                     live.known_from_ms = max(0, item.since_ms - BIRTH_MARGIN_MS)
+        case inputs.Fee():
+            _fee(engine, live, item.taker)
         case inputs.Again():
             found = engine.state.pairs.get(item.pair)
             if found is not None:
@@ -103,6 +106,13 @@ def _told(engine: "Engine", live: LiveState, event: "BrokerEvent") -> PairState 
         return None
     engine.apply(event, pair)
     return pair
+
+
+def _fee(engine: "Engine", live: LiveState, taker: int) -> None:
+    live.fee = taker
+    if engine.terms.taker_fee is None and engine.ledger.fee != taker:
+        engine.ledger.fee = taker
+        engine.ledger.costs_event()
 
 
 # --- a comparison -----------------------------------------------------------------------------------

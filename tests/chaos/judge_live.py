@@ -64,7 +64,7 @@ def judge_fills(books: Books, entries: list[Entry]) -> Finding:
         row = (fill["side"], quantity_of(fill), Decimal(fill["fee"]) / ATOMS)
         there.setdefault(fill["client_id"], []).append(row)
     here: dict[str, list[tuple[str, Decimal, Decimal]]] = {}
-    ids = Counter()
+    ids: Counter[tuple[str, str]] = Counter()
     for event in events_of(entries, FillEvent):
         ids[event.pair, event.venue_fill_id] += 1
         here.setdefault(event.client_order_id, []).append((event.side, Decimal(event.quantity), Decimal(event.fee)))

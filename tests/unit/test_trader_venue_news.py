@@ -288,6 +288,22 @@ def test_a_comparison_that_is_not_over_neither_grows_nor_shrinks_the_stake() -> 
     assert round_trip(venue) == 4
 
 
+def test_the_accounts_own_fee_counts_and_is_told_once() -> None:
+    venue = Venue()
+    told = venue.give(inputs.Fee(1_000))
+    assert [type(event).__name__ for event in told] == ["CostsEvent"]
+    assert venue.engine.ledger.fee == 1_000
+    assert venue.give(inputs.Fee(1_000)) == []
+    venue.give(inputs.NewStart(1, 1, world.start(fee="5")))
+    assert venue.engine.ledger.fee == 1_000
+
+
+def test_a_fee_of_the_settings_counts_before_the_accounts() -> None:
+    venue = Venue(taker_fee_bps="7")
+    assert venue.give(inputs.Fee(1_000)) == []
+    assert venue.engine.ledger.fee == 700
+
+
 def test_a_check_that_finds_nothing_says_nothing() -> None:
     venue = entered()
     before = len(venue.events)
