@@ -122,7 +122,13 @@ class VenueLook:
             self._say("error", f"looking at the venue ended: {error!r}")
 
     def _look(self, job: _Job) -> VenueView:
-        markets = list(self._markets())
+        try:
+            markets = list(self._markets())
+        except VenueError as error:
+            failure = f"the markets could not be asked for: {error}"
+            now_ns = self._clock.monotonic_ns()
+            at_start = job.start is not None
+            return VenueView(job.journal, (), at_start=at_start, start=job.start, ended_ns=now_ns, failures=(failure,))
         for stray in job.strays:
             self._cancel(stray, markets)
         self._turn += 1

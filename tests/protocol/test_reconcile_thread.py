@@ -17,6 +17,8 @@ from trader.look_thread import VenueLook
 from trader.reconcile import Reconciliation
 from trader.views import VenueView
 from venues.account import LIMIT
+from venues.errors import Retry
+from venues.venue import Rules
 
 RECONCILE_S = 30.0
 CONFIRM_S = 4.0  # balances that lack something are asked for once more
@@ -25,14 +27,16 @@ CONFIRM_S = 4.0  # balances that lack something are asked for once more
 class Watch:
     """A book that is compared as the stage does it, by a clock in the test's hands."""
 
-    def __init__(self, where: House) -> None:
+    def __init__(self, where: House, markets: Callable[[], list[Rules]] | None = None) -> None:
         self.book = Book(where)
         self.house = where
         self.views: list[VenueView] = []
         self.results: list[Reconciliation] = []
         self.passed_s = 0.0
         self._came = threading.Semaphore(0)
-        self.look = VenueLook(where.account, lambda: [where.rules], RECONCILE_S, self.book.clock, self._deliver)
+        self.look = VenueLook(
+            where.account, markets or (lambda: [where.rules]), RECONCILE_S, self.book.clock, self._deliver
+        )
 
     def _deliver(self, view: VenueView) -> None:
         self.views.append(view)
@@ -68,8 +72,8 @@ class Watch:
 
 
 @contextmanager
-def watched(where: House) -> Iterator[Watch]:
-    watch = Watch(where)
+def watched(where: House, markets: Callable[[], list[Rules]] | None = None) -> Iterator[Watch]:
+    watch = Watch(where, markets)
     try:
         yield watch
     finally:
@@ -116,3 +120,18 @@ def test_an_order_of_ours_that_nobody_knows_is_cancelled_and_adopted_without_any
         assert order is not None and order.status is Status.CANCELED and 0 < order.filled < order.quantity
         assert watch.book.journal.adopted == {our_id(9)}
         assert watch.book.held > 0 and watch.book.held == watch.book.base()
+
+
+def test_f9_markets_that_cannot_be_asked_for_are_no_crash(house: House) -> None:  # noqa: F811
+    away = [Retry("sandbox", "connection refused")] * 3
+
+    def markets() -> list[Rules]:
+        if away:
+            raise away.pop()
+        return [house.rules]
+
+    with watched(house, markets) as watch:
+        watch.until(lambda: bool(watch.results))
+        assert not watch.agreed
+        assert "not agreed: the markets could not be asked for" in watch.results[-1].report[-1]
+        watch.until(lambda: watch.agreed)

@@ -5,7 +5,7 @@ import { fixed, signed, span, split } from "./format.js";
 
 const MODES = {
   sim: ["SIM", "simulated money"],
-  live: ["LIVE", "real money"],
+  live: ["LIVE", ""],
   halted: ["HALTED", "no new entries"],
   reducing: ["REDUCING", "exits only"],
   reconciling: ["RECONCILING", "checking with the venue"],
@@ -23,7 +23,8 @@ export function showHeader(store) {
   const [word, note] = MODES[tick.mode] ?? [String(tick.mode).toUpperCase(), ""];
   data(document.body, "mode", tick.mode);
   text("mode-word", word);
-  text("mode-note", page.live && tick.mode !== "live" ? `${note}, real money` : note);
+  const money = tick.venue === "sandbox" ? "real orders, play money" : "real money";
+  text("mode-note", tick.mode === "live" ? money : page.live ? `${note}, ${money}` : note);
   text("pair-name", pairLabel(tick.pair));
   text("where", `${tick.venue} · ${tick.book}`);
   const price = text("price", fixed(tick.price, store.decimals));
