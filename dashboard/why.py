@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from core.errors import BotError
-from dashboard import why_words
+from dashboard import limits, why_words
 from dashboard.history import HistoryError
 from dashboard.minute import NS_PER_MS, Minute, Row
 from indicators.told import Thresholds, Told
@@ -42,7 +42,9 @@ class Reader(Protocol):
 
     def standing(self, pair: str, from_ms: int, to_ms: int) -> dict[str, list[Row]]: ...
 
-    def candles_between(self, pair: str, from_ms: int, to_ms: int) -> list[dict[str, Any]]: ...
+    def candles_between(self, pair: str, from_ms: int, to_ms: int) -> list[Row]: ...
+
+    def booked(self, since_ms: int, from_ms: int, to_ms: int) -> Row: ...
 
 
 class Question(NamedTuple):
@@ -149,7 +151,7 @@ def answer(question: Question, reader: Reader, lookback: Lookback) -> dict[str, 
         "states": minute.states,
         "candles": candles,
         "happened": happened(rows, from_ms, to_ms),
-        "blocking": blocking(minute, rows["reasons"], from_ms, to_ms),
+        "blocking": blocking(minute, rows["reasons"], from_ms, to_ms) + _limits(question, reader, rows["reasons"]),
         "rules": [_rule(rule) for rule in msgspec.to_builtins(list(minute.rules.values()))],
     }
     found["sentence"] = why_words.sentence(found, minute, question.offset)
@@ -175,12 +177,33 @@ def _candles(question: Question, reader: Reader) -> list[dict[str, Any]]:
     return reader.candles_between(question.pair, first_ms, question.to_ms)
 
 
+def _settings(reasons: list[Row], to_ms: int) -> dict[str, str] | None:
+    """Those of the trader's latest start by then."""
+    starts = [row for row in reasons if row["kind"] == "start" and row["time"] < to_ms]
+    return msgspec.json.decode(starts[-1]["why"], type=dict[str, str]) if starts else None
+
+
+def _limits(question: Question, reader: Reader, reasons: list[Row]) -> list[dict[str, Any]]:
+    settings = _settings(reasons, question.to_ms)
+    if settings is None:
+        return []
+    cooldown_ms = int(float(settings.get("COOLDOWN_SECONDS") or 0) * 1000)
+    since_ms = min(limits.day_begins(question.from_ms, settings), question.from_ms - cooldown_ms)
+    booked = reader.booked(since_ms, question.from_ms, question.to_ms)
+    exits = [(_ms(row["timestamp"]), float(row["profit"])) for row in booked["exits"]]
+    found = limits.in_force(settings, exits, booked["entries"], booked["held"], question.from_ms)
+    return [{"reason": one.reason, "from_ms": one.from_ms, "to_ms": one.to_ms, "why": ""} for one in found]
+
+
+def _ms(timestamp: str) -> int:
+    return round(datetime.fromisoformat(timestamp).timestamp() * 1000)
+
+
 def _closes(candles: list[Row], question: Question, rows: dict[str, list[Row]]) -> Iterator[Told]:
     """Each candle as one trade at its close, judged by the settings of that time."""
-    starts = [row for row in rows["reasons"] if row["kind"] == "start" and row["time"] < question.to_ms]
-    if not starts:
+    settings = _settings(rows["reasons"], question.to_ms)
+    if settings is None:
         return
-    settings = msgspec.json.decode(starts[-1]["why"])
     by = Thresholds(*(float(settings[name]) for name in ("RSI_BUY", "RSI_SELL", "RSI_CRASH")))
     for row in candles:
         end_ns = (row["time"] + question.timeframe_ms) * NS_PER_MS - 1

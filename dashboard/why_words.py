@@ -77,7 +77,8 @@ def _held_back(rule: Found, found: Found, what: str, offset: int) -> str:
     """A rule held and nothing came of it."""
     times = "once" if rule["held"] == 1 else f"at {rule['held']} trades"
     text = f"Not {what}, although {words(rule['rule'])} held {times} from {clock(rule['first_ms'], offset)} on"
-    reasons = [words(one["reason"]) for one in found["blocking"]]
+    refused = [one for one in found["blocking"] if "refused" in one]
+    reasons = [words(one["reason"]) for one in refused or found["blocking"]]
     return f"{text}: {', '.join(dict.fromkeys(reasons)) or 'nothing on record says why'}."
 
 

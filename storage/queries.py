@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, case, func, literal_c
 from sqlalchemy.exc import DBAPIError
 
 from bus.said import MAKE, PAGE, PROGRAM, said_by
+from core.clock import iso_utc
 from storage.schema import (
     candles,
     cursors,
@@ -30,6 +31,7 @@ from storage.schema import (
 )
 
 Row = dict[str, Any]
+MINUTE_MS = 60_000
 MOST = 10_000  # rows of a kind about a minute
 MONEY_DIGITS = 8  # all amounts are whole units of 1e-8; what a sum of floats has beyond is noise
 ROWID: ColumnElement[int] = literal_column("rowid")
@@ -166,6 +168,26 @@ class History:
         within = and_(own, reasons.c.time >= from_ms, reasons.c.time < to_ms)
         wanted = or_(within, reasons.c.id.in_(before), reasons.c.id.in_(after))
         return self._rows(select(reasons).where(wanted).order_by(reasons.c.id).limit(MOST))
+
+    def booked(self, since_ms: int, from_ms: int, to_ms: int) -> dict[str, Any]:
+        """What limits count, over all pairs and up to `to_ms`, oldest first.
+
+        `exits` (timestamp, profit) since `since_ms`, `entries` (ms) since a minute before `from_ms`, and how many pairs
+        were `held` at `from_ms`.
+        """
+        sold = select(trades.c.timestamp, trades.c.profit).where(
+            trades.c.action == "sell", trades.c.profit.is_not(None)
+        )
+        within = sold.where(trades.c.timestamp >= iso_utc(since_ms), trades.c.timestamp < iso_utc(to_ms))
+        times = select(ghosts.c.time).where(ghosts.c.time > from_ms - MINUTE_MS, ghosts.c.time < to_ms)
+        latest = select(func.max(positions.c.id)).where(positions.c.time <= from_ms).group_by(positions.c.pair)
+        held = select(func.count().label("held")).where(positions.c.id.in_(latest), positions.c.quantity > 0)
+        rows = self._rows(held)
+        return {
+            "exits": self._rows(within.order_by(trades.c.id).limit(MOST)),
+            "entries": [row["time"] for row in self._rows(times.order_by(ghosts.c.id).limit(MOST))],
+            "held": rows[0]["held"] if rows else 0,
+        }
 
     def candles_between(self, pair: str, from_ms: int, to_ms: int) -> list[Row]:
         """The candles that began in that time, oldest first."""

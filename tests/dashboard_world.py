@@ -64,6 +64,9 @@ class Rows:
         self._get("events", 1)
         return {name: [] for name in ("positions", "order_steps", "reasons", "signals")}
 
+    def booked(self, since_ms: int, from_ms: int, to_ms: int) -> dict[str, Any]:
+        return {"exits": [], "entries": [], "held": 0}
+
     def candles_between(self, pair: str, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
         return [row for row in self.rows["candles"] if from_ms <= row["time"] < to_ms]
 

@@ -56,6 +56,7 @@ PURE = (
     "indicators/layout.py",
     "indicators/report.py",
     "indicators/told.py",
+    "dashboard/limits.py",
     "dashboard/minute.py",
     "dashboard/why_words.py",
     "trader/engine.py",

@@ -274,6 +274,9 @@ class DemoReader:
         resumed = row | {"id": 3, "kind": "state", "time": begin + 7_200_000, "reason": "active", "why": "operator"}
         return {"positions": [], "order_steps": [], "signals": [], "reasons": [started, paused, resumed]}
 
+    def booked(self, since_ms: int, from_ms: int, to_ms: int) -> dict[str, Any]:
+        return {"exits": [], "entries": [], "held": 0}
+
     def candles_between(self, pair: str, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
         return [dict(row) for row in self.market.candles if from_ms <= row["time"] < to_ms]
 
