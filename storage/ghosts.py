@@ -4,8 +4,8 @@ The definition is the backtest's (`backtest.book.judge_entries`): when the candl
 closed, the entry is confirmed where any entry rule holds at the closed candle's own RSI, close and lower band, else it
 was a ghost. The rule is `indicators.rules.entry_reason`, the thresholds are those that the trader went by.
 
-* An entry belongs to a candle that was closed by a later record than the deciding one, while the candle before it, of
-  the same warm-up and tape, was closed by that record or an earlier one.
+* An entry's candle is the first that a later record than the deciding one closed, unless its warm-up began with it:
+  then history told it again after the entry's own was broken off.
 * Where its candle was broken off (a HOLE, another tape, records lost), or had gone from the tables before the entry was
   told, it is `unknown`.
 * Each entry is judged once; the verdict stays, also where the journal is told once more.
@@ -57,9 +57,8 @@ def _verdict(connection: Connection, entry: dict[str, Any], keep_ms: int) -> dic
     end = connection.execute(inside).mappings().first()
     if end is not None:
         same = of_pair.where(t.epoch == end["epoch"], t.segment == end["segment"], t.time < end["time"])
-        before = connection.execute(same.order_by(t.time.desc()).limit(1)).mappings().first()
-        if before is None or before["number"] > entry["number"]:
-            return {"verdict": UNKNOWN}  # told again, by history after a hole
+        if connection.execute(same.limit(1)).first() is None:
+            return {"verdict": UNKNOWN}  # the first of a later warm-up: history after a hole
         return _at_close(connection, entry, dict(end))
     later = or_(t.epoch > entry["epoch"], and_(t.epoch == entry["epoch"], t.number > entry["number"]))
     broken_off = connection.execute(of_pair.where(later).limit(1)).first() is not None
