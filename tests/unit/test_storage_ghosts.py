@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -103,56 +103,66 @@ def session(folder: Path) -> Recording:
     return rec
 
 
-def test_the_verdicts_are_those_of_a_backtest_of_the_same_session(tmp_path: Path, book: Book) -> None:
-    rec = session(tmp_path)
-    book.entries(rec.entries())
-    book.candles(candles_of(rec))
+class Played(NamedTuple):
+    """A session: its journal, its closed candles as they were told, and what a backtest makes of its tape."""
+
+    entries: list[Entry]
+    candles: list[Candle]
+    result: Result
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    rec = session(tmp_path_factory.mktemp("played"))
+    made = Played(rec.entries(), candles_of(rec), backtested(rec))
+    rec.close()
+    return made
+
+
+def judge_all(book: Book) -> None:
     while book.judge():
         pass
-    result = backtested(rec)
-    expected = judged_by(result)
+
+
+def test_the_verdicts_are_those_of_a_backtest_of_the_same_session(played: Played, book: Book) -> None:
+    book.entries(played.entries)
+    book.candles(played.candles)
+    judge_all(book)
+    expected = judged_by(played.result)
     assert told(book) == expected
     counted = Counter(expected.values())
     assert min(counted[word] for word in (ghosts.CONFIRMED, ghosts.GHOST, ghosts.UNKNOWN)) > 3, counted
     totals = book.history.ghost_totals()
-    legs = legs_table(result)
+    legs = legs_table(played.result)
     for code, word in WORDS.items():
         mine = legs[legs["ghost"] == code]
         assert totals[word]["legs"] == len(mine)
         assert totals[word]["profit"] == pytest.approx(float(mine["profit"].sum()) / 1e8, abs=1e-6)
-    rec.close()
 
 
-def test_candles_and_entries_may_come_in_either_order_and_bit_by_bit(tmp_path: Path, book: Book) -> None:
-    rec = session(tmp_path)
-    entries, candles = rec.entries(), candles_of(rec)
+def test_candles_and_entries_may_come_in_either_order_and_bit_by_bit(played: Played, book: Book) -> None:
+    entries, candles = played.entries, played.candles
     book.candles(candles[:200])
     for part in range(5):
         book.entries(entries[len(entries) * part // 5 : len(entries) * (part + 1) // 5])
         book.judge()
         book.candles(candles[200 + (len(candles) - 200) * part // 5 : 200 + (len(candles) - 200) * (part + 1) // 5])
         book.judge()
-    while book.judge():
-        pass
-    assert told(book) == judged_by(backtested(rec))
+    judge_all(book)
+    assert told(book) == judged_by(played.result)
     before = book.history.ghosts(100_000)
-    book.entries([])
-    rec.close()
     assert book.judge() == 0 and book.history.ghosts(100_000) == before
 
 
-def test_a_verdict_stays_when_the_journal_is_told_once_more(tmp_path: Path, book: Book) -> None:
-    rec = session(tmp_path)
-    book.entries(rec.entries())
-    book.candles(candles_of(rec))
-    while book.judge():
-        pass
+def test_a_verdict_stays_when_the_journal_is_told_once_more(played: Played, book: Book) -> None:
+    book.entries(played.entries)
+    book.candles(played.candles)
+    judge_all(book)
     before = book.history.ghosts(100_000)
     with book.writer.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM cursors")
-    book.entries([entry for entry in rec.entries() if isinstance(entry.event, SignalEvent)])
+    book.entries([entry for entry in played.entries if isinstance(entry.event, SignalEvent)])
     assert book.history.ghosts(100_000) == before
-    rec.close()
 
 
 # --- by hand

@@ -1,8 +1,9 @@
 """Market rows go with age in market time, notes with number; the file shrinks; the ledger stays."""
 
+import msgspec
 import pytest
 
-from bus.messages import Gap
+from bus.messages import Gap, StateEvent
 from storage.batch import Batch
 from storage.migrations import migrate
 from storage.pruner import prune, retention_ms
@@ -82,3 +83,39 @@ def test_the_file_is_bounded_and_shrinks_when_less_is_kept(writer):
     prune(writer.engine, 10 * MINUTE)
     writer.checkpoint()
     assert writer.total_bytes() < sizes[-1] / 3
+
+
+def test_where_the_trader_stood_is_kept_of_the_last_journal_entries_and_states_ten_times_as_long(writer):
+    batch = Batch()
+    for number in range(1, 301):
+        event = samples.position(number)
+        if number in (40, 290):
+            event = StateEvent(samples.at(number), "paused", "operator", "pause", f"c{number}")
+        elif number in (41, 291):
+            event = samples.signal(number, "", "refused:paused")
+        batch.add_entry(1, number, event)
+    writer.write(batch)
+    prune(writer.engine, MINUTE, rows_kept=20)
+    found = History(writer.database).standing(samples.PAIR, 0, START * 2)
+    assert [row["id"] for row in found["positions"]] == [*range(281, 290), *range(292, 301)]
+    assert [(row["id"], row["kind"]) for row in found["reasons"]] == [(290, "state"), (291, "refusal")]
+    batch = Batch()
+    batch.add_entry(1, 301, samples.signal(301, "", "refused:paused"))
+    writer.write(batch)
+    with writer.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE reasons SET id = 105 WHERE id = 290")
+    prune(writer.engine, MINUTE, rows_kept=20)
+    kept = History(writer.database).standing(samples.PAIR, 0, START * 2)["reasons"]
+    assert [row["id"] for row in kept] == [105, 291, 301]
+
+
+def test_ends_of_candles_go_with_their_candles(writer):
+    batch = Batch()
+    for minute in range(200):
+        told = samples.candle(minute)
+        batch.add_candle(msgspec.structs.replace(told, epoch=7, segment=1, number=minute))
+    writer.write(batch)
+    prune(writer.engine, 60 * MINUTE)
+    with writer.engine.connect() as connection:
+        times = [row[0] for row in connection.exec_driver_sql("SELECT time FROM candle_ends ORDER BY time")]
+    assert times == [row["time"] for row in History(writer.database).candles(samples.PAIR)]
