@@ -81,7 +81,12 @@ class Batch:
 
     def add_entry(self, epoch: int, number: int, event: TraderEvent) -> None:
         """A journal entry; raises ValueError or OverflowError on a malformed amount and is then as before."""
-        made = [(table, make(number, event)) for table, make in MADE.get(type(event), ())]
+        makers = MADE.get(type(event), ())
+        if len(makers) == 1:
+            table, make = makers[0]
+            self.add_row(TRADER, epoch, number, table, make(number, event))
+            return
+        made = [(table, make(number, event)) for table, make in makers]
         self.reached[TRADER] = (epoch, number)
         for table, row in made:
             if row is not None:

@@ -279,9 +279,9 @@ def _ghost(number: int, event: SignalEvent) -> Values | None:
     return (number, *place, "waiting", None, None, None, None)
 
 
-Maker = tuple[str, Callable[[int, Any], Values | None]]
+Maker = tuple[str, Callable[[int, Any], Any]]
 
-# What rows an entry makes, by table.
+# What rows an entry makes, by table; where there are several, some of them None.
 MADE: dict[type, tuple[Maker, ...]] = {
     OrderEvent: ((orders.name, _order), (order_steps.name, _order_step)),
     FillEvent: ((fills.name, _fill),),
