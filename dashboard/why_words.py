@@ -7,6 +7,7 @@ from dashboard.minute import Minute
 
 Found = dict[str, Any]
 MOST_ACTS = 4  # told in the sentence
+TOLD_OTHERWISE = ("warming_up", "blind")
 
 
 def clock(ms: int | None, offset: int) -> str:
@@ -32,7 +33,7 @@ def sentence(found: Found, minute: Minute, offset: int) -> str:
     if len(acts) > MOST_ACTS:
         parts.append(f"And {len(acts) - MOST_ACTS} more.")
     if not parts:
-        parts = [_nothing(found, minute, offset)]
+        parts = [_nothing(found, minute, offset), *_blocked(found, minute)]
     if found["source"] == "candles":
         parts.append("The tape no longer has that minute: this is what its candle's close says.")
     elif found["source"] == "tape" and found["missing"]:
@@ -40,6 +41,14 @@ def sentence(found: Found, minute: Minute, offset: int) -> str:
     if not found["journal"]:
         parts.append("What the trader held and what blocked it is not known for that time.")
     return " ".join(parts)
+
+
+def _blocked(found: Found, minute: Minute) -> list[str]:
+    """What would have kept an entry back, had a rule held while nothing was held."""
+    if not minute.asked_flat or any(rule["held"] for rule in found["rules"]):
+        return []
+    told = [words(one["reason"]) for one in found["blocking"] if one["reason"] not in TOLD_OTHERWISE]
+    return [f"An entry was blocked as well: {', '.join(dict.fromkeys(told))}."] if told else []
 
 
 def _acted(one: Found, offset: int) -> str:

@@ -98,7 +98,13 @@ def test_a_paused_minute_says_since_when(rec: Slow) -> None:
     rec.trades(100)
     rec.command("resume")
     rec.trades(100)
-    [paused] = [one for one in ask(rec, (paused_ms + 90_000) * 1_000_000)["blocking"] if one["reason"] == "paused"]
+    told = [ask(rec, (paused_ms + minute * 60_000) * 1_000_000) for minute in range(1, 9)]
+    flat = [found for found in told if found["states"] == ["flat"]]
+    assert flat
+    for found in flat:
+        held = any(rule["held"] for rule in found["rules"])
+        assert ("although" if held else "blocked as well: paused") in found["sentence"], found
+    [paused] = [one for one in told[0]["blocking"] if one["reason"] == "paused"]
     assert (paused["from_ms"], paused["why"]) == (paused_ms, "lunch")
     assert paused["to_ms"] > paused_ms
     later = ask(rec, rec.ns)
