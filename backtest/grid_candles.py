@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backtest.gather import BLOCK
 from backtest.grid_sums import NS_PER_DAY, day_of, finish, forget_leg, reach_day, take_equity, take_fall, take_leg
 from backtest.layout import Array, Record
 from backtest.trigger_walk import Market
 from core.money import notional_ceil, notional_floor, parts_ceil, worsened
 from indicators import rules
 from trader import fills
-
-LOOKED_AT = 16  # candles looked at together
 
 # The settings that a thread's `entries` and `stops` were made of.
 MADE = np.dtype([("rsi_buy", "<f8"), ("rsi_crash", "<f8"), ("stddev", "<f8"), ("keep", "<f8")])
@@ -78,13 +77,14 @@ def find_entries(chosen: Record, price: Array, rsi: Array, middle: Array, deviat
     """Where `rules.entry_reason` names a reason, asked without a branch."""
     buy, crash, stddev = chosen["rsi_buy"], chosen["rsi_crash"], chosen["stddev"]
     count = price.size
+    for k in range(count):
+        lower = rules.band_lower(middle[k], deviation[k], stddev)
+        entries[k] = (rsi[k] < crash) | ((rsi[k] < buy) & (price[k] < lower))
     following = count
     entries[count] = count
     for back in range(count):
         at = count - 1 - back
-        lower = rules.band_lower(middle[at], deviation[at], stddev)
-        enters = (rsi[at] < crash) | ((rsi[at] < buy) & (price[at] < lower))
-        following = at if enters else following
+        following = at if entries[at] != 0 else following
         entries[at] = following
 
 
@@ -94,20 +94,10 @@ def exit_of(chosen: Record, price: Array, candles: Candles, entry: int) -> int:
     count = int(price.size)
     stop = int(stops[entry])
     certain = abs(stop)  # no stop before it
-    at = entry + 1
-    while at + LOOKED_AT <= certain:
-        hits = 0
-        for k in range(at, at + LOOKED_AT):
-            hits += rules.take_profit(rsi[k], sell)
-        if hits > 0:
-            break
-        at += LOOKED_AT
-    while at < certain:
-        if rules.take_profit(rsi[at], sell):
-            return at
-        at += 1
-    if stop > 0 or certain == count:
-        return certain
+    if certain > 0:
+        found = first_above(rsi, sell, entry + 1, certain)
+        if stop > 0 or found < certain or certain == count:
+            return found
     keep = chosen["terms"]["keep"]
     highest = price[entry]
     for k in range(entry + 1, count):
@@ -124,6 +114,19 @@ def exit_of(chosen: Record, price: Array, candles: Candles, entry: int) -> int:
     return count
 
 
+def first_above(rsi: Array, sell: float, at: int, end: int) -> int:
+    """The first candle from `at` on at which RSI sells, or `end` where there is none before it."""
+    while at < end:
+        part = rsi[at : min(at + BLOCK, end)]
+        first = size = part.size
+        for k in range(size):
+            first = min(first, k if rules.take_profit(part[k], sell) else size)
+        at += first
+        if first < size:
+            break
+    return at
+
+
 def watch_equity(
     rule: Record, market: Market, summary: Record, offset_ns: int, entry: int, end: int, lots: int, wallet: int
 ) -> None:
@@ -134,9 +137,8 @@ def watch_equity(
     same_day = ns[min(end, count - 1)] < (summary["day"] + 1) * NS_PER_DAY - offset_ns
     rough_high = wallet + high * (lots * 1.0 * num / den)
     if same_day and rough_high + slack_of(summary, rough_high) < summary["peak"]:
-        take_swing(
-            summary, rule, lots, wallet, high, low
-        )  # no new highest equity: the lowest price is the deepest fall
+        # No new highest equity: the lowest price is the deepest fall.
+        take_swing(summary, rule, lots, wallet, high, low)
     else:
         walk_equity(rule, market, summary, offset_ns, entry, end, lots, wallet)
     if end == count:
@@ -196,6 +198,13 @@ def slack_of(summary: Record, rough: float) -> float:
     return 4.0 + 1e-12 * (peak + rough)
 
 
+def bought(ticks: int, lots: int, num: int, den: int, fee: int, tax: int) -> tuple[int, int, int]:
+    """What a buy costs in all, and of that fee and tax, as `fills.buy_cost` has it."""
+    notional = notional_ceil(ticks, lots, num, den)
+    paid, withheld = parts_ceil(notional, fee), parts_ceil(notional, tax)
+    return notional + paid + withheld, paid, withheld
+
+
 def run_candles(
     chosen: Record,
     rule: Record,
@@ -216,15 +225,15 @@ def run_candles(
         if at == count:
             break
         ns, tick = market.ns[at], market.ticks[at]
-        wanted = min(fills.lots_for(tick, terms["trade_capital"], num, den), rule["max_lots"])
+        lots = min(fills.lots_for(tick, terms["trade_capital"], num, den), rule["max_lots"])
         worst = worsened(tick, terms["slippage"], True)
-        lots = fills.affordable_lots(worst, wanted, num, den, fee, terms["tax_buy"], max(0, wallet))
+        cost, paid, tax = bought(worst, lots, num, den, fee, terms["tax_buy"])
+        if cost > wallet:
+            lots = fills.affordable_lots(worst, lots, num, den, fee, terms["tax_buy"], max(0, wallet))
+            cost, paid, tax = bought(worst, lots, num, den, fee, terms["tax_buy"])
         if fills.below_minimum(tick, lots, num, den, rule["min_lots"], rule["min_notional"]):
             at += 1
             continue
-        notional = notional_ceil(worst, lots, num, den)
-        paid, tax = parts_ceil(notional, fee), parts_ceil(notional, terms["tax_buy"])
-        cost = notional + paid + tax
         wallet -= cost
         summary["fees"] += paid
         summary["taxes"] += tax

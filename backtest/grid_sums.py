@@ -46,6 +46,7 @@ SUMMARY = np.dtype(
         ("leg_exits", "<i8"),
         ("leg_profit", "<i8"),
         ("leg_cost", "<i8"),
+        ("block", "<i8"),  # of the last leg
         ("leg_resumed", "<i8"),  # 1: the first order of the book has filled before
     ]
 )
@@ -118,7 +119,8 @@ def take_leg(summary: Record, profits: Array, borders: Array) -> None:
         summary["losses"] += 1
         summary["lost"] -= profit
     if profits.size > 0:
-        profits[block_of(borders, summary["leg_exit_ns"])] += profit
+        summary["block"] = block_of(borders, summary["leg_exit_ns"], summary["block"])
+        profits[summary["block"]] += profit
     forget_leg(summary)
 
 
@@ -130,16 +132,13 @@ def forget_leg(summary: Record) -> None:
     summary["leg_cost"] = 0
 
 
-def block_of(borders: Array, ns: int) -> int:
-    """The block of a time: the last one whose border is not after it. The first border is before everything."""
-    low, high = 0, int(borders.size)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if borders[middle] <= ns:
-            low = middle
-        else:
-            high = middle
-    return low
+def block_of(borders: Array, ns: int, near: int) -> int:
+    """The block of a time: the last one whose border is not after it, looked for from a near one on."""
+    while near + 1 < borders.size and borders[near + 1] <= ns:
+        near += 1
+    while near > 0 and borders[near] > ns:
+        near -= 1
+    return near
 
 
 def day_of(ns: int, offset_ns: int) -> int:
