@@ -24,7 +24,7 @@ from backtest.columns import Columns
 from backtest.grid_candles import Candles, new_scratch
 from backtest.grid_loop import COMBINATION, Grid
 from backtest.grid_sums import SUMMARY
-from backtest.layout import TERMS, Array, Book, new_book, write_terms
+from backtest.layout import TERMS, Array, Book, new_book
 from backtest.trigger_walk import Market, new_cursor
 from core.errors import MisconfiguredError
 from indicators import layout
@@ -37,6 +37,7 @@ ROOM = 256  # rows of a book before they are added up
 NOT_KEPT = -1
 FEWEST_AT_ONCE, MOST_AT_ONCE = 8, 64  # combinations that a thread takes at a time
 FEW_ENTRIES = 3  # a minute: candles that long are not more often at their ends within 60 s
+TERM_NAMES = TERMS.names or ()
 RESULT_LIMITS = ("max_daily_loss", "max_drawdown", "max_consecutive_losses", "cooldown_ns")
 
 
@@ -54,7 +55,7 @@ def combinations_of(columns: Columns, chosen: Sequence[Any]) -> Array:
     """One COMBINATION for each settings. Raises MisconfiguredError for what does not fit 64-bit money."""
     records = np.zeros(len(chosen), COMBINATION)
     for place, settings in enumerate(chosen):
-        records[place] = combination_of(columns, settings)
+        records[place] = record_of(columns, values_of(columns, settings))
     return records
 
 
@@ -86,8 +87,8 @@ def chosen_of(
     gates = [settings.cost_gate, *(gate for axis in axes if axis.attribute == "cost_gate" for gate in axis.values)]
     if costs.REFUSE in gates:  # whether it takes entries follows from all costs and the stop together
         return each_of(columns, settings, axes, at)
-    base = combination_of(columns, settings)
-    records = np.full(len(at[0]) if at else 1, base, COMBINATION)
+    base = values_of(columns, settings)
+    records = np.full(len(at[0]) if at else 1, record_of(columns, base), COMBINATION)
     refused: dict[int, str] = {}
     for axis, chosen in zip(axes, at, strict=True):
         order = np.argsort(chosen, kind="stable")
@@ -95,49 +96,51 @@ def chosen_of(
         for places in np.split(order, borders[1:]):
             value = axis.values[int(chosen[places[0]])]
             try:
-                changed = combination_of(columns, msgspec.structs.replace(settings, **{axis.attribute: value}))
+                changed = values_of(columns, msgspec.structs.replace(settings, **{axis.attribute: value}))
             except MisconfiguredError as error:
                 for place in places.tolist():
                     refused.setdefault(place, str(error))
-            else:
-                put_differences(records, places, changed, base)
+                continue
+            for name, number in changed.items():
+                if number != base[name]:
+                    (records["terms"] if name in TERM_NAMES else records)[name][places] = number
     records["candles"] = runs_by_candles(columns, records["terms"])
     return records, refused
 
 
 def each_of(columns: Columns, settings: Any, axes: Sequence[Axis], at: Sequence[Array]) -> tuple[Array, dict[int, str]]:
     """As `chosen_of`, with each choice looked at by itself."""
-    records = np.full(len(at[0]) if at else 1, combination_of(columns, settings), COMBINATION)
+    records = np.full(len(at[0]) if at else 1, record_of(columns, values_of(columns, settings)), COMBINATION)
     refused: dict[int, str] = {}
     for place in range(len(records)):
         chosen = {axis.attribute: axis.values[int(k[place])] for axis, k in zip(axes, at, strict=True)}
         try:
-            records[place] = combination_of(columns, msgspec.structs.replace(settings, **chosen))
+            records[place] = record_of(columns, values_of(columns, msgspec.structs.replace(settings, **chosen)))
         except MisconfiguredError as error:
             refused[place] = str(error)
     return records, refused
 
 
-def put_differences(records: Array, places: Array, changed: Any, base: Any) -> None:
-    """Set the fields in which a COMBINATION differs from the base."""
-    for name in COMBINATION.names or ():
-        if name != "terms" and changed[name] != base[name]:
-            records[name][places] = changed[name]
-    for name in TERMS.names or ():
-        if changed["terms"][name] != base["terms"][name]:
-            records["terms"][name][places] = changed["terms"][name]
-
-
-def combination_of(columns: Columns, settings: Any) -> Any:
-    """One COMBINATION record."""
+def values_of(columns: Columns, settings: Any) -> dict[str, Any]:
+    """What settings put into a COMBINATION and its TERMS, by name."""
     terms = terms_of(settings, 0)
+    return {
+        "rsi_buy": float(settings.rsi_buy),
+        "rsi_sell": float(settings.rsi_sell),
+        "rsi_crash": float(settings.rsi_crash),
+        "stddev": float(settings.bb_stddev),
+        "balance": terms.paper_balance,
+        "fee": fee_of(columns.start, terms),
+        "costly": 1 if costs.refusal(fee_of(columns.start, terms), terms) else 0,
+        **{name: getattr(terms, name) for name in TERM_NAMES},
+    }
+
+
+def record_of(columns: Columns, values: dict[str, Any]) -> Any:
+    """One COMBINATION record of `values_of`."""
     record = np.zeros(1, COMBINATION)[0]
-    for name, attribute in (("rsi_buy",) * 2, ("rsi_sell",) * 2, ("rsi_crash",) * 2, ("stddev", "bb_stddev")):
-        record[name] = float(getattr(settings, attribute))
-    record["balance"] = terms.paper_balance
-    record["fee"] = fee_of(columns.start, terms)
-    record["costly"] = 1 if costs.refusal(int(record["fee"]), terms) else 0
-    write_terms(record["terms"], terms)
+    for name, number in values.items():
+        (record["terms"] if name in TERM_NAMES else record)[name] = number
     record["candles"] = runs_by_candles(columns, record["terms"]) and not record["costly"]
     record["kept"] = NOT_KEPT
     return record
