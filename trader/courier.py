@@ -254,8 +254,7 @@ class Courier:
 
     def _drop(self, why: str) -> None:
         for order in self._orders.values():
-            if order.phase in UNSENT:
-                self._outbox += order.handle(Dropped(why), self.now_ns())
+            self._outbox += order.handle(Dropped(why), self.now_ns())
 
     def _forget(self, now_ns: int) -> None:
         for order_id in [order_id for order_id, order in self._orders.items() if order.done(now_ns)]:

@@ -11,9 +11,11 @@ test of its name:
   time-out; after TRIES_MAX the exit is refused (it is decided anew then).
 * unknown: looked up by its id at once and again; absent only once a request that was lost can no longer be taken (and
   LAG_S more), it was asked for at least LOOKS_MIN times, and is neither among the open orders nor behind any fill.
-* found: it is accepted, with its fills.
+* found: it is accepted, with its fills. An order that the venue has told of is not absent where a query does not find
+  it: after FORGOTTEN_S of that it is refused, and told as an error.
 * fills_add_up: an order is told as over when the venue calls it over and the fills add up to what it says was filled.
 * late_fill: an order that was over with a rest is looked at once more, and at a nudge; what it filled is still told.
+* stray: an order that was called absent and comes all the same is cancelled, and what it filled is told.
 * late_rejection: accepted and rejected later, without a fill, is refused.
 * cancel_race: a cancel that is refused, or whose answer is lost, decides nothing: the order is looked up, and the
   cancel asked again until the venue tells that it is over.
@@ -28,10 +30,12 @@ test of its name:
 
 from collections.abc import Sequence
 
-from core.money import order_quantity, plain, price_on_tick
+from core.money import plain
 from trader.broker import BrokerEvent
 from trader.executed import Before, Executed
-from trader.orders import TABLE, OrderNews, OrderState, advance
+from trader.looking import LAST_LOOK_S, Looking
+from trader.orders import OrderNews, OrderState
+from trader.sending import Sending
 from trader.steps import (
     UNSENT,
     CancelAsked,
@@ -55,22 +59,20 @@ from trader.steps import (
     Urgency,
     Woke,
 )
+from trader.telling import Telling
 from trader.terms import NS_PER_S
 from venues.account import FILLED, LIMIT, REJECTED, Fill, NewOrder, Order
 from venues.errors import Misconfigured, RateLimited, Rejected, Retry, Skewed, VenueError
 from venues.venue import Rules
 
 INTENT_S = 2.0
-TRIES_MAX = 100
-LOOKS_MIN = 3
+FORGOTTEN_S = 60.0  # the same of one that the venue has told of before
 LAG_S = 2.0  # how long an order that was taken may be unknown to queries
-FIRST_LOOK_S, LAST_LOOK_S = 0.2, 5.0
 CANCEL_AGAIN_S = 1.0
 UNSETTLED_S = 60.0  # after which fills that do not add up are an error that a person hears of
 LINGER_S = 60.0  # how long an order that was over with a rest is kept for a late fill
-LATE_LOOK_S = 2.0
+LATE_LOOK_S, LATE_ROUND_S = 2.0, 15.0  # looks at an order that is over: the first, and between those that found none
 EXIT_REST_S = 2.0  # how long an exit with a limit may rest, where the venue refuses market orders
-SAID_MAX = 20  # texts for a person, each once
 SUSPECTS_MAX = 5  # orders behind fills that are asked whether they are the one that is looked for
 SINCE_MARGIN_MS = 60_000  # by which fills are asked for before the decision
 
@@ -82,36 +84,22 @@ class Tracking:
         self.task = task
         self.rules = rules
         self.venue_order_id = ""
-        self.quantity = task.lots * task.step  # as sent
-        self.price = task.price
         self.phase = Phase.INTENT
         self._before = before
         self.executed = Executed(task.order_id, task.side, task.base, task.quote, task.step, before)
-        self._state = OrderState.SUBMITTING  # as told
+        self._told = Telling(task.order_id)
+        self._sent = Sending(task, now_ns)
         self._since_ns = now_ns
-        self._sending = self._cancelling = self._asking = False  # under way
-        self._send_at = now_ns
-        self._tries = 0
-        self._resized = False
-        self._refusal = ""  # the venue's words, while its rules are read anew
-        self._note = ""
+        self._sending = self._cancelling = False  # under way
         self._sent_ns = 0
         self._seen: Order | None = None  # as the venue last told it
         self._over_ns: int | None = None
-        self._missing_ns: int | None = None  # since when the venue does not find it
-        self._misses = 0
-        self._confirming = False  # this round decides whether it is absent
-        self._suspects: list[str] = []  # venue ids of orders behind fills that may be this one
-        self._ask = Step.LOOK
-        self._look_at: int | None = now_ns
-        self._look_s = FIRST_LOOK_S
-        self._again = False  # nudged while a look was under way
+        self._look = Looking(now_ns)
         self._rest_until: int | None = None
         self._cancel_at: int | None = None
         self._cancel_s = CANCEL_AGAIN_S
         self._cancel_on_disk = False
         self._linger_until = self._late_at = 0
-        self._said: set[str] = set()
 
     @classmethod
     def adopted(
@@ -120,13 +108,14 @@ class Tracking:
         """An order of the journal that is not over, after a start."""
         made = cls(task, now_ns, before=before)
         made.venue_order_id = venue_order_id
-        made._state = state
+        made._told = Telling(task.order_id, state)
         made._sent_ns = now_ns
         out: list[Out] = []
         if state == OrderState.SUBMITTING:
             out += made._tell(OrderNews.NO_ANSWER, "looked up after a start")
         made.phase = Phase.WORKING if venue_order_id or state == OrderState.WORKING else Phase.UNKNOWN
-        made._missing_ns = None if made.phase == Phase.WORKING else now_ns
+        if made.phase == Phase.UNKNOWN:
+            made._look.lose(now_ns)
         if made.phase == Phase.WORKING:
             made._rests(now_ns)
         if state == OrderState.CANCELLING:
@@ -143,7 +132,7 @@ class Tracking:
     @property
     def working(self) -> bool:
         """Whether it is unsent, under way, unknown or at the venue."""
-        return self.phase != Phase.ENDED
+        return self.phase != Phase.ENDED or (self._cancel_at is not None and self._over_ns is None)
 
     @property
     def rules_wanted_anew(self) -> bool:
@@ -152,13 +141,13 @@ class Tracking:
 
     def done(self, now_ns: int) -> bool:
         """Whether it may be forgotten."""
-        idle = not (self._sending or self._cancelling or self._asking)
+        idle = not (self._sending or self._cancelling or self._look.under_way)
         return self.phase == Phase.ENDED and idle and now_ns >= self._linger_until
 
     def query(self) -> tuple[str, str]:
         """(client id, venue id) to look for."""
-        if self._suspects:
-            return "", self._suspects[0]
+        if self._look.suspects:
+            return "", self._look.suspects[0]
         return self.task.order_id, self.venue_order_id
 
     def new_order(self) -> NewOrder:
@@ -166,7 +155,13 @@ class Tracking:
         assert self.rules is not None
         task = self.task
         return NewOrder(
-            self.rules, task.order_id, task.side, task.kind, self.quantity, self.price, urgent=not task.entry
+            self.rules,
+            task.order_id,
+            task.side,
+            task.kind,
+            self._sent.quantity,
+            self._sent.price,
+            urgent=not task.entry,
         )
 
     def due(self) -> list[Due]:
@@ -179,25 +174,27 @@ class Tracking:
         urgency = Urgency.ENTRY if entry else Urgency.EXIT
         gives_up = self._since_ns + self.task.timeout_ns
         if self.phase in UNSENT:
-            at_ns = self._send_at if self.phase == Phase.READY else self._since_ns + int(INTENT_S * NS_PER_S)
+            at_ns = self._sent.at_ns if self.phase == Phase.READY else self._since_ns + int(INTENT_S * NS_PER_S)
             if entry and (self.phase == Phase.INTENT or self.rules is None or at_ns >= gives_up):
                 return Due(urgency, gives_up, Step.WAKE)
             return None if self.rules is None else Due(urgency, at_ns, Step.SEND)
-        if self.phase != Phase.WORKING or self._over_ns is not None or self._cancelling:
+        there = self.phase in (Phase.WORKING, Phase.ENDED) and self._over_ns is None
+        if not there or self._cancelling or self.rules is None:
             return None
         if self._cancel_at is not None:
             return Due(Urgency.CANCEL, self._cancel_at, Step.CANCEL)
         return None if self._rest_until is None else Due(Urgency.CANCEL, self._rest_until, Step.WAKE)
 
     def _due_ask(self) -> Due | None:
-        if self._asking or self._look_at is None or self.phase == Phase.SENDING:
+        at_ns = self._look.at_ns
+        if self._look.under_way or at_ns is None or self.phase == Phase.SENDING:
             return None
         before = Urgency.ENTRY if self.task.entry else Urgency.EXIT
         if self.phase in UNSENT or self.phase == Phase.REFUSED:
             wanted = self.rules is None or self.phase == Phase.REFUSED
-            return Due(before, self._look_at, Step.RULES) if wanted else None
-        urgency = Urgency.WORKING if self._missing_ns is None else Urgency.UNKNOWN
-        return Due(urgency, self._look_at, Step.RULES if self.rules is None else self._ask)
+            return Due(before, at_ns, Step.RULES) if wanted else None
+        urgency = Urgency.UNKNOWN if self._look.missing else Urgency.WORKING
+        return Due(urgency, at_ns, Step.RULES if self.rules is None else self._look.step)
 
     def begin(self, step: Step, now_ns: int) -> tuple[bool, list[Out]]:
         """A step is taken now: whether its call goes out, and what is to be told."""
@@ -215,10 +212,7 @@ class Tracking:
                 out.append(Say("warn", f"the cancel of {self.task.order_id} goes out before it is on the disk"))
             self._cancelling = True
         else:
-            self._asking = True
-            if step == Step.LOOK and not self._suspects:
-                patient = self._missing_ns is not None and now_ns >= self._missing_ns + self._grace_ns
-                self._confirming = patient and self._misses >= LOOKS_MIN - 1
+            self._look.begin(step, now_ns, self._grace_ns)
         return True, out
 
     # --- what became known ------------------------------------------------------------------------------
@@ -236,9 +230,9 @@ class Tracking:
             case Woke():
                 return self._woke(now_ns)
             case Dropped():
-                return self._refuse(f"not sent: {event.why}") if self.phase in UNSENT else []
+                return self._dropped(event.why)
             case RulesRead():
-                self._asking = False
+                self._look.under_way = False
                 return self._rules_read(event.rules, now_ns)
             case Created():
                 self._sending = False
@@ -248,19 +242,18 @@ class Tracking:
                 self._cancel_later(now_ns, 0.0)
                 return []
             case Found():
-                self._asking = False
+                self._look.under_way = False
                 out = self._found(event.order, now_ns)
             case Listed():
-                self._asking = False
+                self._look.under_way = False
                 mine = next((item for item in event.orders if self._is_it(item)), None)
-                out = self._see(mine, now_ns) if mine else self._ask_now(Step.FILLS, now_ns)
+                out = self._see(mine, now_ns) if mine else self._ask(Step.FILLS, now_ns)
             case Filled():
-                self._asking = False
+                self._look.under_way = False
                 out = self._filled(event.fills, now_ns)
             case Failed():
                 return self._failed(event.step, event.error, now_ns)
-        if self._again and self._look_at is not None:
-            self._again, self._look_at = False, now_ns
+        self._look.answered(now_ns)
         return out
 
     def _on_disk(self, cancel: bool, now_ns: int) -> list[Out]:
@@ -269,15 +262,23 @@ class Tracking:
             if self._cancel_at is not None:
                 self._cancel_at = min(self._cancel_at, now_ns)
         elif self.phase == Phase.INTENT:
-            self.phase, self._send_at = Phase.READY, now_ns
+            self.phase, self._sent.at_ns = Phase.READY, now_ns
         return []
 
     def _cancel_asked(self, now_ns: int) -> list[Out]:
-        self._follow(OrderNews.CANCEL_SENT)
+        self._told.follow(OrderNews.CANCEL_SENT)
         if self.phase in UNSENT:
             return self._end(0, OrderNews.CANCEL_DONE, "cancelled before it was sent")
         if self.phase != Phase.ENDED and self._cancel_at is None:
             self._cancel_at = now_ns + int(INTENT_S * NS_PER_S)
+            self._sent.no_more = self._sent.no_more or "it was cancelled meanwhile"
+        return []
+
+    def _dropped(self, why: str) -> list[Out]:
+        if self.phase in UNSENT:
+            return self._refuse(f"not sent: {why}")
+        if self.phase in (Phase.SENDING, Phase.REFUSED):
+            self._sent.no_more = why
         return []
 
     def _nudged(self, now_ns: int) -> None:
@@ -285,12 +286,15 @@ class Tracking:
             return
         if self.phase == Phase.ENDED and now_ns >= self._linger_until:
             return
-        self._look_s = FIRST_LOOK_S
-        self._look_at, self._again = now_ns, self._asking
+        self._look.nudge(now_ns)
 
     def _woke(self, now_ns: int) -> list[Out]:
         if self.phase in UNSENT and self.task.entry and now_ns >= self._since_ns + self.task.timeout_ns:
-            why = "its intent is not on the disk" if self.phase == Phase.INTENT else self._note or "it took too long"
+            why = (
+                "its intent is not on the disk"
+                if self.phase == Phase.INTENT
+                else self._sent.why_unsent or "it took too long"
+            )
             return self._refuse(f"not sent: {why}")
         resting = self.phase == Phase.WORKING and self._cancel_at is None and self._over_ns is None
         if resting and self._rest_until is not None and now_ns >= self._rest_until:
@@ -302,7 +306,7 @@ class Tracking:
 
     def _rules_read(self, rules: Rules | None, now_ns: int) -> list[Out]:
         before, self.rules = self.rules, rules or self.rules
-        self._look_at = now_ns
+        self._look.at_ns = now_ns
         if rules is not None and not self.task.step:
             self._measured(rules)
         if self.phase == Phase.REFUSED:
@@ -310,66 +314,43 @@ class Tracking:
         if rules is None and self.phase in UNSENT:
             return self._refuse(f"not sent: the venue does not list {self.task.pair}")
         if rules is None and before is None:
-            self._later(now_ns)
-            return self._say_once("error", f"order {self.task.order_id}: the venue lists {self.task.pair} no more")
+            self._look.later(now_ns)
+            return self._told.once("error", f"the venue lists {self.task.pair} no more")
         return []
 
     def _measured(self, rules: Rules) -> None:
         """An adopted order whose market was not known: its lots are those of the venue's rules of now."""
         self.task = task = self.task._replace(base=rules.base, quote=rules.quote, step=rules.step)
-        self.quantity = task.lots * task.step
+        self._sent.quantity = task.lots * task.step
         self.executed = Executed(task.order_id, task.side, task.base, task.quote, task.step, self._before)
 
     def _resize(self, rules: Rules | None, now_ns: int) -> list[Out]:
         """Refused by the venue's words: once more, if its rules have become others."""
-        if rules is None:
-            return self._refuse(self._refusal)
-        price = None if self.price is None else price_on_tick(self.price, rules.tick, up=False)
-        quantity = order_quantity(
-            self.quantity,
-            price or self.task.near,
-            rules.step,
-            min_quantity=rules.min_quantity,
-            min_notional=rules.min_notional,
-            max_quantity=rules.max_quantity,
-        )
-        if (quantity, price) == (self.quantity, self.price):
-            return self._refuse(self._refusal)
-        if not quantity:
-            return self._refuse(f"{self._refusal}; by the market's rules of now it is too small")
-        words = f"{plain(quantity)} in place of {plain(self.quantity)}, by the market's rules of now"
-        self.quantity, self.price, self._resized = quantity, price, True
-        self.phase, self._send_at, self._note = Phase.READY, now_ns, words
-        return [Say("warn", f"order {self.task.order_id} was refused ({self._refusal}) and is sent with {words}")]
+        words = self._sent.by_rules(rules, now_ns)
+        if words:
+            return self._refuse(words)
+        self.phase = Phase.READY
+        return self._told.once("warn", f"refused ({self._sent.refusal}), and sent with {self._sent.note}")
 
     def _send_failed(self, error: VenueError, now_ns: int) -> list[Out]:
         self._sending = False
-        self._note = ""
         if isinstance(error, Skewed):
             text = f"our clock or nonce is wrong: {error.text}"
-            return [*self._say_once("error", f"order {self.task.order_id}: {text}"), *self._refuse(text)]
+            return [*self._told.once("error", text), *self._refuse(text)]
         if isinstance(error, Misconfigured):
-            return [*self._say_once("error", str(error)), *self._refuse(error.text)]
+            return [*self._told.once("error", str(error)), *self._refuse(error.text)]
         if isinstance(error, Rejected):
-            if self._resized:
+            if self._sent.resized:
                 return self._refuse(error.text)
-            self.phase, self._refusal, self._look_at = Phase.REFUSED, error.text, now_ns
+            self.phase, self._sent.refusal, self._look.at_ns = Phase.REFUSED, error.text, now_ns
             return []
         if isinstance(error, Retry):  # raised by `create` only where it was certainly not taken
-            return self._try_again(error, now_ns)
-        self.phase, self._missing_ns, self._misses = Phase.UNKNOWN, now_ns, 0
-        self._ask, self._look_at, self._look_s = Step.LOOK, now_ns, FIRST_LOOK_S
+            words = self._sent.again(error, now_ns)
+            self.phase = Phase.READY
+            return self._refuse(words) if words else []
+        self.phase = Phase.UNKNOWN
+        self._look.lose(now_ns)
         return self._tell(OrderNews.NO_ANSWER, error.text)
-
-    def _try_again(self, error: Retry, now_ns: int) -> list[Out]:
-        self._tries += 1
-        if self._tries >= TRIES_MAX:
-            return self._refuse(f"not sent in {self._tries} tries: {error.text}")
-        wait_s = min(FIRST_LOOK_S * 2.0 ** min(self._tries - 1, 10), LAST_LOOK_S)
-        if isinstance(error, RateLimited):
-            wait_s = max(wait_s, error.retry_after_s)
-        self.phase, self._send_at, self._note = Phase.READY, now_ns + int(wait_s * NS_PER_S), error.text
-        return []
 
     def _refuse(self, note: str) -> list[Out]:
         return self._end(0, OrderNews.REFUSED, note)
@@ -387,61 +368,61 @@ class Tracking:
         """The venue tells the order."""
         out: list[Out] = []
         self.venue_order_id = order.venue_order_id or self.venue_order_id
-        self._missing_ns, self._misses, self._suspects = None, 0, []
+        self._look.find()
         if self.phase in (Phase.SENDING, Phase.UNKNOWN):
             self._rests(now_ns if self.phase == Phase.SENDING else self._sent_ns)
             found = "found at the venue" if self.phase == Phase.UNKNOWN else ""
-            self.phase, self._look_s = Phase.WORKING, FIRST_LOOK_S
-            out += self._tell(OrderNews.ACCEPTED, self._note or found)
+            self.phase = Phase.WORKING
+            self._look.soon()
+            out += self._tell(OrderNews.ACCEPTED, self._sent.note or found)
         stale = self._seen is not None and self._over_ns is not None and order.filled <= self._seen.filled
         if not stale:
             self._seen = order
             if not order.live and self._over_ns is None:
                 self._over_ns = now_ns
-        self._ask = Step.LOOK
+            if order.live and self.phase == Phase.ENDED:
+                out += self._stray(now_ns)
         return out + self._settle(self.executed.take(order.fills), now_ns)
 
     def _found(self, order: Order | None, now_ns: int) -> list[Out]:
-        if self._suspects:
+        if self._look.suspects:
             if order is not None and order.client_order_id == self.task.order_id:
                 return self._see(order, now_ns)
-            self._suspects.pop(0)
-            return self._ask_now(Step.LOOK, now_ns) if self._suspects else self._absent(now_ns)
+            self._look.suspects.pop(0)
+            return self._ask(Step.LOOK, now_ns) if self._look.suspects else self._absent(now_ns)
         if order is not None:
             return self._see(order, now_ns)
         if self.phase == Phase.ENDED:
-            self._look_at = self._late_at if self._late_at > now_ns else None
+            again_ns = now_ns + int(LATE_ROUND_S * NS_PER_S)
+            self._look.at_ns = self._late_at if self._late_at > now_ns else again_ns
             return []
-        if self._missing_ns is None:
-            self._missing_ns = now_ns
-        self._misses += 1
-        if self._confirming:
-            return self._ask_now(Step.OPEN, now_ns)
-        ends = self._missing_ns + self._grace_ns
-        later = now_ns + int(self._look_s * NS_PER_S)
-        self._look_at = min(later, ends) if ends > now_ns else later
-        self._look_s = min(self._look_s * 3, LAST_LOOK_S)
+        self._look.miss(now_ns, self._grace_ns)
         return []
 
     def _filled(self, fills: Sequence[Fill], now_ns: int) -> list[Out]:
         told = self.executed.take(fill for fill in fills if self._is_mine(fill))
-        if self._missing_ns is None:
+        if not self._look.missing:
             out = self._settle(told, now_ns)
-            self._ask = Step.LOOK
+            self._look.step = Step.LOOK
             return out
         if not self.executed.empty:  # its fills are there and the order is not: it is over
             if self._complete:
                 return self._finish(told, now_ns)
             words = "the venue tells of its fills and of no order"
-            said = self._say_once("error", f"order {self.task.order_id}: {words}")
+            said = self._told.once("error", words)
             return [*said, *self._tell_all(told), *self._end(now_ns, OrderNews.CANCEL_DONE, words)]
         others = [fill.venue_order_id for fill in fills if not fill.client_order_id and fill.side == self.task.side]
-        self._suspects = list(dict.fromkeys(reversed(others)))[:SUSPECTS_MAX] if not self.venue_order_id else []
-        return self._ask_now(Step.LOOK, now_ns) if self._suspects else self._absent(now_ns)
+        self._look.suspects = list(dict.fromkeys(reversed(others)))[:SUSPECTS_MAX] if not self.venue_order_id else []
+        return self._ask(Step.LOOK, now_ns) if self._look.suspects else self._absent(now_ns)
 
     @property
     def _grace_ns(self) -> int:
-        return self.task.lives_ns + int(LAG_S * NS_PER_S)
+        return int(FORGOTTEN_S * NS_PER_S) if self._known else self.task.lives_ns + int(LAG_S * NS_PER_S)
+
+    @property
+    def _known(self) -> bool:
+        """Whether the venue is known to have it, or to have had it."""
+        return self._seen is not None or bool(self.venue_order_id)
 
     def _is_it(self, order: Order) -> bool:
         if order.client_order_id:
@@ -463,25 +444,34 @@ class Tracking:
         if self.phase == Phase.ENDED:
             if self._complete and fills:
                 fills[-1] = fills[-1]._replace(news=OrderNews.ALL_FILLED)
-            self._look_at = self._late_at if self._late_at > now_ns else None
+                self._linger_until = self._late_at = 0
+            self._look.at_ns = self._late_at if self._late_at > now_ns else None
             if lacking:
-                self._ask_now(Step.FILLS, now_ns)
+                self._ask_fills(now_ns)
+            elif self.working:
+                self._look.later(now_ns)
             return self._tell_all(fills)
         if self._over_ns is not None and not lacking:
-            short = seen is not None and seen.status == FILLED and self.executed.quantity < self.quantity
+            short = seen is not None and seen.status == FILLED and self.executed.quantity < self._sent.quantity
             if not short or now_ns - self._over_ns >= LATE_LOOK_S * NS_PER_S:
                 return self._finish(fills, now_ns)
         if fills:
-            self._look_s = FIRST_LOOK_S
-        self._later(now_ns)
+            self._look.soon()
         if lacking:
-            self._look_at = now_ns if self._ask == Step.LOOK else self._look_at
-            self._ask = Step.FILLS
+            self._ask_fills(now_ns)
+        else:
+            self._look.later(now_ns)
         out = self._tell_all(fills)
         if self._over_ns is not None and now_ns - self._over_ns >= UNSETTLED_S * NS_PER_S and seen is not None:
             told = f"{plain(seen.filled)} was filled by the venue's order, {plain(self.executed.quantity)} by its fills"
-            out += self._say_once("error", f"order {self.task.order_id}: {told}; asked again until they agree")
+            out += self._told.once("error", f"{told}; asked again until they agree")
         return out
+
+    def _ask_fills(self, now_ns: int) -> None:
+        """At once after a look; where they were asked for just now, later."""
+        self._look.later(now_ns)
+        if self._look.step == Step.LOOK:
+            self._look.ask(Step.FILLS, now_ns)
 
     def _finish(self, fills: list[BrokerEvent], now_ns: int) -> list[Out]:
         """The order is over and all its fills are here."""
@@ -492,38 +482,45 @@ class Tracking:
             return self._tell_all(fills)
         seen = self._seen
         rejected = seen is not None and seen.status == REJECTED and self.executed.empty
-        reason = ", ".join(word for word in (self._note, "" if seen is None else seen.reason) if word)
+        reason = ", ".join(word for word in (self._sent.note, "" if seen is None else seen.reason) if word)
         news = OrderNews.REFUSED if rejected else OrderNews.CANCEL_DONE
         return [*self._tell_all(fills), *self._end(0 if rejected else now_ns, news, reason)]
 
     def _absent(self, now_ns: int) -> list[Out]:
         """Looked for everywhere: the venue does not have it."""
-        if (self._state, OrderNews.ABSENT) in TABLE:
-            return self._end(0, OrderNews.ABSENT, "the venue never had it")
+        if not self._known and self._told.may(OrderNews.ABSENT):
+            return self._end(now_ns, OrderNews.ABSENT, "the venue never had it")
         words = "the venue does not know it any more"
-        return [*self._say_once("error", f"order {self.task.order_id}: {words}"), *self._refuse(words)]
+        said = self._told.once("error", words)
+        return [*said, *self._end(now_ns, OrderNews.REFUSED, words)]
+
+    def _stray(self, now_ns: int) -> list[Out]:
+        """It was over for us and is at the venue: a request that took longer than any is known to take."""
+        self._cancel_at = now_ns if self._cancel_at is None else self._cancel_at
+        self._cancel_on_disk = True
+        self._linger_until = now_ns + int(LINGER_S * NS_PER_S)
+        return self._told.once("error", "it came after it was given up: it is cancelled")
 
     def _failed(self, step: Step, error: VenueError, now_ns: int) -> list[Out]:
-        wait_s = error.retry_after_s if isinstance(error, RateLimited) else 0.0
-        told = self._say_once("error", str(error)) if isinstance(error, Misconfigured) else []
         if step == Step.SEND:
             return self._send_failed(error, now_ns)
+        wait_s = error.retry_after_s if isinstance(error, RateLimited) else 0.0
+        told = self._told.once("error", str(error)) if isinstance(error, Misconfigured) else []
         if step == Step.CANCEL:
             self._cancelling = False
             self._cancel_later(now_ns, wait_s)
             return told
-        self._asking = False
+        self._look.under_way = False
         if self.phase == Phase.REFUSED:
-            return told + self._refuse(self._refusal)
-        self._suspects, self._ask = [], Step.LOOK
-        self._later(now_ns, wait_s)
+            return told + self._refuse(self._sent.refusal)
+        self._look.failed(now_ns, wait_s)
         if self.phase in UNSENT:
-            self._note = error.text
+            self._sent.why_unsent = error.text
         return told
 
     def _cancel_later(self, now_ns: int, wait_s: float) -> None:
         """After an answer to the cancel, or none: the order is looked up, and the cancel asked again if it lives."""
-        if self.phase == Phase.ENDED:
+        if not self.working:
             return
         self._cancel_at = now_ns + int(max(self._cancel_s, wait_s) * NS_PER_S)
         self._cancel_s = min(self._cancel_s * 2, LAST_LOOK_S)
@@ -531,22 +528,19 @@ class Tracking:
 
     # --- telling ----------------------------------------------------------------------------------------
 
-    def _later(self, now_ns: int, wait_s: float = 0.0) -> None:
-        self._look_at = now_ns + int(max(self._look_s, wait_s) * NS_PER_S)
-        self._look_s = min(self._look_s * 2, LAST_LOOK_S)
-
-    def _ask_now(self, step: Step, now_ns: int) -> list[Out]:
-        self._ask, self._look_at = step, now_ns
+    def _ask(self, step: Step, now_ns: int) -> list[Out]:
+        self._look.ask(step, now_ns)
         return []
 
     def _over(self, linger_from_ns: int) -> None:
         """It is over; kept for a late fill where it had a rest."""
         self.phase = Phase.ENDED
-        self._cancel_at = self._rest_until = self._look_at = None
-        self._ask = Step.LOOK
+        self._cancel_at = self._rest_until = None
+        self._look.end(None)
         if linger_from_ns:
             self._linger_until = linger_from_ns + int(LINGER_S * NS_PER_S)
-            self._look_at = self._late_at = linger_from_ns + int(LATE_LOOK_S * NS_PER_S)
+            self._late_at = linger_from_ns + int(LATE_LOOK_S * NS_PER_S)
+            self._look.end(self._late_at)
 
     def _end(self, linger_from_ns: int, news: OrderNews, note: str) -> list[Out]:
         self._over(linger_from_ns)
@@ -556,21 +550,4 @@ class Tracking:
         return self._tell_all([BrokerEvent(self.task.order_id, news, note=note)])
 
     def _tell_all(self, events: list[BrokerEvent]) -> list[Out]:
-        out: list[Out] = []
-        for event in events:
-            if (self._state, event.news) not in TABLE:
-                out += self._say_once("error", f"order {self.task.order_id} is {self._state}, and now {event.news}")
-                continue
-            self._follow(event.news)
-            out.append(event._replace(venue_order_id=event.venue_order_id or self.venue_order_id))
-        return out
-
-    def _follow(self, news: OrderNews) -> None:
-        if (self._state, news) in TABLE:
-            self._state = advance(self._state, news)
-
-    def _say_once(self, level: str, text: str) -> list[Out]:
-        if text in self._said or len(self._said) >= SAID_MAX:
-            return []
-        self._said.add(text)
-        return [Say(level, text)]
+        return self._told.tell(events, self.venue_order_id)

@@ -18,7 +18,7 @@ from venues.call import Call, Failure
 from venues.coindcx.wire_public import judge as coindcx_judge
 from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry, Skewed
 from venues.limits import Limit, Limits
-from venues.rest import RestClient, public_get
+from venues.rest import RestClient, public_get, written_ns
 
 PAGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head></html>"
 
@@ -81,6 +81,16 @@ def test_an_answer_with_its_date(rest, serve):
     reply = rest().send_blocking(read(serve(http(200, b"[]", Date="Sun, 22 Nov 2026 13:38:40 GMT", X_Left="7"))))
     assert reply.body == b"[]" and reply.date_s == 1795354720 and reply.headers["x-left"] == "7"
     assert 0 < reply.sent_ns <= reply.received_ns
+
+
+def test_when_a_request_left_is_known_to_its_thread(rest, serve):
+    client, clock = rest(), LiveClock()
+    before_ns = clock.monotonic_ns()
+    client.send_blocking(read(serve(http(200, b"[]"))))
+    assert before_ns <= written_ns() <= clock.monotonic_ns()
+    with pytest.raises(Retry):
+        client.send_blocking(public_get("http://127.0.0.1:9"))
+    assert written_ns() == 0, "nothing of it left"
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "text/json", "application/problem+json"])
