@@ -69,7 +69,9 @@ class Functions:
         table = table_of(grid_loop.TABLE, arrays, ordered=ordered)
 
         def run_some(first: int, last: int) -> int:
-            assert len(grid.combinations) >= last  # and what the table points at lives as long as this function
+            # `grid` is held here as well: what the table points at lives as long as this function.
+            if last > len(grid.combinations):
+                raise IndexError(f"combinations {first} to {last}: there are {len(grid.combinations)}")
             return self._run(table.ctypes.data, first, last)
 
         return run_some

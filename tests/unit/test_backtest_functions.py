@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest import gather, grid_loop, trigger_walk
+from backtest import gather, grid_candles, grid_loop, grid_sums, trigger_walk
 from backtest.functions import Functions
 from backtest.layout import new_book
 from core.settings_load import from_texts
@@ -31,7 +31,7 @@ class Peek:
         return 0
 
 
-@pytest.mark.parametrize("name", ["find_candles", "walk", "read_candles", "run_some"])
+@pytest.mark.parametrize("name", ["find_candles", "walk", "read_candles", "runner"])
 def test_the_table_of_addresses_outlives_the_call(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     functions = Functions.__new__(Functions)
     dtype = {"find_candles": gather.TABLE, "walk": trigger_walk.TABLE}.get(name, grid_loop.TABLE)
@@ -52,7 +52,11 @@ def test_the_table_of_addresses_outlives_the_call(name: str, monkeypatch: pytest
     elif name == "read_candles":
         functions.read_candles(params[0], market, prices, prices, prices)
     else:
-        arrays = (np.zeros(1, grid_loop.COMBINATION), np.zeros(1, grid_loop.SUMMARY), prices, numbers)
+        arrays = (np.zeros(1, grid_loop.COMBINATION), np.zeros(1, grid_sums.SUMMARY), prices, numbers)
+        candles = grid_candles.Candles(prices, prices, prices, *grid_candles.new_scratch(1))
         own = (params, cursor, book.terms.base, book)
-        functions.run_some(grid_loop.Grid(*arrays, market, prices, prices, prices, *own), 0, 1)
+        run_some = functions.runner(grid_loop.Grid(*arrays, market, candles, *own))
+        run_some(0, 1)
+        with pytest.raises(IndexError, match="there are 1"):
+            run_some(0, 2)
     assert peek.same
