@@ -1,4 +1,4 @@
-"""A short round of kills with real orders at the sandbox, under a venue with bad days, for each protocol."""
+"""A short round of kills with real orders at the sandbox, under a venue with bad days; `make chaos LIVE=1` is longer."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,11 @@ import pytest
 from tests.chaos.live_rounds import SETTINGS, LiveRounds
 from tests.pipeline.pipeline import Pipeline
 
-KILLS = 12
+KILLS = 8
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("protocol", ["coindcx", "binance", "kraken"])
+@pytest.mark.parametrize("protocol", ["coindcx", "binance"])
 def test_a_trader_killed_amid_real_orders_doubles_none_and_loses_none(
     make_pipeline: Callable[..., Pipeline], protocol: str
 ) -> None:
