@@ -103,8 +103,8 @@ class LiveBroker:
         the fills that the journal has; without them they are told apart by their totals.
         """
         for order in orders:
-            known = None if fills is None else frozenset(fills.get(order.id, ()))
-            before = Before(order.filled, order.cash, known)
+            known = frozenset((fills or {}).get(order.id, ()))
+            before = Before(order.filled, order.cash, known or None)
             task = self._task(order, (markets or {}).get(order.pair))
             now_ns = self.courier.now_ns()
             self.courier.add(*Tracking.adopted(task, order.state, order.venue_order_id, before, now_ns))

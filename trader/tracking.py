@@ -380,6 +380,8 @@ class Tracking:
             self._seen = order
             if not order.live and self._over_ns is None:
                 self._over_ns = now_ns
+                if self.phase == Phase.ENDED:
+                    self._linger(now_ns)
             if order.live and self.phase == Phase.ENDED:
                 out += self._stray(now_ns)
         return out + self._settle(self.executed.take(order.fills), now_ns)
@@ -538,9 +540,12 @@ class Tracking:
         self._cancel_at = self._rest_until = None
         self._look.end(None)
         if linger_from_ns:
-            self._linger_until = linger_from_ns + int(LINGER_S * NS_PER_S)
-            self._late_at = linger_from_ns + int(LATE_LOOK_S * NS_PER_S)
-            self._look.end(self._late_at)
+            self._linger(linger_from_ns)
+
+    def _linger(self, from_ns: int) -> None:
+        self._linger_until = from_ns + int(LINGER_S * NS_PER_S)
+        self._late_at = from_ns + int(LATE_LOOK_S * NS_PER_S)
+        self._look.end(self._late_at)
 
     def _end(self, linger_from_ns: int, news: OrderNews, note: str) -> list[Out]:
         self._over(linger_from_ns)

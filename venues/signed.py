@@ -4,6 +4,8 @@
   second. Where a renewed measurement fails, the old one serves on: the call itself tells what is wrong with the venue.
 * A call that is refused for its stamp was certainly not carried out: the offset is measured alone, without what was
   known before, and the call is built, signed and sent once more. A second refusal is the caller's.
+* A change whose stamp was STALE_S old when it was refused is not sent once more: our process stood still meanwhile, and
+  whoever asked for it has to decide anew.
 * A call that had to wait for room in the limits is stamped and signed anew as it goes out.
 * With `by_date`, the Date of every answer narrows the offset: for a venue that has no clock to ask.
 """
@@ -19,6 +21,7 @@ from venues.offset import Offset, Stamp
 
 MAX_AGE_S = 300.0
 AGAIN_S = 30.0  # after a measurement that failed
+STALE_S = 4.0  # less than any venue's window for a stamp
 
 
 class Sender(Protocol):
@@ -58,10 +61,21 @@ class Signed:
         Raises what `send_blocking` raises; Skewed after the second refusal.
         """
         self._keep_measured(build)
+        built_ns, changes = 0, False
+
+        def stamped(time_ms: int) -> Call:
+            nonlocal built_ns, changes
+            call = build(time_ms)
+            built_ns, changes = self._clock.monotonic_ns(), call.changes
+            return call
+
         try:
-            return self._send(build)
+            return self._send(stamped)
         except Skewed:
+            stale = changes and self._clock.monotonic_ns() - built_ns >= STALE_S * NS_PER_S
             self.measure_now(alone=True)
+            if stale:
+                raise
         return self._send(build)
 
     def time_ms(self) -> int:

@@ -46,7 +46,7 @@ class Desk:
         self.broker = self.opened()
         self.before = house.balances_booked()
 
-    def opened(self) -> LiveBroker:
+    def opened(self, *, start: bool = False) -> LiveBroker:
         house = self.house
         return LiveBroker(
             house.hasty,
@@ -55,7 +55,7 @@ class Desk:
             self.deliver,
             entry_timeout_ms=5_000,
             say=lambda level, text: self.said.append(text),
-            start=False,
+            start=start,
         )
 
     def markets(self) -> list[Rules]:
@@ -176,6 +176,24 @@ def test_an_entry_and_an_exit(house: House, desk: Desk) -> None:
     sent = desk.broker.sent()
     assert [item.order_id for item in sent] == ["e1", "x1"]
     assert all(item.began_ns <= item.written_ns <= item.answered_ns for item in sent)
+    desk.agree()
+
+
+def test_its_own_threads_carry_several_orders_at_once(house: House, desk: Desk) -> None:
+    desk.broker = desk.opened(start=True)
+    house.served.fault(kinds.DROPPED_REPLY, path=house.ways.create, method="POST", times=1)
+    try:
+        for number in range(3):
+            desk.submit(f"x{number}", quantity="0.005")
+        for _ in range(1_500):
+            if all(state in TERMINAL for state in desk.states.values()):
+                break
+            house.step(250)
+            desk.broker.nudge()
+            threading.Event().wait(0.02)
+    finally:
+        desk.broker.close(20)
+    assert set(desk.states.values()) == {OrderState.FILLED} and len(house.all_booked()) == 3
     desk.agree()
 
 

@@ -308,6 +308,16 @@ def test_adopted_orders_are_looked_up_and_never_sent(world: World) -> None:
         world.submit("o1")
 
 
+@pytest.mark.parametrize("fills", [None, {}, {"o1": []}, {"o1": ["fo1"]}], ids=["none", "no order", "no ids", "ids"])
+def test_what_the_journal_has_of_an_adopted_order_is_not_told_again(world: World, fills: Any) -> None:
+    world.venue.create(NewOrder(RULES, "o1", "sell", "market", Decimal("0.010")))
+    order = order_of("o1")
+    order.state, order.filled, order.cash = OrderState.WORKING, 10, 10**8
+    world.broker.adopt([order], {"P": MARKET}, fills)
+    world.turns()
+    assert [(event.news, event.quantity) for event in world.told] == [(OrderNews.ALL_FILLED, None)]
+
+
 @pytest.mark.parametrize("name", ["w1", "vw1", ""])
 def test_a_nudge_looks_at_once(world: World, name: str) -> None:
     world.venue.answers["create w1"] = world.venue.answers["order w1"] = working("w1")

@@ -371,6 +371,9 @@ def test_stray() -> None:
     life.takes(Step.FILLS, Filled([fill("f1", "0.004")])).takes(Step.CANCEL, Cancelled())
     life.takes(Step.LOOK, Found(told(account.CANCELLED, "0.004")))
     assert life.news == [NO_ANSWER, ABSENT, PART] and life.steps() == [] and not life.order.working
+    life.waits(Step.LOOK).takes(Step.LOOK, Found(told(account.CANCELLED, "0.006")))
+    life.takes(Step.FILLS, Filled([fill("f2", "0.002")]))
+    assert life.news == [NO_ANSWER, ABSENT, PART, PART] and life.steps() == []
     assert life.order.done(life.now_ns + int(LINGER_S * NS_PER_S))
 
 

@@ -86,6 +86,29 @@ def test_a_call_that_waited_for_room_is_stamped_anew():
     assert abs(int(venue.sent[1].query) - venue.time_ms()) <= 3
 
 
+class StoodStill(Venue):
+    """Our process stands still between the stamp and the sending."""
+
+    still_s = 0.0
+
+    def send_blocking(self, call: Call, again: Callable[[], Call] | None = None) -> Reply:
+        self.clock.advance(int(self.still_s * S))
+        return super().send_blocking(call, again)
+
+
+def test_a_change_whose_stamp_is_old_because_we_stood_still_is_not_sent_once_more():
+    venue = StoodStill()
+    signed = venue.signed()
+    signed.send(stamped)
+    venue.still_s = 6.0
+    with pytest.raises(Skewed):
+        signed.send(an_exit)
+    assert len(venue.sent) == 2 and venue.measured == 2
+    venue.still_s = 0.0
+    signed.send(an_exit)
+    assert len(venue.sent) == 3
+
+
 def test_a_second_refusal_is_the_callers():
     venue = Venue()
     venue.refusals = [Skewed(VENUE, "one"), Skewed(VENUE, "two"), Skewed(VENUE, "three")]
