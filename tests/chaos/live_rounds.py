@@ -1,7 +1,8 @@
 """Kill rounds with real orders at the sandbox: the trader is killed at random while the venue has its bad days.
 
 Half of the kills come at a random moment after the trader's start, the other half right after the exchange took an
-order. Faults of the venue come and go between them. At the end the faults are lifted, what is held is sold, and the
+order. Faults of the venue come and go between them, and at each change the trader may live for long enough to learn
+what became of an order whose answer was lost. At the end the faults are lifted, what is held is sold, and the
 exchange's own books are held against the journal.
 """
 
@@ -24,6 +25,7 @@ from tests.pipeline import audit
 from tests.pipeline.lively import LIVELY
 from tests.pipeline.pipeline import Pipeline
 from trader import base
+from trader.orders import OrderState
 
 SETTINGS: Mapping[str, object] = MappingProxyType(
     dict(LIVELY)
@@ -49,6 +51,8 @@ DAYS: tuple[tuple[dict[str, Any], ...], ...] = (
     ({"kind": "html", "path": "*", "chance": 0.1}, {"kind": "slow_reply", "ms": 900, "path": "*", "chance": 0.2}),
 )
 KILLS_A_DAY = 5
+BREATH_S = 40.0
+DOUBTFUL = (OrderState.SUBMITTING, OrderState.UNKNOWN)
 
 
 class LiveRounds:
@@ -66,6 +70,7 @@ class LiveRounds:
         self.bot.wait(lambda: self._orders() > 0, "a first order", 120)
         for number in range(kills):
             if number % KILLS_A_DAY == 0:
+                self._breathe()
                 self._set(DAYS[number // KILLS_A_DAY % len(DAYS)])
             self._kill(number)
         self._set(())
@@ -119,6 +124,18 @@ class LiveRounds:
         self.done["kills right after an order" if at_order and took else "kills at random"] += 1
         if number % 20 == 19:
             self._say(f"{number + 1} kills, {self._orders()} orders at the exchange")
+
+    def _breathe(self) -> None:
+        """Lets the trader live for as long as the venue may leave an order's outcome open, without asking for more."""
+        until = time.monotonic() + BREATH_S
+        while time.monotonic() < until and not self._agreed():
+            time.sleep(0.2)
+        self.done["times it came to agree before the next day"] += self._agreed()
+
+    def _agreed(self) -> bool:
+        state = state_of(self.bot.book.resolve() / "journal.db")
+        unknown = [pair for pair in state.pairs.values() if pair.order is not None and pair.order.state in DOUBTFUL]
+        return not state.blocks and not unknown
 
     def _flattened(self) -> bool:
         return self.bot.tool("tools.control", "flatten").returncode == 0

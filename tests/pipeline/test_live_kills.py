@@ -1,4 +1,4 @@
-"""A short round of kills with real orders at the sandbox, under a venue with bad days; `make chaos LIVE=1` is longer."""
+"""A short round of kills with real orders at the sandbox, under a venue with bad days (longer: `make chaos LIVE=1`)."""
 
 from collections.abc import Callable
 
