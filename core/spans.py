@@ -9,8 +9,12 @@ A span is recorded by the stage in which it ends, in microseconds. Those that st
     trader      update_to_arrival     the way over the bus, waiting for this stage included
                 arrival_to_decision   own work, until the fold has decided, be it for an order or for nothing
                 trade_to_decision     all of it since the trade's arrival at the feeder
+                decision_to_disk      until the order's intent is on the disk: the journal's fsync
                 decision_to_order     until the order's intent is on the disk and published
                 trade_to_order        all of it since the deciding trade's arrival
+                disk_to_wire          real orders: from the intent on the disk until the request's first byte leaves
+                trade_to_wire         all of it since the deciding trade's arrival
+                wire_to_answer        until the venue's whole answer is there, or known to be lost
                 order_to_fill         from the published intent to the first fill, on the disk and published
                 trade_to_fill         since the filling trade's arrival; on paper the fill needs nothing else
     storage     event_to_row          the oldest message of a batch, until its rows are committed

@@ -4,7 +4,7 @@ A span counts while its stage is heard: what a stage that is down said last is n
 seen is null, never 0.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from core.histogram import Window
@@ -19,6 +19,16 @@ PATH = (
     ("fill", "trader", "trade_to_fill"),
 )
 
+# Where orders are real, the way ends on the wire: what fills them is no trade that this machine saw first.
+PATH_LIVE = (*PATH[:-1], ("wire", "trader", "trade_to_wire"))
+
+# What an order's last part is made of, where orders are real: the decision's end, disk, request, answer of the venue.
+PARTS = (
+    ("decision to disk", "trader", "decision_to_disk"),
+    ("disk to wire", "trader", "disk_to_wire"),
+    ("wire to answer", "trader", "wire_to_answer"),
+)
+
 # What each stage adds on the way from the trade to the order. The way over the bus ends in the stage that takes the
 # frame, and who takes it late makes it long; so that stage is named.
 SHARES = (
@@ -28,6 +38,7 @@ SHARES = (
     ("trader", "update_to_arrival"),
     ("trader", "arrival_to_decision"),
     ("trader", "decision_to_order"),
+    ("trader", "disk_to_wire"),
 )
 
 
@@ -48,14 +59,23 @@ def by_stage(state: PageState, now_ns: int) -> dict[str, dict[str, Any]]:
 
 
 def path(state: PageState, now_ns: int) -> list[dict[str, Any]]:
-    """The steps from trade to fill in order, each with all the time since the trade's arrival."""
+    """The steps from trade to fill, or to the wire, in order, each with all the time since the trade's arrival."""
+    return _steps(state, now_ns, PATH_LIVE if state.config.live else PATH)
+
+
+def parts(state: PageState, now_ns: int) -> list[dict[str, Any]]:
+    """The parts of a real order's way from decision to answer; none in simulation."""
+    return _steps(state, now_ns, PARTS if state.config.live else ())
+
+
+def _steps(state: PageState, now_ns: int, steps: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
     known = by_stage(state, now_ns)
     nothing = {"minute": window(None), "hour": window(None)}
-    return [{"step": step, **known.get(stage, {}).get(name, nothing)} for step, stage, name in PATH]
+    return [{"step": step, **known.get(stage, {}).get(name, nothing)} for step, stage, name in steps]
 
 
 def slowest(state: PageState, now_ns: int) -> dict[str, Any] | None:
-    """The share of the last minute's way from trade to order with the highest p99; None where no trade went it."""
+    """The share of the last minute's way from trade to order or wire with the highest p99; None where none went it."""
     known = {(stage, name): minute for stage, name, minute, _ in spans(state, now_ns) if minute.samples}
     shares = [(known[share].p99, share) for share in SHARES if share in known]
     if not shares:

@@ -235,6 +235,7 @@ def health(state: PageState, totals: Totals, found: list[Check], now_ns: int) ->
     return {
         "stages": msgspec.to_builtins([stage_row(s, now_ns) for s in state.stages.values()]),
         "path": latency.path(state, now_ns),
+        "parts": latency.parts(state, now_ns),
         "slowest": latency.slowest(state, now_ns),
         "failing": [{"check": c.name, "text": c.text} for c in found if not c.ok],
         "crash_loops": [crash_loop_row(state, name) for name in state.crash_loops],

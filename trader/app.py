@@ -65,7 +65,7 @@ class Trader:
         self._context = context
         self._clock = context.clock
         terms = terms_of(settings, indicator_hash(settings))
-        self._committed: deque[Committed] = deque()
+        self._committed: deque[tuple[Committed, int]] = deque()  # with when it was on the disk (monotonic ns)
         self._journal = Journal(context.book_dir / "journal.db", self._on_commit, self._on_trouble)
         found = self._journal.open(context.clock.wall_ms())
         self._desk = None if settings.simulation_mode else Desk(context, self._give)
@@ -94,7 +94,7 @@ class Trader:
         self._publisher = open_publisher(context, layout_hash(), self._facts)
         spans = self._publisher.spans
         self._passage = Passage(self._clock, spans, "update_to_arrival", "arrival_to_decision", "trade_to_decision")
-        self._times = OrderTimes(self._clock, spans)
+        self._times = OrderTimes(self._clock, spans, real=self._desk is not None)
         self._publisher.topic(TRADER, epoch_of(found.journal_id), found.number, replay=self._replay)
         self._shown = Shown(self._engine, settings.pairs, partial(self._publisher.send, STATUS))
         self._publisher.topic(STATUS, context.started_ms, snapshot=lambda: self._shown.snapshot(self._follow.mode))
@@ -249,7 +249,7 @@ class Trader:
 
     def _on_commit(self, committed: Committed) -> None:
         """On the writer's thread."""
-        self._committed.append(committed)
+        self._committed.append((committed, self._clock.monotonic_ns()))
         self._context.loop.call_threadsafe(self._publish)
 
     def _on_trouble(self, why: str) -> None:
@@ -268,12 +268,14 @@ class Trader:
 
     def _publish(self) -> None:
         """What is on the disk by now goes out, in order."""
+        if self._desk is not None:
+            self._times.sent(self._desk.broker.sent())
         while self._committed:
-            entries = self._committed.popleft().entries
+            (entries,), disk_ns = self._committed.popleft()
             if self._desk is not None:
                 self._desk.committed(entries[-1].number)
             self._publisher.send_many(TRADER, entries)
-            self._times.published(entries)
+            self._times.published(entries, disk_ns)
             if self._arrived_ns:
                 self._publisher.latency.record((self._clock.monotonic_ns() - self._arrived_ns) / 1000)
             for entry in entries:

@@ -16,12 +16,13 @@ OWN_MS = {  # what each stage needs for its own part, and its way before it
     ("trader", "update_to_arrival"): 0.2,
     ("trader", "arrival_to_decision"): 0.1,
     ("trader", "decision_to_order"): 3.0,
+    ("trader", "disk_to_wire"): 0.4,
 }
 
 
-def heard(told: dict[str, Told]) -> Page:
+def heard(told: dict[str, Told], *, live: bool = False) -> Page:
     """A page after one heartbeat of every stage, with these spans."""
-    of = healthy(page())
+    of = healthy(page(live=live))
     for stage, spans in told.items():
         of.state.fold_beat(beat(stage, spans=spans), of.clock.monotonic_ns(), of.clock.wall_ms())
     return of
@@ -36,8 +37,8 @@ def market(own_ms: dict[tuple[str, str], float]) -> Page:
         for (stage, name), ms in own_ms.items():
             if name == "decision_to_order":
                 spans[stage].of("trade_to_decision").record(since_ms * 1000)
-                if number:
-                    continue
+            if name in ("decision_to_order", "disk_to_wire") and number:
+                continue
             since_ms += ms
             spans[stage].of(name).record(ms * 1000)
             if name == "arrival_to_update":
@@ -99,3 +100,22 @@ def test_nothing_went_through() -> None:
     assert latency.slowest(of.state, now_ns) is None, "the hour alone names nobody"
     assert latency.path(of.state, now_ns)[0]["hour"]["p99"] == 5.0
     assert latency.slowest(page().state, NS_PER_MS) is None
+
+
+def test_where_orders_are_real_the_way_ends_on_the_wire_and_its_parts_are_told() -> None:
+    clock = ManualClock()
+    spans = Spans(clock)
+    for name, ms in (("trade_to_order", 3), ("trade_to_wire", 4), ("decision_to_disk", 2), ("wire_to_answer", 80)):
+        spans.of(name).record(ms * 1000)
+    of = heard({"trader": spans.told()}, live=True)
+    now_ns = of.clock.monotonic_ns()
+    steps = {one["step"]: one["minute"]["p50"] for one in latency.path(of.state, now_ns)}
+    assert list(steps) == ["publish", "update", "decision", "order", "wire"]
+    assert steps["wire"] == pytest.approx(4_000, rel=0.011)
+    parts = {one["step"]: one["minute"]["p50"] for one in latency.parts(of.state, now_ns)}
+    assert parts == {
+        "decision to disk": pytest.approx(2_000, rel=0.011),
+        "disk to wire": None,
+        "wire to answer": pytest.approx(80_000, rel=0.011),
+    }
+    assert latency.parts(market(OWN_MS).state, now_ns) == [], "nothing of it in simulation"

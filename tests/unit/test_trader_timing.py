@@ -9,18 +9,19 @@ from core.clock import NS_PER_MS, ManualClock
 from core.spans import Spans
 from tests.trader_world import Live, Tape, of
 from trader import inputs, timing
+from trader.courier import Sent
 from trader.timing import OrderTimes
 
 
 class Desk:
     """A fold whose events wait for a disk that the test plays; each trade arrives at the time that it carries."""
 
-    def __init__(self, **changed: str) -> None:
+    def __init__(self, *, real: bool = False, **changed: str) -> None:
         self.tape = Tape()
         self.live = Live(self.tape, **changed)
         self.clock = ManualClock(self.tape.ms * NS_PER_MS)
         self.spans = Spans(self.clock)
-        self.times = OrderTimes(self.clock, self.spans)
+        self.times = OrderTimes(self.clock, self.spans, real=real)
         self.waiting: list[Entry] = []
         self.number = 0
 
@@ -39,15 +40,26 @@ class Desk:
             self.number += 1
             self.waiting.append(Entry(self.number, event))
 
-    def disk(self, ms: float) -> None:
-        """The disk takes what waits, `ms` later."""
+    def disk(self, ms: float, publish_ms: float = 0) -> None:
+        """The disk takes what waits, `ms` later; it goes out `publish_ms` after that."""
         self.clock.advance(int(ms * NS_PER_MS))
+        disk_ns = self.clock.monotonic_ns()
+        self.clock.advance(int(publish_ms * NS_PER_MS))
         entries, self.waiting = self.waiting, []
-        self.times.published(entries)
+        self.times.published(entries, disk_ns)
+
+    def wire(self, order_id: str, *, after_ms: float, answer_ms: float, written: bool = True) -> None:
+        """The request of an order leaves `after_ms` from now, its answer comes `answer_ms` later."""
+        began_ns = self.clock.monotonic_ns()
+        self.clock.advance(int(after_ms * NS_PER_MS))
+        written_ns = self.clock.monotonic_ns() if written else 0
+        self.clock.advance(int(answer_ms * NS_PER_MS))
+        self.times.sent([Sent(order_id, began_ns, written_ns, self.clock.monotonic_ns())])
 
     def told(self) -> dict[str, tuple[int, float]]:
         """Samples and longest (ms) of the spans that have any."""
         told = {name: minute for name, (minute, _) in self.spans.told().items() if minute.samples}
+        self.decision_to_disk = told.pop("decision_to_disk", None)
         return {name: (minute.samples, minute.max / 1000) for name, minute in told.items()}
 
 
@@ -153,5 +165,68 @@ def test_orders_that_never_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     intent = next(event for event in of(desk.live.events, OrderEvent) if event.status == "submitting")
     other = OrderEvent(**{name: getattr(intent, name) for name in intent.__struct_fields__} | {"client_order_id": "b"})
     desk.times.decided(inputs.SpanEnd(), [other])
-    desk.times.published([Entry(9, other)])
+    desk.times.published([Entry(9, other)], desk.clock.monotonic_ns())
     assert list(desk.times._sent_ns) == ["b"]
+
+
+def wired(desk: Desk) -> dict[str, tuple[int, float]]:
+    """The spans of a real order's request."""
+    return {name: found for name, found in desk.told().items() if "wire" in name}
+
+
+def intent(desk: Desk) -> str:
+    return of(desk.live.events, OrderEvent)[-1].client_order_id
+
+
+def test_the_fsync_is_told_apart_from_what_comes_after_it() -> None:
+    desk = Desk(paper_fill="tape", paper_latency_ms="100")
+    desk.trade(100, "mr")
+    desk.disk(5, publish_ms=3)
+    told = {name: minute.max / 1000 for name, (minute, _) in desk.spans.told().items() if minute.samples}
+    assert told["decision_to_disk"] == pytest.approx(5, rel=0.011)
+    assert told["decision_to_order"] == pytest.approx(8, rel=0.011)
+    assert not [name for name in desk.spans.told() if "wire" in name], "nothing real, no wire"
+
+
+def test_a_real_order_is_timed_from_disk_and_trade_to_the_wire_and_to_its_answer() -> None:
+    desk = Desk(real=True, paper_fill="tape", paper_latency_ms="100")
+    desk.trade(100, "mr", own_ms=2)
+    desk.disk(5, publish_ms=1)
+    desk.wire(intent(desk), after_ms=3, answer_ms=40)
+    assert wired(desk) == close({"disk_to_wire": (1, 4.0), "trade_to_wire": (1, 11.0), "wire_to_answer": (1, 40.0)})
+
+
+def test_an_exit_sent_before_the_disk_took_it_counts_from_its_trade_alone() -> None:
+    desk = Desk(real=True, paper_fill="tape", paper_latency_ms="100")
+    desk.trade(100, "mr", own_ms=2)
+    desk.wire(intent(desk), after_ms=2_000, answer_ms=7)
+    assert wired(desk) == close({"trade_to_wire": (1, 2_002.0), "wire_to_answer": (1, 7.0)})
+
+
+def test_a_request_of_which_nothing_left_is_timed_when_it_leaves() -> None:
+    desk = Desk(real=True, paper_fill="tape", paper_latency_ms="100")
+    desk.trade(100, "mr", own_ms=2)
+    desk.disk(5)
+    desk.wire(intent(desk), after_ms=1, answer_ms=100, written=False)
+    assert wired(desk) == {}
+    desk.wire(intent(desk), after_ms=1, answer_ms=9)
+    assert wired(desk) == close({"disk_to_wire": (1, 102.0), "trade_to_wire": (1, 109.0), "wire_to_answer": (1, 9.0)})
+
+
+def test_a_request_that_is_told_twice_or_of_nobody_is_timed_once() -> None:
+    desk = Desk(real=True, paper_fill="tape", paper_latency_ms="100")
+    desk.trade(100, "mr")
+    desk.disk(5)
+    for order_id in (intent(desk), intent(desk), "another"):
+        desk.wire(order_id, after_ms=1, answer_ms=1)
+    assert {count for count, _ in wired(desk).values()} == {1}
+
+
+def test_a_real_order_that_ends_unsent_is_forgotten() -> None:
+    desk = Desk(real=True, paper_fill="tape", paper_latency_ms="100", entry_timeout_ms="2000")
+    desk.trade(100, "mr")
+    desk.disk(1)
+    assert list(desk.times._unwritten) == [intent(desk)]
+    desk.trade(100, after_ms=5_000)
+    desk.disk(1)
+    assert desk.times._unwritten == {}

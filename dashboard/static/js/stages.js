@@ -36,10 +36,11 @@ function updateRow(row, stage, health) {
   text(p99, latency(us.p99));
 }
 
-/** From a trade's arrival to what follows from it, step by step; and which stage takes the longest share. */
-function showPath({ path, slowest }) {
-  fill("path", path.map((one) => one.step).join(), () => path.map(makeStep));
-  path.forEach(({ minute, hour }, i) => {
+/** From a trade's arrival to what follows from it, step by step; a real order's parts; which stage takes the longest share. */
+function showPath({ path, parts, slowest }) {
+  const rows = [...path, ...parts];
+  fill("path", rows.map((one) => one.step).join(), () => [...path.map((one) => makeStep(one)), ...parts.map((one) => makeStep(one, "part"))]);
+  rows.forEach(({ minute, hour }, i) => {
     const [, ...cells] = at("path").children[i].children;
     [minute.p50, minute.p99, hour.p50, hour.p99].forEach((us, n) => text(cells[n], latency(us)));
     at("path").children[i].title = `${minute.count} in the last minute, at most ${latency(minute.max)}; ${hour.count} in the last hour, at most ${latency(hour.max)}`;
@@ -47,8 +48,8 @@ function showPath({ path, slowest }) {
   text("slowest", slowest ? `Slowest: ${slowest.stage}, ${words(slowest.span)}, p99 ${latency(slowest.p99)}` : "No trade went through in the last minute.");
 }
 
-function makeStep({ step }) {
-  return make("tr", { "data-step": step }, make("th", { scope: "row" }, step), ...[1, 2, 3, 4].map(() => make("td", { class: "num" })));
+function makeStep({ step }, kind) {
+  return make("tr", { "data-step": step, class: kind }, make("th", { scope: "row" }, step), ...[1, 2, 3, 4].map(() => make("td", { class: "num" })));
 }
 
 function quality({ gaps, spans }) {
