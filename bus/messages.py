@@ -302,6 +302,7 @@ class CheckedEvent(Tagged, frozen=True):
     report: list[str]  # lines a person understands: what was found and how it was resolved
     before: dict[str, str]  # base coin held, by pair, before what was found was booked
     after: dict[str, str]
+    wall_ms: int = 0  # when it was judged
 
 
 class ShadowEvent(Tagged, frozen=True):

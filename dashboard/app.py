@@ -36,6 +36,7 @@ from dashboard.history import History, HistoryError
 from dashboard.keyfile import new_key, read_key
 from dashboard.listen import open_socket
 from dashboard.page import Pace, Page
+from dashboard.recovery import KEPT
 from dashboard.routes import Operating, create_app
 from dashboard.sessions import KEY_BYTES
 from dashboard.state import COMMANDS, LOGS, STAGES, Config, PageState
@@ -125,6 +126,8 @@ async def _recall(context: Context, page: Page) -> None:
         page.state.fold_old_events(Event(r["stage"], r["level"], r["message"], r["time"]) for r in rows)
         for r in await page.history.commands(COMMANDS):
             page.state.fold_command(Event(r["stage"], r["level"], r["message"], r["time"]))
+        for row in await page.history.checks(KEPT):
+            page.state.recovery.fold_row(row)
         for row in await page.history.gaps(LOGS):
             page.state.fold_stored_gap(row)
     except HistoryError as error:

@@ -34,6 +34,8 @@ class Reader(Protocol):
 
     def commands(self, limit: int) -> Rows: ...
 
+    def checks(self, limit: int) -> Rows: ...
+
     def gaps(self, limit: int) -> Rows: ...
 
     def totals(self) -> dict[str, Any]: ...
@@ -71,6 +73,10 @@ class History:
     async def commands(self, limit: int) -> Rows:
         """Events that tell of an operator's commands, oldest first."""
         return await self._run(lambda: self.reader.commands(limit))
+
+    async def checks(self, limit: int) -> Rows:
+        """Comparisons of journal and venue, oldest first."""
+        return await self._run(lambda: self.reader.checks(limit))
 
     async def gaps(self, limit: int) -> Rows:
         """Recorded gaps, oldest first."""

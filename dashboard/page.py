@@ -95,6 +95,10 @@ class Page:
         await self.history.refresh_ghosts()
         return self._ghosts() | {"entries": rows}
 
+    def recovery(self) -> dict[str, Any]:
+        """The answer of /api/recovery: the last start's report, and what was found since."""
+        return {"live": self.state.config.live, **self.state.recovery.told()}
+
     def checks(self) -> list[Check]:
         """The checks of /healthz."""
         return health.checks(self.state, self.clock.monotonic_ns())

@@ -251,6 +251,7 @@ def health(state: PageState, totals: Totals, found: list[Check], now_ns: int) ->
         "commands": [command_row(event) for event in state.commands],
         "left_open": list(state.left_open),
         "report": state.started.report if state.started else None,
+        "recovery": state.recovery.now() if state.config.live else None,
     }
 
 

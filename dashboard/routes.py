@@ -126,6 +126,10 @@ def _reading(app: FastAPI, page: Page, door: Door) -> None:
     async def ghosts(limit: Limit = 100) -> Response:
         return answer(await page.ghosts(limit))
 
+    @app.get("/api/recovery")
+    async def recovery() -> Response:
+        return answer(page.recovery())
+
     @app.get("/api/why")
     async def why(pair: PairName = None, at: At = None, offset_minutes: Offset = 0) -> Response:
         return answer(await page.why(page.pair(pair), at, offset_minutes))

@@ -14,8 +14,10 @@ import msgspec
 from bus.messages import (
     Beat,
     Candle,
+    CheckedEvent,
     Entry,
     Event,
+    ExternalEvent,
     Gap,
     PositionEvent,
     SpanEvent,
@@ -27,6 +29,7 @@ from bus.messages import (
 )
 from bus.said import who_said
 from core.paths import WATCHDOG
+from dashboard.recovery import Recovery
 
 STAGES = ("feeder", "indicators", "trader", "storage", "dashboard")
 SILENT_NS = 3_000_000_000  # a stage not heard for this long counts as down (contract)
@@ -107,6 +110,7 @@ class PageState:
         self.trades: dict[int, TradeEvent] = {}
         self.trading_state: StateEvent | None = None
         self.started: StartedEvent | None = None
+        self.recovery = Recovery()
         self.left_open: list[str] = []  # other books with a position, told once at start
         self.down: dict[str, str] = {}  # programs that are down, and why
         self.crash_loops: dict[str, str] = {}  # programs that keep dying or gave up, and which of the two
@@ -207,6 +211,11 @@ class PageState:
             self.trading_state = event
         elif isinstance(event, StartedEvent):
             self.started = event
+            self.recovery.began(entry.number, new=event.found == "new")
+        elif isinstance(event, CheckedEvent):
+            self.recovery.checked(entry.number, event)
+        elif isinstance(event, ExternalEvent):
+            self.recovery.unexplained(entry.number, event)
         else:
             return
         self.common_version += 1

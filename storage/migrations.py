@@ -133,7 +133,23 @@ def where_the_trader_stood(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-STEPS: tuple[Step, ...] = (first_tables, candles_by_age, shadow_of_real_orders, where_the_trader_stood)
+def what_starts_found(connection: Connection) -> None:
+    """Version 5: comparisons of journal and venue."""
+    connection.exec_driver_sql(
+        """CREATE TABLE checks (
+        id INTEGER NOT NULL PRIMARY KEY, kind TEXT NOT NULL, time INTEGER NOT NULL, agreed INTEGER,
+        report TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, pair TEXT NOT NULL,
+        base FLOAT NOT NULL, quote FLOAT NOT NULL)"""
+    )
+
+
+STEPS: tuple[Step, ...] = (
+    first_tables,
+    candles_by_age,
+    shadow_of_real_orders,
+    where_the_trader_stood,
+    what_starts_found,
+)
 
 
 def version_of(engine: Engine) -> int:

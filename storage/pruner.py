@@ -6,10 +6,22 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, func, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage.schema import candle_ends, candles, equity, events, gaps, order_steps, positions, reasons, signals
+from storage.schema import (
+    candle_ends,
+    candles,
+    checks,
+    equity,
+    events,
+    gaps,
+    order_steps,
+    positions,
+    reasons,
+    signals,
+)
 
 ROWS_KEPT = 100_000  # of equity, events and gaps each; of what stood at a record, those of so many journal entries
 OTHERS_KEPT = 10  # times as long for reasons that are no refusals: what holds for weeks was told once
+CHECKS_KEPT = 1_000  # a venue that is away is compared with again and again
 PAGES_AT_ONCE = 2_000  # given back to the file system in one go: 8 MB, a few ms
 
 ROWID: ColumnElement[int] = literal_column("rowid")
@@ -57,6 +69,10 @@ def _prune(connection: Connection, keep_ms: int, rows_kept: int) -> Pruned:
         last = connection.execute(select(func.max(ROWID)).select_from(table)).scalar()
         if last is not None and last > rows_kept:
             notes += connection.execute(delete(table).where(last - rows_kept >= ROWID)).rowcount
+    kept = min(rows_kept, CHECKS_KEPT)
+    oldest = connection.execute(select(checks.c.id).order_by(checks.c.id.desc()).offset(kept - 1).limit(1)).scalar()
+    if oldest is not None:
+        notes += connection.execute(delete(checks).where(checks.c.id < oldest)).rowcount
     last = connection.execute(select(func.max(reasons.c.id))).scalar()
     if last is not None and last > rows_kept:
         refusal = (reasons.c.kind == "refusal") & (reasons.c.id <= last - rows_kept)

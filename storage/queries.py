@@ -14,6 +14,7 @@ from bus.said import MAKE, PAGE, PROGRAM, said_by
 from core.clock import iso_utc
 from storage.schema import (
     candles,
+    checks,
     cursors,
     equity,
     events,
@@ -83,6 +84,10 @@ class History:
         told = or_(*(events.c.message.contains(f" ({said_by(who)}") for who in (PAGE, PROGRAM, MAKE)))
         rows = self._rows(select(events).where(told).order_by(events.c.id.desc()).limit(limit))
         return sorted(rows, key=lambda row: (row["time"], row["id"]))
+
+    def checks(self, limit: int = 100) -> list[Row]:
+        """The newest `limit` comparisons of journal and venue, and what no order of ours explains, oldest first."""
+        return self._rows(select(checks).order_by(checks.c.id.desc()).limit(limit))[::-1]
 
     def gaps(self, limit: int = 100) -> list[Row]:
         """The newest `limit` gaps, newest first."""

@@ -11,8 +11,10 @@ from sqlalchemy.dialects import sqlite
 from bus.messages import (
     At,
     Candle,
+    CheckedEvent,
     EquityEvent,
     Event,
+    ExternalEvent,
     FillEvent,
     Gap,
     OrderEvent,
@@ -28,6 +30,7 @@ from storage.schema import (
     LEDGER,
     candle_ends,
     candles,
+    checks,
     cursors,
     equity,
     events,
@@ -81,13 +84,14 @@ STATEMENTS = {
     "ghosts": once(ghosts),  # its verdict comes later, and is kept when the entry is told once more
     "equity": plain(equity),
     "shadow": upsert(shadow),
+    "checks": upsert(checks),
     "gaps": plain(gaps),
     "events": plain(events),
     "cursors": upsert(cursors),
 }
 STANDING = ("positions", "order_steps", "reasons")
 BOOKED = (*(table.name for table in LEDGER), "signals", "equity", "shadow")  # worth a copy before they are emptied
-OF_THE_JOURNAL = (*BOOKED, *STANDING, "ghosts")
+OF_THE_JOURNAL = (*BOOKED, *STANDING, "ghosts", "checks")
 # Beside candles; of signals those without an order.
 ABOUT_THE_MARKET = ("signals", "equity", "gaps", "events", *STANDING)
 
@@ -253,8 +257,7 @@ def _state(number: int, event: StateEvent) -> Values:
 
 
 def _started(number: int, event: StartedEvent) -> Values:
-    settings = msgspec.json.encode(event.settings).decode()
-    return _reason(number, "start", event.at, event.found, settings, first=event.at.record + 1)
+    return _reason(number, "start", event.at, event.found, _json(event.settings), first=event.at.record + 1)
 
 
 def _refusal(number: int, event: SignalEvent) -> Values | None:
@@ -279,6 +282,21 @@ def _ghost(number: int, event: SignalEvent) -> Values | None:
     return (number, *place, "waiting", None, None, None, None)
 
 
+def _check(number: int, event: CheckedEvent) -> Values:
+    kind = "start" if event.at_start else "later"
+    texts = (_json(event.report), _json(event.before), _json(event.after))
+    return (number, kind, event.wall_ms or event.at.time_ms, int(event.agreed), *texts, "", 0.0, 0.0)
+
+
+def _external(number: int, event: ExternalEvent) -> Values:
+    texts = (_json([event.why]), "{}", "{}")
+    return (number, "external", event.at.time_ms, None, *texts, event.pair, float(event.base), float(event.quote))
+
+
+def _json(what: object) -> str:
+    return msgspec.json.encode(what).decode()
+
+
 Maker = tuple[str, Callable[[int, Any], Any]]
 
 # What rows an entry makes, by table; where there are several, some of them None.
@@ -290,6 +308,8 @@ MADE: dict[type, tuple[Maker, ...]] = {
     PositionEvent: ((positions.name, _position),),
     EquityEvent: ((equity.name, _equity),),
     ShadowEvent: ((shadow.name, _shadow),),
+    CheckedEvent: ((checks.name, _check),),
+    ExternalEvent: ((checks.name, _external),),
     StateEvent: ((reasons.name, _state),),
     SpanEvent: ((reasons.name, _span),),
     StartedEvent: ((reasons.name, _started),),

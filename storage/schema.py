@@ -251,6 +251,22 @@ ghosts = Table(
     Column("bb_lower", Float),
 )
 
+# What comparisons of journal and venue came to; kind: start, later, external (what no order of ours explains).
+checks = Table(
+    "checks",
+    metadata,
+    Column("id", Integer, primary_key=True),  # the journal number
+    Column("kind", Text, nullable=False),
+    Column("time", Integer, nullable=False),  # wall time; of external ones market time
+    Column("agreed", Integer),  # 0 or 1; null of external ones
+    Column("report", Text, nullable=False),  # JSON: a list of lines
+    Column("before", Text, nullable=False),  # JSON: base coin held by pair, before what was found was booked
+    Column("after", Text, nullable=False),
+    Column("pair", Text, nullable=False),  # of external ones, '' where it is about quote
+    Column("base", Float, nullable=False),  # that is gone
+    Column("quote", Float, nullable=False),  # by which the wallet differs
+)
+
 cursors = Table(
     "cursors",
     metadata,

@@ -22,7 +22,9 @@ class Rows:
     """History rows by hand; `broken` makes every question fail as a damaged database does."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("candles", "trades", "equity", "events")}
+        self.rows: dict[str, list[dict[str, Any]]] = {
+            name: [] for name in ("candles", "trades", "equity", "events", "checks")
+        }
         self.sums = dict.fromkeys(("trades", "wins", "losses", "fees", "realized", "last_id"), 0)
         self.broken = False
 
@@ -45,6 +47,9 @@ class Rows:
 
     def commands(self, limit: int) -> list[dict[str, Any]]:
         return []
+
+    def checks(self, limit: int) -> list[dict[str, Any]]:
+        return self._get("checks", limit)
 
     def gaps(self, limit: int) -> list[dict[str, Any]]:
         return []

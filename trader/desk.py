@@ -148,7 +148,7 @@ class Desk:
     def _judge(self, view: VenueView) -> None:
         engine = self._running
         found = self._look.judge(journal_view(engine), view)
-        self._give(inputs.Checked(found, view.journal.market_ms))
+        self._give(inputs.Checked(found, view.journal.market_ms, self._clock.wall_ms()))
         for reason, on in ((RECONCILING, not found.agreed), (RECOVERING, False)):
             if on or found.agreed:
                 self._give(inputs.Block(reason, on))

@@ -85,6 +85,7 @@ class Checked(NamedTuple):
 
     body: Reconciliation
     since_ms: int = 0  # when the look began
+    wall_ms: int = 0  # when it was judged
 
 
 class Fee(NamedTuple):

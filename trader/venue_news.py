@@ -45,7 +45,7 @@ def take(engine: "Engine", item: inputs.Told | inputs.Checked | inputs.Fee | inp
                 send_exit(engine, pair)
         case inputs.Checked():
             born = not live.known
-            _checked(engine, live, item.body)
+            _checked(engine, live, item)
             if item.body.agreed:
                 live.since_ms = max(live.since_ms, item.since_ms)
                 if born:
@@ -118,8 +118,8 @@ def _fee(engine: "Engine", live: LiveState, taker: int) -> None:
 # --- a comparison -----------------------------------------------------------------------------------
 
 
-def _checked(engine: "Engine", live: LiveState, body: Reconciliation) -> None:
-    state, ledger = engine.state, engine.ledger
+def _checked(engine: "Engine", live: LiveState, item: inputs.Checked) -> None:
+    state, ledger, body = engine.state, engine.ledger, item.body
     before = holdings(state.pairs)
     for event in body.told:
         _told(engine, live, event)
@@ -138,7 +138,8 @@ def _checked(engine: "Engine", live: LiveState, body: Reconciliation) -> None:
     found = bool(body.told or body.orphans or body.external)
     if found or body.at_start or was_agreed != body.agreed:
         after = holdings(state.pairs)
-        ledger.out.append(CheckedEvent(ledger.at(), body.at_start, body.agreed, list(body.report), before, after))
+        said = list(body.report)
+        ledger.out.append(CheckedEvent(ledger.at(), body.at_start, body.agreed, said, before, after, item.wall_ms))
     engine.changed()
 
 

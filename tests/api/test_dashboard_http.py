@@ -7,9 +7,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from bus.messages import Event
+from bus.messages import At, CheckedEvent, Entry, Event
 from core.clock import ManualClock
 from core.histogram import Window
+from dashboard import payloads
 from dashboard.page import Page
 from dashboard.routes import create_app
 from tests.dashboard_world import PAIR, SECOND_NS, Rows, beat, healthy, page, status, trade, view
@@ -282,6 +283,7 @@ def test_the_page_names_only_files_that_are_there() -> None:
         "format",
         "gauges",
         "header",
+        "recovery",
         "stages",
         "stream",
         "tiles",
@@ -290,6 +292,17 @@ def test_the_page_names_only_files_that_are_there() -> None:
     ):
         answer = web.get(f"/static/js/{name}.js")
         assert answer.status_code == 200 and "javascript" in answer.headers["content-type"]
+
+
+def test_the_last_starts_report_is_answered_where_orders_are_real() -> None:
+    of = page(live=True)
+    assert client(of).get("/api/recovery").json()["start"] is None
+    of.state.fold_entry(Entry(3, CheckedEvent(At(7, 1, 5), True, False, ["not agreed: x"], {}, {PAIR: "1"}, 90)), 0)
+    found = client(of).get("/api/recovery").json()
+    assert (found["live"], found["agreed"], found["since_ms"], found["why"]) == (True, False, 90, "x")
+    assert found["start"]["after"] == {PAIR: "1"}
+    assert payloads.health(of.state, of.totals(), of.checks(), 0)["recovery"]["agreed"] is False
+    assert payloads.health(page().state, of.totals(), of.checks(), 0)["recovery"] is None, "nothing of it in simulation"
 
 
 def test_metrics_can_be_parsed_and_say_what_the_page_says() -> None:

@@ -19,6 +19,7 @@ from bus.messages import (
     At,
     Beat,
     Candle,
+    CheckedEvent,
     Entry,
     Event,
     Gap,
@@ -40,7 +41,6 @@ from dashboard.why import Desk
 from indicators.told import Thresholds, Told
 from tests.operator_world import House
 from trader import risk
-from trader.status import mode_of
 from trader.words import words
 
 PAIR = "B-BTC_USDT"
@@ -67,14 +67,24 @@ SPANS = {
         "update_to_arrival": both(92, 380),
         "arrival_to_decision": both(71, 260),
         "trade_to_decision": both(388, 1_640),
+        "decision_to_disk": both(2_210, 11_900, 3),
         "decision_to_order": both(2_350, 12_400, 3),
         "trade_to_order": both(2_740, 13_900, 3),
         "order_to_fill": both(218_000, 1_310_000, 2),
         "trade_to_fill": both(2_810, 14_200, 0),
+        "disk_to_wire": both(640, 2_900, 3),
+        "trade_to_wire": both(3_330, 15_800, 3),
+        "wire_to_answer": both(84_000, 310_000, 3),
     },
     "storage": {"event_to_row": both(211_000, 398_000)},
     "dashboard": {"change_to_page": both(74_000, 149_000)},
 }
+
+
+RECOVERED = [
+    "exit scalp7QF2M9KD41C of B-BTC_USDT: unknown before, filled now, 0.0001 of 0.0001 filled",
+    "exit scalp7QF2M9KD41C of B-BTC_USDT: 0.0001 filled in 1 fills that were not recorded",
+]
 
 
 def config(**changes: Any) -> Config:
@@ -280,6 +290,9 @@ class DemoReader:
     def candles_between(self, pair: str, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
         return [dict(row) for row in self.market.candles if from_ms <= row["time"] < to_ms]
 
+    def checks(self, limit: int) -> list[dict[str, Any]]:
+        return []
+
     def gaps(self, limit: int) -> list[dict[str, Any]]:
         return []
 
@@ -310,9 +323,9 @@ class Demo:
         pairs = (PAIR, "B-ETH_USDT", "B-SOL_USDT") if state == "many" else (PAIR,)
         reader = DemoReader(self.market)
         desk = Desk(reader, lambda: DemoLookback(self.market))
-        self.page = Page(PageState(config(pairs=pairs)), History(reader), self.clock, desk)
+        self.page = Page(PageState(config(pairs=pairs, live=state == "live")), History(reader), self.clock, desk)
         self.number = 1000
-        if state in ("position", "many"):
+        if state in ("position", "many", "live"):
             m = self.market
             m.hold = True
             m.entry, m.highest, m.opened_ms = m.price - 160.4, m.price + 20.5, self.started_ms - 272_000
@@ -322,6 +335,15 @@ class Demo:
         self.ms = self.started_ms
         self.shadow: tuple[int | None, float | None, str | None] = (None, None, None)
         self._first_events()
+        if state == "live":
+            self.compared(True, RECOVERED, {PAIR: "0.012"}, {PAIR: "0.0119"})
+
+    def compared(self, agreed: bool, report: list[str], before: dict[str, str], after: dict[str, str]) -> None:
+        """What a start found at the venue."""
+        self.number += 1
+        at = At(1, self.number, self.ms)
+        told = CheckedEvent(at, True, agreed, report, before, after, self.clock.wall_ms())
+        self.page.state.fold_entry(Entry(self.number, told), self.clock.monotonic_ns())
 
     def app(self) -> Any:
         return create_app(self.page, "testbox", (), self.house.operating)
@@ -432,7 +454,8 @@ class Demo:
         blocked = {"warming": ["warming_up"], "halted": ["max_daily_loss", "settings_differ_indicators"]}.get(
             self.kind, []
         )
-        mode = "halted" if self.kind == "halted" else mode_of(self.trading)
+        modes = {"active": "live" if self.kind == "live" else "sim", "halted": "halted"}
+        mode = "halted" if self.kind == "halted" else modes.get(self.trading, "reducing")
         status = "warming_up" if self.kind == "warming" else "in_position" if held else "idle"
         told = Status(PAIR, self.number, self.ms, status, mode, m.entry, str(QUANTITY if held else 0),
                       m.highest if held else None, stop, None if unrealized is None else f"{unrealized:.4f}",

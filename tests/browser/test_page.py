@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from dashboard.listen import open_socket
-from tests.browser.demo import Demo
+from tests.browser.demo import PAIR, RECOVERED, Demo
 
 # The value of a datetime-local input that means this time in ms.
 LOCAL = "ms => new Date(ms - new Date(ms).getTimezoneOffset() * 60000).toISOString().slice(0, 16)"
@@ -117,6 +117,7 @@ def test_the_page_lives(visit: Visit, site: Site) -> None:
     assert visit.text("#costs") == "round trip costs 0.10 %, stop 0.5 %"
     assert "BTC/USDT SIM" in page.title() and visit.text("#key-stop") != "–"
     assert page.locator("#stages tr").count() == 5
+    assert not page.is_visible("#recovery"), "nothing of it in simulation"
     steps = page.eval_on_selector_all("#path tr", "rows => rows.map(r => [...r.children].map(c => c.textContent))")
     assert [step for step, *_ in steps] == ["publish", "update", "decision", "order", "fill"]
     assert steps[1] == ["update", "212 µs", "870 µs", "233 µs", "1.1 ms"]
@@ -126,6 +127,34 @@ def test_the_page_lives(visit: Visit, site: Site) -> None:
     assert visit.asked and all(url.startswith(site.url) for url in visit.asked)
     assert "TradingView" in visit.text("footer")
     assert page.locator("#tv-attr-logo").count() == 1
+
+
+@pytest.mark.parametrize("site", ["live"], indirect=True)
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_where_orders_are_real_the_last_starts_report_opens_and_a_disagreement_is_told(  # type: ignore[no-untyped-def]
+    browser, site: Site, size: dict[str, int]
+) -> None:
+    visit = Visit(browser, site, size)
+    page = visit.page
+    visit.wait("document.querySelector('#recovery-lines').children.length === 4")
+    assert visit.text("#recovery-tag").startswith("agree since ") and "agreed" in visit.text("#recovery-head")
+    page.click("#recovery-head")
+    lines = page.eval_on_selector_all("#recovery-lines li", "rows => rows.map(r => r.textContent)")
+    assert lines == ["held before: 0.012 of BTC/USDT", *RECOVERED, "held after: 0.0119 of BTC/USDT"]
+    steps = page.eval_on_selector_all("#path tr", "rows => rows.map(r => [r.dataset.step, r.children[1].textContent])")
+    assert steps[-4:] == [
+        ["wire", "3.3 ms"],
+        ["decision to disk", "2.2 ms"],
+        ["disk to wire", "640 µs"],
+        ["wire to answer", "84 ms"],
+    ]
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    site.demo.compared(False, ["not agreed: balances: the venue did not answer"], {PAIR: "0.0119"}, {PAIR: "0.0119"})
+    visit.wait("document.querySelector('#recovery-tag').textContent.startsWith('do not agree since ')")
+    visit.wait("document.querySelector('#notices').textContent.includes('nothing is sent until they do')")
+    assert "the venue did not answer" in visit.text("#notices")
+    assert visit.said == []
+    visit.context.close()
 
 
 @pytest.mark.parametrize("site", ["trading"], indirect=True)

@@ -3,6 +3,7 @@
 from bus.messages import (
     At,
     Candle,
+    CheckedEvent,
     EquityEvent,
     Event,
     FillEvent,
@@ -63,6 +64,10 @@ def shadow(number: int, key: str, paper_price: str | None = "64000") -> ShadowEv
 
 def position(number: int) -> PositionEvent:
     return PositionEvent(at(number), PAIR, "0.0012", "76.8", 64000.1, 64001.0, 63680.0, START)
+
+
+def checked(number: int) -> CheckedEvent:
+    return CheckedEvent(at(number), True, True, ["nothing to resolve"], {PAIR: "0.01"}, {PAIR: "0.01"}, START + number)
 
 
 def event(text: str, stage: str = "feeder", pair: str = "", level: str = "info") -> Event:

@@ -64,6 +64,16 @@ def test_notes_are_capped_by_number(writer):
     assert prune(writer.engine, MINUTE, rows_kept=20).notes == 0
 
 
+def test_comparisons_are_capped_by_their_own_number(writer):
+    batch = Batch()
+    for number in range(1, 61):
+        batch.add_entry(1, 100 * number, samples.checked(100 * number))
+    writer.write(batch)
+    assert prune(writer.engine, MINUTE, rows_kept=20).notes == 40
+    assert [row["id"] for row in History(writer.database).checks(100)] == [100 * number for number in range(41, 61)]
+    assert prune(writer.engine, MINUTE, rows_kept=20).notes == 0
+
+
 def test_an_empty_database_is_pruned_to_itself(writer):
     pruned = prune(writer.engine, MINUTE)
     assert (pruned.candles, pruned.signals, pruned.notes) == (0, 0, 0)

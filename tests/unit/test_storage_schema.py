@@ -24,6 +24,7 @@ CONTRACT = {
     "lost live_profit paper_profit",
     "gaps": "topic epoch first last time",
     "events": "id time stage level message",
+    "checks": "id kind time agreed report before after pair base quote",
 }
 
 

@@ -201,7 +201,8 @@ def orphan(venue: Venue, lots: int, order_id: str = "") -> Orphan:
 def test_the_guardians_sale_is_adopted_once() -> None:
     venue = entered()
     sale = orphan(venue, 10)
-    venue.give(inputs.Checked(world_agrees(orphans=(sale,), at_start=True, report=("sold by the guardian",))))
+    found = world_agrees(orphans=(sale,), at_start=True, report=("sold by the guardian",))
+    venue.give(inputs.Checked(found, wall_ms=77))
     assert venue.pair.lots == 0
     trade = of(venue.events, TradeEvent)[-1]
     assert (trade.action, trade.reason, trade.profit, trade.client_order_id) == (
@@ -211,7 +212,7 @@ def test_the_guardians_sale_is_adopted_once() -> None:
         sale.client_order_id,
     )
     checked = of(venue.events, CheckedEvent)[-1]
-    assert (checked.before, checked.after) == ({venue.pair.pair: "0.01"}, {})
+    assert (checked.before, checked.after, checked.wall_ms) == ({venue.pair.pair: "0.01"}, {}, 77)
     trades, wallet = len(of(venue.events, TradeEvent)), venue.engine.state.wallet
     venue.give(inputs.Checked(world_agrees(orphans=(sale,))))
     assert (len(of(venue.events, TradeEvent)), venue.engine.state.wallet) == (trades, wallet)

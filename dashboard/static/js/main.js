@@ -8,6 +8,7 @@ import { decimalsOf, guessDecimals, split } from "./format.js";
 import { setUpGauges, showGauges } from "./gauges.js";
 import { showAge, showHeader, showLink, showPairs, showTitle } from "./header.js";
 import { askMinute, forgetMinute, setUpMinute } from "./minute.js";
+import { showRecovery } from "./recovery.js";
 import { problems, showNotices, showStages } from "./stages.js";
 import { connect, get } from "./stream.js";
 import { showTiles } from "./tiles.js";
@@ -121,6 +122,7 @@ function onHealth(health) {
   store.health = health;
   showStages(store);
   showControl(store);
+  showRecovery(store);
   showPairs(store, health.pairs, choose);
   showGhosts(health.ghosts, split(store.pair)[1]);
   if (store.lastTrade !== null && health.last_trade_id !== store.lastTrade) setTimeout(loadTrades, 300);

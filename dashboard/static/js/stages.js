@@ -2,6 +2,7 @@
 
 import { at, data, fill, make, text } from "./dom.js";
 import { clock, latency, span, words } from "./format.js";
+import { disagreement } from "./recovery.js";
 
 export function showStages({ health }) {
   const { stages, failing } = health;
@@ -85,6 +86,8 @@ export function problems({ tick, health, link, lostFor }) {
     const { state, reason } = health?.trading_state ?? {};
     found.push({ level: "warn", text: `Trading is ${state === "paused" ? state : tick.mode}${reason ? `: ${words(reason)}` : ""}. No new entries; exits go on.` });
   }
+  const differs = disagreement(health);
+  if (differs) found.push(differs);
   for (const book of health?.left_open ?? []) found.push({ level: "warn", text: `Another book was left with an open position: ${book}. It is not watched while this one runs.` });
   if (tick?.feed === "degraded") found.push({ level: "warn", text: "Degraded: no indicators arrive, only the trailing stop decides." });
   if (tick?.feed === "blind") found.push({ level: "warn", text: "Blind span: the trader catches up with the tape and decides nothing." });
