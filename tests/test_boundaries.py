@@ -154,7 +154,7 @@ class Home(NamedTuple):
 HOMES = (
     Home("zmq", ("bus/sockets.py", "tools/bench/"), "bus.publisher and bus.subscriber, or a function in bus.sockets"),
     Home("requests", ("venues/rest.py", "tools/bench/"), "venues.rest"),
-    Home("urllib3", ("venues/rest.py",), "venues.rest"),
+    Home("urllib3", ("venues/rest.py", "tools/bench/"), "venues.rest"),
     Home("websockets", ("venues/stream.py", "tools/bench/"), "venues.stream"),
     Home("sqlalchemy", ("storage/", "tools/bench/"), "storage.queries"),
     Home("fastapi", ("dashboard/", "sandbox/", "tools/bench/"), "the dashboard or the sandbox"),

@@ -16,6 +16,7 @@ from tools.bench.suite import BENCHES, Report
 LEAST_FIGURES = {
     "hops": 9,
     "burst": 3,
+    "orders": 9,
     "kernels": 4,
     "scale": 10,
     "cpu": 20,

@@ -26,6 +26,7 @@ from tools.bench.figure import Figure, Options, number
 # Name: what it measures. Each is a module of this folder with `figures(options) -> list[Figure]`.
 BENCHES = {
     "hops": "latency from trade to decision, beside bare relays",
+    "orders": "tick to order on the wire, real orders at the sandbox, beside a bare commit and a bare POST",
     "burst": "20 million records in full frames, every one counted",
     "kernels": "the fused kernel, beside a bare numba loop",
     "rows": "rows into SQLite, beside raw executemany",
