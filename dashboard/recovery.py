@@ -95,6 +95,8 @@ class Recovery:
             if one.agreed != last.agreed:
                 break
             since_ms = one.time_ms
+            if one.at_start and one.agreed:
+                break  # before this start nobody compared
         why = "; ".join(line.removeprefix(NOT_AGREED) for line in last.lines if line.startswith(NOT_AGREED))
         return {"agreed": last.agreed, "since_ms": since_ms, "at_start": last.at_start, "why": why, "number": number}
 

@@ -89,6 +89,7 @@ def test_a_start_that_does_not_agree_says_why_and_since_when() -> None:
 def test_another_start_is_another_report() -> None:
     found = told(checked(1, "first"), checked(2, "meanwhile", at_start=False), checked(3, "second"))
     assert (found["start"]["report"], found["later"]) == (["second"], [])
+    assert found["since_ms"] == 3_000, "of what was before a start nobody knows"
 
 
 def test_what_no_order_explains_stands_with_the_comparison_that_found_it() -> None:
