@@ -36,7 +36,7 @@ from bus.segment import (
 )
 from bus.tape_reader import Records, TapeError, TapeReader, epochs, tape_replay
 from bus.untaped import Marker
-from core.clock import NS_PER_S, Clock
+from core.clock import NS_PER_S, Clock, boot_id
 
 __all__ = [
     "NO_TAPE",
@@ -53,15 +53,6 @@ __all__ = [
 SEGMENT_BYTES = 64 * 1024 * 1024
 SEGMENT_NS = 3600 * NS_PER_S  # so that TAPE_KEEP_HOURS has whole segments to drop in a quiet market
 NO_TAPE = "there was no tape"
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-def boot_id() -> str:
-    """Which run of this machine it is; empty where the system does not say."""
-    try:
-        return BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
 
 
 class TapeWriter:

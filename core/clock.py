@@ -5,10 +5,12 @@ Wall time is nanoseconds or milliseconds since 1970 UTC; monotonic time only mak
 """
 
 import time
+from pathlib import Path
 from typing import Protocol
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
@@ -67,6 +69,14 @@ class ManualClock:
 def sleep(seconds: float) -> None:
     """Blocks this thread; stages with a loop use its timers instead."""
     time.sleep(seconds)
+
+
+def boot_id() -> str:
+    """Which run of this machine it is, as monotonic times are of one; empty where the system does not say."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 def iso_utc(ms: int) -> str:

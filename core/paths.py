@@ -16,15 +16,16 @@ ENV_FILE = ROOT / ".env"
 STAGES = ("feeder", "indicators", "trader", "storage", "dashboard")
 HOT_PATH = ("feeder", "indicators", "trader")  # a trade's way to its decision
 WATCHDOG = "watchdog"
-PROGRAMS = ("sandbox", *STAGES, WATCHDOG)
+GUARDIAN = "guardian"  # in live mode only
+PROGRAMS = ("sandbox", *STAGES, GUARDIAN, WATCHDOG)
 
 # Layers are stopped one after the other, the programs of a layer together. The watchdog first, so that it takes nobody
 # who stops for one who hangs; the trader before the others, so that nothing decides on what a half-stopped pipeline
-# says; storage last, so that it takes down what the others said.
+# says; the guardian after the trader, as it takes its place; storage last, so that it takes down what the others said.
 STOP_ORDER: tuple[tuple[str, ...], ...] = (
     (WATCHDOG,),
     ("trader",),
-    ("dashboard", "indicators", "feeder", "sandbox"),
+    (GUARDIAN, "dashboard", "indicators", "feeder", "sandbox"),
     ("storage",),
 )
 
@@ -102,7 +103,14 @@ def profile_dir(var: Path) -> Path:
 
 def programs(settings: "Settings") -> tuple[str, ...]:
     """The programs that these settings call for."""
-    return PROGRAMS if settings.venue == "sandbox" else PROGRAMS[1:]
+    uncalled = set() if settings.venue == "sandbox" else {"sandbox"}
+    uncalled |= {GUARDIAN} if settings.simulation_mode else set()
+    return tuple(name for name in PROGRAMS if name not in uncalled)
+
+
+def beating(settings: "Settings") -> tuple[str, ...]:
+    """Of these those that the watchdog looks after: all that beat, but itself."""
+    return STAGES if settings.simulation_mode else (*STAGES, GUARDIAN)
 
 
 def settings_file(var: Path) -> Path:

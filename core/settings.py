@@ -85,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     venue_rest_url: str
     venue_stream_url: str
     reconcile_seconds: float
+    lease_seconds: float
     coindcx_api_key: Secret
     coindcx_secret_key: Secret
     binance_api_key: Secret

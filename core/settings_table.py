@@ -45,7 +45,7 @@ MARKET = ("feeder", "indicators", "trader")
 CANDLES = ("feeder", "indicators", "trader", "storage", "dashboard")
 RULES = ("indicators", "trader")
 FEEDER, TRADER, DASHBOARD = ("feeder",), ("trader",), ("dashboard",)
-REMOTE = ("feeder", "trader")
+REMOTE, KEYED = ("feeder", "trader", "guardian"), ("trader", "guardian")
 
 # Amounts are 64-bit whole numbers of a hundred-millionth: sums and products must fit.
 MOST_MONEY = "11000000000"
@@ -495,12 +495,20 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "real orders: seconds between two comparisons of the journal with the venue",
                 TRADER,
             ),
-            _secret("COINDCX_API_KEY", "keys without the right to withdraw; never read with VENUE=sandbox", TRADER),
-            _secret("COINDCX_SECRET_KEY", "its secret", TRADER),
-            _secret("BINANCE_API_KEY", "as above", TRADER),
-            _secret("BINANCE_SECRET_KEY", "its secret", TRADER),
-            _secret("KRAKEN_API_KEY", "as above", TRADER),
-            _secret("KRAKEN_SECRET_KEY", "its secret", TRADER),
+            Setting(
+                "LEASE_SECONDS",
+                "3",
+                parse.number(1, 30),
+                "1 to 30",
+                "real orders: silence of the trader after which the guardian holds the stops",
+                KEYED,
+            ),
+            _secret("COINDCX_API_KEY", "keys without the right to withdraw; never read with VENUE=sandbox", KEYED),
+            _secret("COINDCX_SECRET_KEY", "its secret", KEYED),
+            _secret("BINANCE_API_KEY", "as above", KEYED),
+            _secret("BINANCE_SECRET_KEY", "its secret", KEYED),
+            _secret("KRAKEN_API_KEY", "as above", KEYED),
+            _secret("KRAKEN_SECRET_KEY", "its secret", KEYED),
         ),
     ),
     (

@@ -39,7 +39,7 @@ from dashboard.page import Pace, Page
 from dashboard.recovery import KEPT
 from dashboard.routes import Operating, create_app
 from dashboard.sessions import KEY_BYTES
-from dashboard.state import COMMANDS, LOGS, STAGES, Config, PageState
+from dashboard.state import COMMANDS, LOGS, Config, PageState
 from dashboard.stream import GAP_SECONDS, SHOW_SECONDS
 from dashboard.why import Lookback
 from storage.queries import History as Database
@@ -163,7 +163,7 @@ async def _trader_cursor(database: Database) -> tuple[int, int] | None:
 
 def _follow(context: Context, page: Page, pace: Pace, trader_cursor: tuple[int, int] | None) -> None:
     feed = Feed(page.state, context.clock, lambda text: context.log.warning("%s", text), pace.changed)
-    for stage in STAGES:
+    for stage in page.state.stages:
         topics = topics_of(stage, trader_cursor)
         open_subscriber(context, stage, topics, feed.handler(stage), page.state.config.layout_hash)
     guard = Guard(context, (WATCHDOG,))

@@ -62,6 +62,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     shadow_trades: int | None  # real orders compared with the same on paper; null in simulation
     shadow_median_bps: float | None  # of the latest 20, more than 0 where the account did worse
     shadow_lost: float | None  # quote, over all of them
+    stop_holder: str | None  # trader, guardian or nobody; null where nothing is held
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +188,7 @@ def stats(state: PageState, name: str, totals: Totals, now_ns: int) -> dict[str,
         shadow_trades=status.shadow_trades if status else None,
         shadow_median_bps=number(status.shadow_median_bps) if status else None,
         shadow_lost=number(status.shadow_lost) if status else None,
+        stop_holder=state.stop_holder(pair, now_ns),
     )
     out: dict[str, Any] = msgspec.to_builtins(answer)
     out["logs"] = log_rows(state)

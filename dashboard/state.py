@@ -28,7 +28,7 @@ from bus.messages import (
     View,
 )
 from bus.said import who_said
-from core.paths import WATCHDOG
+from core.paths import GUARDIAN, WATCHDOG
 from dashboard.recovery import Recovery
 
 STAGES = ("feeder", "indicators", "trader", "storage", "dashboard")
@@ -101,7 +101,8 @@ class PageState:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.pairs: dict[str, Pair] = {}
-        self.stages = {name: Stage(name) for name in STAGES}
+        shown = (*STAGES, GUARDIAN) if config.live else STAGES
+        self.stages = {name: Stage(name) for name in shown}
         self.watchdog = Stage(WATCHDOG)
         self.logs: deque[Event] = deque(maxlen=LOGS)
         self.commands: deque[Event] = deque(maxlen=COMMANDS)
@@ -298,6 +299,21 @@ class PageState:
         """A stage's own fact from its last heartbeat, or None."""
         beat = self.stages[stage].beat
         return None if beat is None else beat.facts.get(name)
+
+    def stop_holder(self, pair: Pair, now_ns: int) -> str | None:
+        """Who holds the stop of a pair right now: trader, guardian or nobody; None where nothing is held.
+
+        The guardian says it, who reads the trader's lease; where it is not heard: the trader, as long as it may act.
+        """
+        if pair.status is None or pair.status.entry_price is None:
+            return None
+        guardian = self.stages.get(GUARDIAN)
+        if guardian is not None and guardian.alive(now_ns) and guardian.beat is not None:
+            told = guardian.beat.facts.get("stop")
+            if isinstance(told, str) and told:
+                return told
+        acts = self.stages["trader"].alive(now_ns) and "recovering" not in pair.status.blocked
+        return "trader" if acts else "nobody"
 
     def market_age_ms(self, now_ns: int) -> float | None:
         """Age of the feeder's last proof of the market, carried on since its heartbeat; None before the first."""

@@ -15,7 +15,7 @@ from bus.notices import FIRST, WHOLE, Cursor, Join, Notice
 from bus.publisher import Facts, open_publisher
 from bus.subscriber import Subscriber
 from core.errors import BotError
-from core.paths import STAGES, WATCHDOG
+from core.paths import WATCHDOG, beating
 from core.settings import shared_hash
 from core.stage import Context
 from storage.batch import numbered_per_stage
@@ -92,7 +92,7 @@ class Storage:
             return FIRST if at is None else Cursor(at[0], at[1] + 1, else_first=True)
 
         self._subscribers = []
-        for stage in (*STAGES, WATCHDOG):
+        for stage in (*beating(self._context.settings), WATCHDOG):
             topics: dict[str, Join] = {EVENT: after(numbered_per_stage(EVENT, stage))}
             if stage != self._context.name:  # our own gaps are written as they are found
                 topics[GAP] = after(numbered_per_stage(GAP, stage))

@@ -78,6 +78,8 @@ PURE = (
     "trader/reconcile.py",
     "trader/reconcile_base.py",
     "trader/look_schedule.py",
+    "trader/leased.py",
+    "guardian/decide.py",
     "trader/shadow.py",
     "trader/executed.py",
     "trader/looking.py",
@@ -432,6 +434,7 @@ HEAVY = [
     ("dashboard", ("numba", "numpy", "requests")),
     ("sandbox", ("numba", "sqlalchemy", "requests", "zmq")),
     ("watchdog", ("numba", "numpy", "sqlalchemy", "fastapi", "requests", "websockets", "xmlrpc")),
+    ("guardian", ("numba", "numpy", "sqlalchemy", "fastapi")),
     ("indicators", ("sqlalchemy", "fastapi", "requests", "websockets")),
 ]
 

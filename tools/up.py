@@ -18,6 +18,7 @@ from typing import TextIO
 from core import paths, settings_load
 from core.clock import sleep
 from core.errors import BotError, MisconfiguredError
+from core.lease import read_lease
 from core.lock import holder
 from core.settings import Settings
 from core.supervisor import SupervisorError
@@ -146,10 +147,25 @@ def take_down(bot: Bot, *, flatten: bool) -> int:
     if flatten and applied(bot).on_shutdown == "flatten" and holder(bot.run_dir, "trader"):
         control.flatten_before_stop(bot.run_dir, say, bot.clock)
     service = bot.service()
+    before = applied(bot)
     for remark in bot.stop():
         say(remark)
+    for line in unguarded(bot, before):
+        say(line)
     say(f"stopped, until `sudo systemctl start {service}` or the next boot" if service else "stopped")
     return OK
+
+
+def unguarded(bot: Bot, settings: Settings) -> list[str]:
+    """A line for each real position that is left: with the bot its stop is gone."""
+    lease = None if settings.simulation_mode else read_lease(bot.run_dir)
+    if lease is None or lease.book != paths.book_name(settings):
+        return []
+    return [
+        f"{one.quantity} {one.base} of {one.pair} stay at the venue, and NOBODY holds their stop at"
+        f" {one.stop_price:.8g} any more: `make start` goes on with it, or sell them there"
+        for one in lease.positions
+    ]
 
 
 def by(bot: Bot, pid: int) -> str:

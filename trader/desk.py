@@ -3,7 +3,9 @@
 The broker at the venue, the comparison of journal and venue, the account's stream as a nudge, exits tried again:
 
 * recovering: after a start nothing is sent until journal and venue agree; after a pause of this process that was longer
-  than PAUSE_S what was not sent is dropped, and all is compared as after a start.
+  than half of LEASE_SECONDS what was not sent is dropped, and all is compared as after a start.
+* the lease: renewed in each turn and with each journal entry, while exits may be sent. It is over with recovering only
+  where the guardian has nothing in hand, and had nothing since that comparison began (see `core.lease`).
 * reconciling: while the latest comparison did not agree there are no entries; exits go on.
 * again: an exit that is wanted and not working is tried again after 0.2 s, then twice as late each time, up to 5 s; the
   venue is compared with at once where one was refused.
@@ -14,18 +16,20 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from core.clock import NS_PER_S
+from core.clock import NS_PER_S, boot_id
+from core.lease import LeaseWriter
 from core.money import to_parts
 from core.stage import Context
 from trader import inputs
 from trader.broker import BrokerEvent
 from trader.engine import Engine
+from trader.leased import positions
 from trader.live import LiveBroker
 from trader.look_thread import VenueLook
 from trader.nudges import Nudges
 from trader.orders import OrderNews
 from trader.terms import IOC, LIMIT
-from trader.venue_news import RECONCILING, RECOVERING, exits_wanted
+from trader.venue_news import RECONCILING, RECOVERING, exits_wanted, may_send
 from trader.venue_side import journal_view, working
 from trader.views import VenueView
 from venues.choose import account, market_data
@@ -33,10 +37,10 @@ from venues.errors import VenueError
 from venues.venue import Rules
 
 FIRST_AGAIN_S, LAST_AGAIN_S = 0.2, 5.0
-PAUSE_S = 1.5
 MARKETS_AGE_S = 3_600.0
 CLOSE_S = 2.0
 FEES_MOST = 5  # pairs whose fee is asked for
+STOOD_STILL = "this process stood still for more than half of LEASE_SECONDS"
 
 Give = Callable[[inputs.Input], object]
 
@@ -53,8 +57,11 @@ class Desk:
         self._engine: Engine | None = None
         self._account = account(settings, context.clock)
         self._markets = Markets(context)
-        self._turned_ns = context.clock.monotonic_ns()
         self._fees_asked = False
+        now_ns = context.clock.monotonic_ns()
+        book = context.book_dir.name
+        self._lease = LeaseWriter(context.run_dir, book, settings.lease_seconds, now_ns, boot_id())
+        self._claim_seen = self._lease.claim()
         self._again: dict[str, tuple[int, float]] = {}  # by pair: due (monotonic ns), the wait after that in seconds
         self.broker = LiveBroker(
             self._account,
@@ -86,6 +93,7 @@ class Desk:
 
     def marked(self, number: int) -> None:
         """What was sent since the last mark is in the journal up to entry `number`."""
+        self._renew()
         self.broker.mark(number)
 
     def committed(self, number: int) -> None:
@@ -95,14 +103,14 @@ class Desk:
     def turn(self) -> None:
         """Some times a second: pauses are noticed, exits tried again, the venue looked at."""
         now_ns = self._clock.monotonic_ns()
-        paused_s = (now_ns - self._turned_ns) / NS_PER_S
-        self._turned_ns = now_ns
-        if paused_s > PAUSE_S:
-            self.broker.drop(f"this process stood still for {paused_s:.1f} s")
+        if self._lease.paused(now_ns):
+            self.broker.drop(STOOD_STILL)
             self._give(inputs.Block(RECOVERING, True))
             self._look.ask(at_start=True)
+        self._renew()
         self._try_again(now_ns)
         if self._look.wants():
+            self._claim_seen = self._lease.claim()
             self._look.begin(journal_view(self._running))
 
     def close(self) -> None:
@@ -111,6 +119,7 @@ class Desk:
         self.broker.close(CLOSE_S)
         self._look.close(CLOSE_S)
         self._account.close()
+        self._lease.close()
 
     @property
     def _running(self) -> Engine:
@@ -130,8 +139,7 @@ class Desk:
 
     def _may_send(self) -> str:
         """'' or why nothing may be sent; called on threads of the broker."""
-        stood_s = (self._clock.monotonic_ns() - self._turned_ns) / NS_PER_S
-        return f"this process stood still for {stood_s:.1f} s" if stood_s > PAUSE_S else ""
+        return STOOD_STILL if self._lease.paused(self._clock.monotonic_ns()) else ""
 
     def _deliver(self, events: list[BrokerEvent]) -> None:
         self._context.loop.call_threadsafe(partial(self._told, events))
@@ -149,9 +157,23 @@ class Desk:
         engine = self._running
         found = self._look.judge(journal_view(engine), view)
         self._give(inputs.Checked(found, view.journal.market_ms, self._clock.wall_ms()))
-        for reason, on in ((RECONCILING, not found.agreed), (RECOVERING, False)):
-            if on or found.agreed:
-                self._give(inputs.Block(reason, on))
+        self._give(inputs.Block(RECONCILING, not found.agreed))
+        if found.agreed and RECOVERING in engine.state.blocks:
+            self._recovered(engine)
+
+    def _recovered(self, engine: Engine) -> None:
+        """Takes the stops back, unless the guardian has something in hand: the lease first, its claim after."""
+        now_ns = self._clock.monotonic_ns()
+        self._lease.renew(now_ns, positions(engine), acts=True)
+        if self._lease.claim_over(self._claim_seen, now_ns):
+            self._give(inputs.Block(RECOVERING, False))
+        else:
+            self._look.ask(at_start=True)
+
+    def _renew(self) -> None:
+        if self._engine is not None:
+            engine = self._engine
+            self._lease.renew(self._clock.monotonic_ns(), positions(engine), acts=may_send(engine))
 
     def _nudged(self, order_id: str) -> None:
         self._context.loop.call_threadsafe(partial(self.broker.nudge, order_id))

@@ -1,7 +1,7 @@
 """The watchdog: kills stages that hang, so that supervisord starts them again, and tells of those that keep dying.
 
-It follows the beats of the five stages alone. The sandbox has none: an exchange that hangs is the feeder's affair, as
-any other exchange would be.
+It follows the beats of the five stages, and of the guardian in live mode. The sandbox has none: an exchange that hangs
+is the feeder's affair, as any other exchange would be.
 """
 
 from bus.guard import Guard
@@ -9,7 +9,7 @@ from bus.layouts import layout_hash
 from bus.publisher import Facts, open_publisher
 from bus.subscriber import open_subscriber
 from core.failures import LOOK_SECONDS, Failures, News
-from core.paths import STAGES, WATCHDOG, programs
+from core.paths import WATCHDOG, beating, programs
 from core.stage import Context
 
 
@@ -25,14 +25,15 @@ class Watchdog:
         self._context = context
         names = [name for name in programs(context.settings) if name != WATCHDOG]
         self._failures = Failures(context.run_dir, names, context.clock)
-        self._guard = Guard(context, STAGES)
+        watched = beating(context.settings)
+        self._guard = Guard(context, watched)
         # Before the first beat: a watchdog that starts in the middle of a crash loop must not seem to call it over.
         found = self._failures.look()
         open_publisher(context, layout_hash(), self._facts)
-        for stage in STAGES:
+        for stage in watched:
             open_subscriber(context, stage, {}, self._guard.take, layout_hash())
         context.loop.every(LOOK_SECONDS, self._look)
-        context.event("start", f"watches over {', '.join(STAGES)}")
+        context.event("start", f"watches over {', '.join(watched)}")
         self._tell(found)
 
     def _look(self) -> None:

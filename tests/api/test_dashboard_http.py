@@ -30,6 +30,7 @@ OURS = {
     "shadow_trades",
     "shadow_median_bps",
     "shadow_lost",
+    "stop_holder",
 }  # beyond the contract
 
 

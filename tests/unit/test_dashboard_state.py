@@ -2,7 +2,7 @@
 
 import pytest
 
-from bus.messages import At, Entry, Event, Gap, PositionEvent, SpanEvent, StartedEvent, StateEvent
+from bus.messages import At, Beat, Entry, Event, Gap, PositionEvent, SpanEvent, StartedEvent, StateEvent
 from core.clock import ManualClock
 from dashboard import payloads
 from dashboard.payloads import Totals
@@ -48,6 +48,35 @@ def test_a_watchdog_that_fell_silent_is_shown_and_is_no_stage() -> None:
     assert shown["watchdog_silent_since_ms"] == 1000
     assert [row["name"] for row in shown["stages"]] == list(STAGES)
     assert shown["differs"] == {}
+
+
+def test_the_guardian_has_a_light_where_orders_are_real() -> None:
+    assert list(PageState(config(live=True)).stages) == [*STAGES, "guardian"]
+
+
+@pytest.mark.parametrize(
+    ("beats", "blocked", "holder"),
+    [
+        ([], [], "nobody"),
+        ([beat("trader")], [], "trader"),
+        ([beat("trader")], ["recovering"], "nobody"),
+        ([beat("trader"), beat("guardian", facts={"stop": "trader"})], [], "trader"),
+        ([beat("trader"), beat("guardian", facts={"stop": "guardian"})], ["recovering"], "guardian"),
+        ([beat("guardian", facts={"stop": "guardian"})], [], "guardian"),
+        ([beat("guardian", facts={"stop": "nobody"})], [], "nobody"),
+        ([beat("trader"), beat("guardian", facts={"stop": ""})], [], "trader"),  # it has not seen the position yet
+    ],
+)
+def test_who_holds_the_stop(beats: list[Beat], blocked: list[str], holder: str) -> None:
+    state = PageState(config(live=True))
+    state.fold_status(status(entry_price=98.0, blocked=blocked), 0)
+    for one in beats:
+        state.fold_beat(one, 1, 1)
+    pair = state.pairs[PAIR]
+    assert state.stop_holder(pair, 2) == holder
+    assert state.stop_holder(pair, 2 + SILENT_NS) == "nobody"
+    state.fold_status(status(entry_price=None), 0)
+    assert state.stop_holder(pair, 2) is None
 
 
 def test_programs_that_keep_dying_are_shown_with_their_reasons() -> None:

@@ -16,9 +16,11 @@ import pytest
 from backtest import compiled
 from core import paths
 from core.errors import BotError
+from core.lease import LeaseWriter
 from core.settings import Settings
 from core.settings_load import from_texts
 from indicators import jit
+from tests.guardian_world import held
 from tests.up_helpers import short_folder
 from tools import control, follow, health, ports, up, warm
 from tools.lifecycle import PID_FILE, Bot
@@ -313,3 +315,30 @@ def test_a_command_to_nobody_says_what_to_do(
 )
 def test_spans_are_readable(seconds: int, shown: str) -> None:
     assert up._span(seconds) == shown
+
+
+# --- who stops the bot with a real position
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        ({"SIMULATION_MODE": "false"}, True),
+        ({"SIMULATION_MODE": "true"}, False),
+        ({"SIMULATION_MODE": "false", "SANDBOX_SEED": "2"}, False),  # the lease is another book's
+    ],
+)
+def test_who_stops_the_bot_with_a_position_is_told_that_nobody_holds_its_stop(
+    texts: dict[str, str], told: bool
+) -> None:
+    with short_folder() as folder:
+        bot = Bot(folder)
+        lease = LeaseWriter(bot.run_dir, "live-sandbox-coindcx-seed1", 3.0, 1, "boot")
+        lease.renew(1, (held(),), acts=True)
+        lines = up.unguarded(bot, from_texts(texts))
+        assert [("0.5 BTC" in line, "NOBODY" in line, "at 99 " in line) for line in lines] == [
+            (True, True, True)
+        ] * told
+        lease.renew(2, (), acts=True)
+        assert up.unguarded(bot, from_texts(texts)) == []
+        lease.close()

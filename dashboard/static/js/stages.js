@@ -74,8 +74,12 @@ export function problems({ tick, health, link, lostFor }) {
     return found;
   }
   found.push(...failures(health));
-  if (!alive(health, "trader") && tick && tick.entry_price !== null) {
+  const held = tick && tick.entry_price !== null && tick.stop_holder !== "guardian";
+  if (held && (tick.stop_holder === "nobody" || !alive(health, "trader"))) {
     found.push({ level: "bad", text: "The trader is down while a position is open: its stop is not watched." });
+  }
+  if (tick?.stop_holder === "guardian") {
+    found.push({ level: "warn", text: "The trader does not act: the guardian holds the stop and sells when the price falls to it." });
   }
   if (health?.watchdog_silent_since_ms) found.push({ level: "warn", text: `The watchdog is silent since ${clock(health.watchdog_silent_since_ms)}: a stage that hangs is not restarted.` });
   for (const [stage, what] of Object.entries(health?.differs ?? {})) {

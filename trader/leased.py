@@ -1,0 +1,44 @@
+"""What the lease says of the positions held, so that the guardian can sell them in the trader's place. Pure."""
+
+from functools import lru_cache
+
+from core.lease import Position
+from core.money import plain
+from trader.engine import Engine
+from trader.ids import client_order_id
+from trader.state import EXIT, LivePair, PairState
+
+ATTEMPTS = 4  # ids of exits beyond the one that works
+
+
+def positions(engine: Engine) -> tuple[Position, ...]:
+    """One for each pair of which whole lots are held."""
+    held = [pair for pair in engine.state.pairs.values() if pair.lots and pair.live is not None]
+    return tuple(_position(engine, pair, pair.live) for pair in held if pair.live is not None) if held else ()
+
+
+def _position(engine: Engine, pair: PairState, live: LivePair) -> Position:
+    market = engine.market(pair.pair)
+    working = pair.order if pair.order is not None and pair.order.purpose == EXIT else None
+    root = (engine.terms.bot_name, engine.state.journal_id, pair.pair, live.opened_epoch, live.opened_record)
+    following = tuple(_exit_id(*root, live.exits + n) for n in range(1, ATTEMPTS + 1))
+    tick = engine.last_tick(pair)
+    return Position(
+        pair=pair.pair,
+        key=_exit_id(*root, 1),
+        base="" if market is None else market.base,
+        quantity=plain(pair.lots * pair.step),
+        step=plain(pair.step),
+        highest=pair.highest or tick.price,
+        keep=engine.terms.keep,
+        price_ns=pair.ns,
+        exit_ids=following if working is None else (working.id, *following),
+        working=working is not None,
+        counted="0" if working is None else plain(working.filled * pair.step),
+        exiting=bool(live.exiting or pair.flatten),
+    )
+
+
+@lru_cache(4096)
+def _exit_id(bot_name: str, journal_id: str, pair: str, epoch: int, record: int, attempt: int) -> str:
+    return client_order_id(bot_name, journal_id, pair, epoch, record, EXIT, attempt)
