@@ -93,7 +93,8 @@ class Desk:
 
     def marked(self, number: int) -> None:
         """What was sent since the last mark is in the journal up to entry `number`."""
-        self._renew()
+        if not self._lease.paused(self._clock.monotonic_ns()):  # else nothing goes out before the next turn sees to it
+            self._renew()
         self.broker.mark(number)
 
     def committed(self, number: int) -> None:

@@ -1,0 +1,168 @@
+"""The trader's end of the lease: what stands in it, and when it may not be renewed or the stops not be taken back."""
+
+import logging
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from core.clock import NS_PER_S, ManualClock, boot_id
+from core.lease import ClaimWriter, Lease, Sale, read_lease
+from core.loop import PollLoop
+from core.settings_load import from_texts
+from core.stage import Context
+from tests.live_world import Venue
+from trader import inputs
+from trader.desk import Desk
+from trader.ids import client_order_id
+from trader.leased import ATTEMPTS, positions
+from trader.orders import OrderNews
+from trader.state import EXIT
+from trader.venue_news import RECOVERING
+
+
+class At:
+    """A desk over a fold in the test's hands; nothing is asked of any venue."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock()
+        settings = from_texts({"SIMULATION_MODE": "false", "VAR_DIR": str(folder)})
+        context = Context("trader", settings, self.clock, logging.getLogger("test"))
+        context.loop = PollLoop(self.clock)
+        self.run_dir = context.run_dir
+        self.given: list[inputs.Input] = []
+        self.desk = Desk(context, self.give)
+        self.venue = Venue()
+        self.desk._engine = self.venue.engine
+        self.desk._look.begin = lambda journal: None  # type: ignore[method-assign]
+        self.claim = ClaimWriter(context.run_dir, boot_id())
+
+    def give(self, item: inputs.Input) -> None:
+        self.given.append(item)
+        self.venue.engine.handle(item)
+
+    def after(self, seconds: float) -> None:
+        self.clock.advance(int(seconds * NS_PER_S))
+
+    @property
+    def age_s(self) -> float | None:
+        lease = self.lease
+        age_ns = lease.age_ns(self.clock.monotonic_ns(), boot_id())
+        return None if age_ns is None else age_ns / NS_PER_S
+
+    @property
+    def lease(self) -> Lease:
+        found = read_lease(self.run_dir)
+        assert found is not None
+        return found
+
+    def close(self) -> None:
+        self.desk.close()
+        self.claim.close()
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Iterator[At]:
+    made = At(tmp_path)
+    yield made
+    made.close()
+
+
+def test_it_is_renewed_in_each_turn_and_with_each_journal_entry(at: At) -> None:
+    at.desk.turn()
+    assert at.age_s == 0
+    at.after(1.4)
+    at.desk.marked(1)
+    assert at.age_s == 0
+
+
+def test_a_journal_entry_after_a_pause_does_not_hide_it(at: At) -> None:
+    at.desk.turn()
+    at.after(1.6)
+    at.desk.marked(1)
+    assert at.age_s == 1.6
+    assert at.desk._may_send()
+    at.desk.turn()
+    assert at.given == [inputs.Block(RECOVERING, True)]
+    assert at.age_s == 1.6, "it may not act, so it does not renew"
+    assert not at.desk._may_send()
+
+
+def test_the_stops_are_taken_back_only_where_the_guardian_has_nothing_in_hand(at: At) -> None:
+    engine = at.venue.engine
+    at.give(inputs.Block(RECOVERING, True))
+    at.desk.turn()
+    assert at.age_s is None
+
+    at.claim.write({"B-BTC_USDT": Sale("id", at.clock.monotonic_ns())}, at.clock.monotonic_ns())
+    at.desk._recovered(engine)
+    assert RECOVERING in engine.state.blocks
+    at.claim.write({}, at.clock.monotonic_ns())
+    at.desk._recovered(engine)
+    assert RECOVERING in engine.state.blocks, "it sold after that comparison began"
+    at.desk._claim_seen = at.desk._lease.claim()
+    at.desk._recovered(engine)
+    assert RECOVERING not in engine.state.blocks
+    assert at.age_s == 0
+
+
+# --- what stands in it --------------------------------------------------------------------------------
+
+
+def entered() -> Venue:
+    """A position of 10 lots (0.010) at 100,000."""
+    venue = Venue()
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    venue.tell(OrderNews.ACCEPTED, venue_order_id="v1")
+    venue.fill(10, "100000")
+    return venue
+
+
+def ids(venue: Venue, first: int, count: int) -> list[str]:
+    live, state = venue.pair.live, venue.engine.state
+    assert live is not None
+    root = (venue.engine.terms.bot_name, state.journal_id, venue.pair.pair, live.opened_epoch, live.opened_record)
+    return [client_order_id(*root, EXIT, n) for n in range(first, first + count)]
+
+
+def test_nothing_is_held() -> None:
+    assert positions(Venue().engine) == ()
+
+
+def test_a_position_with_its_stop_and_the_ids_of_its_next_exits() -> None:
+    venue = entered()
+    [one] = positions(venue.engine)
+    assert (one.quantity, one.step, one.base) == ("0.01", "0.001", "BTC")
+    assert (one.key, list(one.exit_ids)) == (ids(venue, 1, 1)[0], ids(venue, 1, ATTEMPTS))
+    assert one.exit_ids[0] == venue.engine.exit_id(venue.pair)
+    assert one.stop_price == 100_000.0 * venue.engine.terms.keep
+    assert (one.working, one.exiting, one.counted) == (False, False, "0")
+    venue.tape.trade(100_100.0)
+    venue.feed()
+    [higher] = positions(venue.engine)
+    assert (higher.highest, higher.price_ns > one.price_ns) == (100_100.0, True)
+
+
+def test_an_exit_that_works_comes_first_with_what_was_booked_of_it() -> None:
+    venue = entered()
+    venue.tape.trade(99_000.0)
+    venue.feed()
+    [one] = positions(venue.engine)
+    assert (one.working, one.exiting, one.quantity) == (True, True, "0.01")
+    assert (one.exit_ids[0], list(one.exit_ids)) == (venue.last.id, ids(venue, 1, ATTEMPTS + 1))
+    venue.fill(4, "99000", whole=False)
+    [one] = positions(venue.engine)
+    assert (one.quantity, one.counted, one.key) == ("0.006", "0.004", ids(venue, 1, 1)[0])
+    venue.fill(6, "99000")
+    assert positions(venue.engine) == ()
+
+
+def test_a_fee_in_the_coin_leaves_whole_steps() -> None:
+    venue = Venue()
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    venue.fill(10, "100000", fee="0.00001", in_base=True)
+    [one] = positions(venue.engine)
+    assert Decimal(one.quantity) == Decimal("0.009")
