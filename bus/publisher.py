@@ -251,9 +251,12 @@ class Publisher:
     def _beat_in_turns(self, left: Iterator[tuple[str, Windows]] | None = None, told: Told | None = None) -> None:
         """Sends the heartbeat, one span's latencies sorted in a turn of the loop: a second's of all take a while."""
         assert self._loop is not None
+        if left is None and self._turn is not None:
+            return  # the one before is still under way: `close` must find all that would send
         left, told = left or self.spans.tell(), told or {}
         found = next(left, None)
         if found is None:
+            self._turn = None
             self._told = self._facts()
             self._send_beat(told)
             return

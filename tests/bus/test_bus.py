@@ -154,6 +154,21 @@ def test_a_heartbeat_asks_one_span_a_turn_and_ends_with_the_publisher(run_dir: P
     loop.close()
 
 
+def test_a_heartbeat_that_is_due_while_one_is_under_way_does_not_outlive_the_publisher(run_dir: Path) -> None:
+    clock = ManualClock()
+    loop = PollLoop(clock)
+    publisher = Publisher("trader", run_dir, clock, layout_hash=LAYOUT, settings_hash=SETTINGS, started_ms=1)
+    publisher.attach(loop)
+    publisher.spans.of("a_to_b").record(10)
+    for _ in range(2):  # two that are due, and no pause between them
+        publisher._beat_in_turns()
+    publisher.close()
+    for _ in range(3):
+        loop.call_later(0, lambda: None)
+        loop._turn()
+    loop.close()
+
+
 def test_what_the_ring_has_lost_is_a_gap(rig: Rig) -> None:
     publisher = rig.publisher()
     publisher.topic("candle/0/", 5, ring=10)
