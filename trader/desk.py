@@ -86,6 +86,7 @@ class Desk:
         """The journal was taken up: its orders are looked up, and nothing is sent before it was compared."""
         self._engine = engine
         self._give(inputs.Block(RECOVERING, True))
+        self._look.found(journal_view(engine))
         orders = working(engine.state)
         fills = {order.id: order.fill_ids for order in orders}
         self.broker.adopt(orders, engine.ledger.markets, fills)

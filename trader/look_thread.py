@@ -70,6 +70,10 @@ class VenueLook:
             self._at_start, self._start = True, None
         self._schedule.ask(self._clock.monotonic_ns())
 
+    def found(self, journal: JournalView) -> None:
+        """What a start found, before anybody asked for it: the report says what became of each intent in it."""
+        self._start = journal
+
     def begin(self, journal: JournalView) -> None:
         """Has the venue looked at; returns at once."""
         self._schedule.begun()
