@@ -29,6 +29,7 @@ LANES = {
         "tests/pipeline/test_service.py",
         "tests/pipeline/test_lifecycle.py",
         "tests/protocol/",
+        "tests/live/",
         "tests/bus/",
     ),
     "patient": ("tests/pipeline/test_recorded_day.py", "tests/pipeline/"),

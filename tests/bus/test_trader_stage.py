@@ -39,11 +39,11 @@ _events = msgspec.msgpack.Decoder(list[Event])
 class Stage:
     """A pipeline of one: `trader` is the stage under test, everything else is hand-made."""
 
-    def __init__(self, rig: Rig, var: Path, **changed: str) -> None:
+    def __init__(self, rig: Rig, var: Path, tape: Tape | None = None, **changed: str) -> None:
         texts = {"VAR_DIR": str(var), "PAPER_FILL": "instant", "TRADE_CAPITAL": "1000", "PAPER_BALANCE": "10000"}
         self.settings: Settings = from_texts(texts | {name.upper(): value for name, value in changed.items()})
         self.rig = rig
-        self.tape = Tape()
+        self.tape = tape or Tape()
         self.contexts: list[Context] = []
         self.context = self._context()
         self.writer = TapeWriter(self.context.book_dir / "tape", LiveClock(), "boot")

@@ -20,6 +20,7 @@ from sandbox import app as sandbox_app
 from sandbox import faults as kinds
 from sandbox.clock import RealClock
 from sandbox.exchange import orders as books
+from sandbox.exchange.exchange import Exchange
 from sandbox.faces.binance import add_binance
 from sandbox.faces.kraken import add_kraken
 from sandbox.faces.kraken_limits import Counter
@@ -109,9 +110,13 @@ class Served(sandbox_served.Served):
         self, protocol: str, clock: Clock, born_ms: int = BORN_MS, listings: Sequence[Listing] | None = None
     ) -> None:
         world = sandbox_app.World(Synthetic(1, born_ms, listings or listings_of(protocol)), RealClock(clock), None)
+        self.open(world, clock, protocol, sandbox_app.open_exchange(world, protocol, None))
+
+    def open(self, world: sandbox_app.World, clock: Clock, protocol: str, exchange: Exchange) -> None:
+        """Serves an exchange over a world."""
         self.market = world.market
         self.listing = world.market.rules[PAIR]
-        self.exchange = sandbox_app.open_exchange(world, protocol, None)
+        self.exchange = exchange
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(world, clock, protocol, self.exchange)
 

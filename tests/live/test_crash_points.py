@@ -1,0 +1,68 @@
+"""Numbered crash points of an entry and of an exit: each hit with SIGKILL, and recovered, against the real sandbox.
+
+Afterwards every order is at the exchange once and every fill in the journal once, the money is the exchange's to the
+last digit, every intent has its end, the report names it, and another start adds nothing.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from core.money import plain
+from tests.live import crash
+from tests.live.crash import SIDES
+from tests.live.crashing import POINTS
+from tests.live.world import LiveWorld
+
+
+class After(NamedTuple):
+    """What a point leaves behind, and what comes of it."""
+
+    left: str  # the latest status of the order in the journal of the dead; '' where its intent is not there
+    sent: int  # orders of that side at the exchange by then
+    resolved: str  # the status that the report gives its intent; '' where it finds none
+
+
+AFTER = {
+    "1": After("", 0, ""),
+    "2": After("submitting", 0, "rejected"),
+    "3": After("submitting", 1, "filled"),
+    "4": After("submitting", 1, "filled"),
+    "5": After("working", 1, "filled"),
+    "6": After("filled", 1, ""),
+}
+# The protocol changes from one to the next: the points are the trader's, not the venue's.
+PROTOCOLS = {
+    "entry": {"1": "coindcx", "2": "binance", "3": "kraken", "4": "coindcx", "5": "binance", "6": "kraken"},
+    "exit": {"1": "kraken", "2": "coindcx", "3": "binance", "4": "kraken", "5": "coindcx", "6": "binance"},
+}
+
+
+@pytest.mark.parametrize("purpose", SIDES)
+@pytest.mark.parametrize("point", POINTS, ids=[f"{point} {what}" for point, what in POINTS.items()])
+def test_a_trader_killed_there_is_recovered_whole(
+    make_world: Callable[..., LiveWorld], point: str, purpose: str
+) -> None:
+    after, side = AFTER[point], SIDES[purpose]
+    world = make_world(PROTOCOLS[purpose][point])
+    left = crash.killed_at(world, point, purpose)
+    assert left.fills == (after.left == "filled")
+    # what was told before the fill need not be on the disk yet
+    assert left.status == after.left or (point == "5" and left.status == "submitting")
+    assert len(world.at_exchange(side)) == after.sent
+    held = world.held()
+
+    crash.recovered(world)
+    report = world.reports()[-1].report
+    assert report[0].removeprefix("held before: ") == (f"{plain(held)} of {world.rules.pair}" if held else "nothing")
+    told = [line for line in report if left.order_id and left.order_id in line]
+    begun = f"{purpose} {left.order_id} of {world.rules.pair}: {left.status} before, {after.resolved} now, "
+    assert len(told) == bool(after.resolved) and all(line.startswith(begun) for line in told)
+    if left.order_id:
+        assert world.became(left.order_id) == (after.resolved or "filled")
+    never = point in ("1", "2")  # that order never reached the exchange; an exit that was journalled is tried again
+    assert bool(world.held()) is (point == "1" if purpose == "exit" else not never)
+    crash.adds_nothing(world)
+    crash.sold_at_last(world)
+    assert len(world.at_exchange("buy")) == len(world.at_exchange("sell")) == (purpose == "exit" or not never)
