@@ -88,7 +88,7 @@ class LiveWorld:
         """Starts the trader in this process; by default until it may trade."""
         self.stage.start_trader()
         self.begun += 1
-        self.until(lambda: len(self.starts()) >= self.begun or not ready)
+        self.until(lambda: len(self.starts()) >= self.begun)
         if ready:
             self.until(self.may_trade)
             if "warming_up" in self.status().blocked:
