@@ -86,7 +86,7 @@ class VenueLook:
 
     def judge(self, journal: JournalView, venue: VenueView) -> Reconciliation:
         """What the look comes to, by the journal as it is now; sets when the next one is due."""
-        found = judge(journal, venue)
+        found = judge(journal, venue) if venue.rules or not venue.failures else _nothing_asked(venue)
         self._strays = strays(journal, venue)
         if found.agreed and venue.at_start:
             self._at_start, self._start = False, None
@@ -159,3 +159,8 @@ class VenueLook:
                     self._account.cancel(rules, stray.client_order_id, stray.venue_order_id)
                 except VenueError as error:  # over already, or asked again: the look tells
                     self._say("warning", f"cancel of {stray.client_order_id}: {error}")
+
+
+def _nothing_asked(venue: VenueView) -> Reconciliation:
+    """Not agreed: without the markets no question could be put."""
+    return Reconciliation(venue.at_start, False, report=tuple(f"not agreed: {why}" for why in venue.failures))
