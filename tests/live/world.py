@@ -16,12 +16,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from bus.messages import CheckedEvent, Entry, OrderEvent, Start, StartedEvent, Status, TraderEvent
+from bus.messages import CheckedEvent, Entry, OrderEvent, Start, StartedEvent, Status, TradeEvent, TraderEvent
 from core.clock import NS_PER_S, LiveClock
 from core.paths import ROOT
 from core.settings import Settings
 from core.settings_load import from_texts
 from feeder import desk as feeder_desk
+from sandbox import faults as kinds
 from sandbox.exchange import orders as books
 from tests.bus.rig import Listener, Rig
 from tests.bus.test_trader_stage import Stage, has, status_of
@@ -138,6 +139,22 @@ class LiveWorld:
         tape.ms = max(tape.ms, self.clock.wall_ms() - 1000)
         self.stage.trade(float(price), codes)
 
+    def buys(self, price: str = PRICE) -> None:
+        """The rules want to buy, and the order is over."""
+        before = len(self.events(TradeEvent))
+        self.trade(price, "mr")
+        self.until(lambda: len(self.events(TradeEvent)) > before and self.pair().order is None)
+
+    def sells(self, price: str, codes: str = "tp") -> None:
+        """The market moves, and the position is sold."""
+        self.trade(price, codes)
+        self.until(lambda: not self.pair().lots and self.pair().order is None)
+
+    def calls(self, path: str = "", method: str = "POST") -> Callable[[], int]:
+        """Counts requests from now on, those to create an order by default."""
+        number = self.served.fault(kinds.LATENCY, path=path or self.ways.create, method=method, ms=0)
+        return lambda: self.served.struck(number)
+
     # --- what is to be seen ---
 
     def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -202,9 +219,15 @@ class LiveWorld:
 
     def coin(self) -> Decimal:
         """Base coin at the exchange."""
-        found = self.served.within(lambda: self.served.exchange.balances(account_house.API_KEY))
-        balance = found.get(self.rules.base)
-        return Decimal(0) if balance is None else balance.free_amount + balance.locked_amount
+        return self._balance(self.rules.base)
+
+    def quote(self) -> Decimal:
+        """Quote at the exchange."""
+        return self._balance(self.rules.quote)
+
+    def _balance(self, asset: str) -> Decimal:
+        found = self.served.within(lambda: self.served.exchange.balances(account_house.API_KEY)).get(asset)
+        return Decimal(0) if found is None else Decimal(found.free_amount + found.locked_amount)
 
     def reports(self) -> list[CheckedEvent]:
         """The recovery reports of the latest start, oldest first."""
