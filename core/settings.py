@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     maker_fee_bps: Decimal | None
     slippage_bps: Decimal
     entry_limit_bps: Decimal
+    native_stop: bool
     tax_buy_bps: Decimal
     tax_sell_bps: Decimal
     spread_bps: Decimal

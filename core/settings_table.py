@@ -256,6 +256,14 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "real orders: how far above the deciding price an entry may pay, beside SLIPPAGE_BPS",
                 TRADER,
             ),
+            Setting(
+                "NATIVE_STOP",
+                "true",
+                parse.boolean,
+                "true or false",
+                "real orders: a stop rests at the venue while a position is held, where the venue has that",
+                TRADER,
+            ),
             Setting("TAX_BUY_BPS", "0", _bps, _BPS_ALLOWED, "tax on buying", TRADER),
             Setting("TAX_SELL_BPS", "0", _bps, _BPS_ALLOWED, "tax on selling", TRADER),
             Setting(

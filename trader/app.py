@@ -24,7 +24,7 @@ from core.money import units_text
 from core.paths import WATCHDOG
 from core.settings import indicator_hash
 from core.stage import Context
-from trader import inputs
+from trader import inputs, protection
 from trader.desk import Desk
 from trader.engine import Engine
 from trader.follow import JOINING, LAGGING, Follow
@@ -79,7 +79,7 @@ class Trader:
         if self._desk is None:
             self._engine = new_engine(terms, state)
         else:
-            self._engine = Engine(terms._replace(entry_kind=self._desk.entry_kind), state, self._desk.broker)
+            self._engine = Engine(self._desk.terms(terms), state, self._desk.broker)
             self._shadow = Shadow(self._engine, terms)
         self._turns = 0
         self._looking = False  # at raw trades; the rest of them follows in the next rounds of the loop
@@ -340,6 +340,7 @@ class Trader:
             "feed": feed_of(self._follow.mode),
             "open_positions": self._engine.ledger.open_positions(),
             "realized": units_text(state.realized),
+            "native_stops": protection.resting(state),
         }
 
     def _warn(self, text: str) -> None:

@@ -85,7 +85,8 @@ class Board:
         watch = np.full(len(self.pairs), scan.WATCH_NOTHING if blind else scan.WATCH_ENTRIES, np.uint16)
         self._tracked = {}
         for number, pair in enumerate(self.pairs):
-            if pair.order is not None or (pair.flatten and not blind):
+            working = pair.order is not None and not pair.order.resting
+            if working or (pair.flatten and not blind):
                 watch[number] = scan.WATCH_ALL
             elif pair.lots and not blind:
                 watch[number] = scan.WATCH_EXITS
@@ -164,5 +165,6 @@ def rescale(pair: PairState, market: MarketTerms) -> None:
         order.filled = rescaled(order.filled, pair.step, step)
         order.lots = max(rescaled(order.lots, pair.step, step), order.filled)
         order.ticks = rescaled(order.ticks, pair.tick, tick)
+        order.stop_ticks = rescaled(order.stop_ticks, pair.tick, tick)
     pair.ticks = rescaled(pair.ticks, pair.tick, tick)
     pair.step, pair.tick = step, tick

@@ -9,6 +9,8 @@ The broker at the venue, the comparison of journal and venue, the account's stre
 * reconciling: while the latest comparison did not agree there are no entries; exits go on.
 * again: an exit that is wanted and not working is tried again after 0.2 s, then twice as late each time, up to 5 s; the
   venue is compared with at once where one was refused.
+* guards: the stop at the venue is placed and moved (`trader.protection`, `trader.guards`); that the venue refuses it is
+  told once.
 """
 
 import asyncio
@@ -20,15 +22,17 @@ from core.clock import NS_PER_S, boot_id
 from core.lease import LeaseWriter
 from core.money import to_parts
 from core.stage import Context
-from trader import inputs
+from trader import inputs, protection
 from trader.broker import BrokerEvent
 from trader.engine import Engine
+from trader.guards import Guards
 from trader.leased import positions
 from trader.live import LiveBroker
 from trader.look_thread import VenueLook
 from trader.nudges import Nudges
 from trader.orders import OrderNews
-from trader.terms import IOC, LIMIT
+from trader.state import STOP
+from trader.terms import IOC, LIMIT, Terms
 from trader.venue_news import RECONCILING, RECOVERING, exits_wanted, may_send
 from trader.venue_side import journal_view, working
 from trader.views import VenueView
@@ -63,6 +67,8 @@ class Desk:
         self._lease = LeaseWriter(context.run_dir, book, settings.lease_seconds, now_ns, boot_id())
         self._claim_seen = self._lease.claim()
         self._again: dict[str, tuple[int, float]] = {}  # by pair: due (monotonic ns), the wait after that in seconds
+        self._guards = Guards()
+        self._native_stop = settings.native_stop and self._account.capabilities.native_stop
         self.broker = LiveBroker(
             self._account,
             self._markets.anew,
@@ -77,10 +83,10 @@ class Desk:
         )
         self._nudges = Nudges(self._account, self._traded, self._nudged, self._say)
 
-    @property
-    def entry_kind(self) -> str:
-        """The kind of order that buys: at its limit or not at all, where the venue has that."""
-        return IOC if self._account.capabilities.ioc else LIMIT
+    def terms(self, terms: Terms) -> Terms:
+        """With what the venue can do: an order that buys at its limit or not at all, a stop that rests there."""
+        kind = IOC if self._account.capabilities.ioc else LIMIT
+        return terms._replace(entry_kind=kind, native_stop=self._native_stop)
 
     def begin(self, engine: Engine) -> None:
         """The journal was taken up: its orders are looked up, and nothing is sent before it was compared."""
@@ -111,6 +117,7 @@ class Desk:
             self._look.ask(at_start=True)
         self._renew()
         self._try_again(now_ns)
+        self._protect(now_ns)
         if self._look.wants():
             self._claim_seen = self._lease.claim()
             self._look.begin(journal_view(self._running))
@@ -137,6 +144,12 @@ class Desk:
                 self._again[pair] = now_ns + int(wait_s * NS_PER_S), min(2 * wait_s, LAST_AGAIN_S)
                 self._give(inputs.Again(pair))
 
+    def _protect(self, now_ns: int) -> None:
+        engine = self._running
+        held = [pair.pair for pair in engine.state.pairs.values() if pair.lots]
+        for pair in self._guards.due(protection.wanted(engine), held, now_ns):
+            self._give(inputs.Protect(pair))
+
     # --- from other threads -----------------------------------------------------------------------------
 
     def _may_send(self) -> str:
@@ -149,8 +162,17 @@ class Desk:
     def _told(self, events: list[BrokerEvent]) -> None:
         for event in events:
             self._give(inputs.Told(event))
+            if event.news in (OrderNews.REFUSED, OrderNews.ABSENT):
+                self._refused(event)
+
+    def _refused(self, event: BrokerEvent) -> None:
+        order = self._running.ledger.ended_order(event.order_id)
+        if order is None or order.kind != STOP:
             if event.news == OrderNews.REFUSED:
                 self._look.ask()
+        elif self._guards.refused(order.pair):
+            text = f"no stop rests at the venue, the trader watches the price itself; tried again ({event.note})"
+            self._context.event("warn", text, order.pair)
 
     def _looked(self, view: VenueView) -> None:
         self._context.loop.call_threadsafe(partial(self._judge, view))

@@ -26,7 +26,7 @@ from bus.records import (
 )
 from core.errors import BotError
 from indicators.rules import trailing_stop
-from trader import inputs, risk, venue_news
+from trader import inputs, protection, risk, venue_news
 from trader.board import Board
 from trader.broker import Broker, BrokerEvent, Tick
 from trader.ids import client_order_id
@@ -42,6 +42,7 @@ from trader.state import (
     HALTED,
     NO_SPAN,
     REDUCING,
+    STOP,
     LivePair,
     Order,
     PairState,
@@ -51,6 +52,7 @@ from trader.terms import NS_PER_MINUTE, MarketTerms, Terms, fee_of
 from trader.walk import Walk
 
 MAX_COMMANDS = 64  # ids remembered, so that none is carried out twice
+TRAILING_STOP = "trailing_stop"
 SHUTDOWN = "shutdown"  # reason of a flatten that a stop asked for: the next start is active again
 
 
@@ -88,6 +90,8 @@ class Engine:
                 self._block(item.reason, item.on)
             case inputs.Told() | inputs.Checked() | inputs.Fee() | inputs.Again():
                 venue_news.take(self, item)
+            case inputs.Protect():
+                protection.take(self, item.pair)
         out, self.ledger.out = self.ledger.out, []
         return out
 
@@ -204,26 +208,26 @@ class Engine:
 
     def _decide(self, pair: PairState, market: MarketTerms, tick: Tick, filled: bool) -> None:
         order = pair.order
-        if order is not None:
+        if order is not None and not (order.resting and pair.lots):
             cancelling = order.state == OrderState.CANCELLING
             if order.purpose == ENTRY and pair.lots and not cancelling and self._stop_hit(pair, tick):
                 if pair.live is not None:
-                    pair.live.exiting = "trailing_stop"  # once the venue has ended the entry
-                self._cancel(pair, tick, "trailing_stop")
+                    pair.live.exiting = TRAILING_STOP  # once the venue has ended the entry
+                self._cancel(pair, tick, TRAILING_STOP)
                 if pair.lots and pair.order is None:
-                    self.exit(pair, market, tick, "trailing_stop")
+                    self.exit(pair, market, tick, TRAILING_STOP)
             return
         if filled:
             return
         if pair.live is not None and pair.lots and (pair.live.exiting or not venue_news.may_send(self)):
             if not pair.live.exiting and self._stop_hit(pair, tick):
-                pair.live.exiting = "trailing_stop"
+                pair.live.exiting = TRAILING_STOP
             return  # `inputs.Again` tries it
         if pair.lots:
             if pair.flatten:
                 self.exit(pair, market, tick, "flatten")
             elif self._stop_hit(pair, tick):
-                self.exit(pair, market, tick, "trailing_stop")
+                self.exit(pair, market, tick, TRAILING_STOP)
             elif tick.codes & WARM and tick.codes & EXIT_TAKE_PROFIT and self.state.span == NO_SPAN:
                 self.exit(pair, market, tick, "take_profit")
         elif tick.codes & WARM and self.state.span == NO_SPAN:
@@ -236,7 +240,14 @@ class Engine:
         return pair.highest is not None and trailing_stop(tick.price, pair.highest, self.terms.keep)
 
     def exit(self, pair: PairState, market: MarketTerms, tick: Tick, reason: str) -> None:
-        """Sells the position, or as much of it as one order may; where orders are real it is tried until it is flat."""
+        """Sells the position, or as much of it as one order may; where orders are real it is tried until it is flat.
+
+        A stop that rests at the venue is cancelled first: what it left is sold when the venue has told that it is over.
+        """
+        if pair.live is not None and pair.order is not None:
+            pair.live.exiting = reason
+            self._cancel(pair, tick, reason)
+            return
         if self.ledger.is_dust(pair, tick):
             self.ledger.to_dust(pair)
             self.ledger.position_event(pair, tick.ms)
@@ -246,6 +257,14 @@ class Engine:
             pair.live.exiting = reason
         order = self._order(pair, tick, EXIT, reason, min(pair.lots, market.max_lots))
         self._send(risk.judge(order, pair.lots, ""), pair, market, tick)
+
+    def guard(self, pair: PairState, market: MarketTerms, stop_ticks: int) -> None:
+        """Sends a stop that rests at the venue, for the position or as much of it as one order may."""
+        tick = self.last_tick(pair)
+        order = self._order(pair, tick, EXIT, TRAILING_STOP, min(pair.lots, market.max_lots))
+        order.kind, order.stop_ticks = STOP, stop_ticks
+        self._name(order, pair, tick.number)
+        self._submit(risk.judge(order, pair.lots, ""), pair, market, tick)
 
     def _enter(self, pair: PairState, market: MarketTerms, tick: Tick, reason: str) -> None:
         order = self._order(pair, tick, ENTRY, reason, 0)
@@ -321,6 +340,12 @@ class Engine:
                 self._refusal_ends(pair, tick)
             risk.entry_sent(state.risk, state.market_ns)
         self.ledger.signal_event(tick, pair.pair, action, order.reason, "approved", order.id, 1)
+        self._submit(verdict, pair, market, tick)
+
+    def _submit(self, verdict: risk.Approved | risk.Refused, pair: PairState, market: MarketTerms, tick: Tick) -> None:
+        order = verdict.order
+        if isinstance(verdict, risk.Refused):
+            raise BotError(f"{pair.pair}: order {order.id} was not approved: {verdict.reason}")
         pair.order = order
         self._walk.changed = True
         self.ledger.order_event(order)  # the intent, before it is sent

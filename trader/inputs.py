@@ -88,6 +88,12 @@ class Checked(NamedTuple):
     wall_ms: int = 0  # when it was judged
 
 
+class Protect(NamedTuple):
+    """The stop that rests at the venue is placed, moved or taken away; where orders are real, given by the stage."""
+
+    pair: str
+
+
 class Fee(NamedTuple):
     """The account's own taker fee, in parts; it counts instead of the venue's list where TAKER_FEE_BPS is not set."""
 
@@ -111,4 +117,6 @@ def crash_loops(failing: str, blocks: Iterable[str]) -> list[Block]:
     return begins + [Block(reason, False) for reason in known if reason not in wanted]
 
 
-Input = Updates | Raws | NewStart | Began | SpanBegin | SpanEnd | Command | Block | Told | Checked | Fee | Again
+Input = (
+    Updates | Raws | NewStart | Began | SpanBegin | SpanEnd | Command | Block | Told | Checked | Fee | Again | Protect
+)

@@ -27,7 +27,7 @@ from trader.base import add_base, dust_text, held_text, lose_base
 from trader.broker import BrokerEvent, Tick
 from trader.fills import below_minimum, sell_proceeds
 from trader.orders import TERMINAL, OrderState, advance
-from trader.state import BUY, ENTRY, EXIT, SELL, LiveState, Order, PairState, State
+from trader.state import BUY, ENTRY, EXIT, SELL, STOP, LiveState, Order, PairState, State
 from trader.terms import MarketTerms, Terms
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -194,6 +194,8 @@ class Ledger:
             lacking = add_base(pair, -event.lots, -moved)
             if lacking:
                 self.external_event(pair.pair, lacking, 0, f"order {order.id} gave more than the journal holds")
+            if order.kind == STOP and pair.live is not None:
+                pair.live.exiting = pair.live.exiting or order.reason  # what it leaves is sold too
             share = share_ceil(pair.cost, before - pair.lots, before) if before else 0
             pair.cost -= share
             state.wallet += event.cash
@@ -236,8 +238,8 @@ class Ledger:
         if order.purpose == ENTRY:
             if order.filled:
                 self._trade(order, pair, None, tick)
-            if pair.lots and self.is_dust(pair, tick):
-                self.to_dust(pair)
+            if pair.lots:
+                self._close_dust(pair, tick)
             return
         if order.filled:
             profit = order.cash - order.share
@@ -245,8 +247,7 @@ class Ledger:
             self._count_costs(order, pair, profit)
             risk.exit_done(state.risk, profit, state.market_ns, self.terms)
             self._trade(order, pair, profit, tick)
-        if self.is_dust(pair, tick):
-            self.to_dust(pair)
+        self._close_dust(pair, tick)
         live = self.state.live
         if live is not None and not pair.lots:
             live.ladder = ladder.closed(live.ladder)
@@ -278,6 +279,12 @@ class Ledger:
         """Whether the market would refuse to buy the position off us; nothing at all counts as dust too."""
         market = self.markets[pair.pair]
         return below_minimum(tick.ticks, pair.lots, market.num, market.den, market.min_lots, market.min_notional)
+
+    def _close_dust(self, pair: PairState, tick: Tick) -> None:
+        """Closes a position that is too little to be sold; of one that a sell still works for, its end does that."""
+        selling = pair.order is not None and pair.order.purpose == EXIT
+        if self.is_dust(pair, tick) and not (selling and pair.lots):
+            self.to_dust(pair)
 
     def to_dust(self, pair: PairState) -> None:
         """Closes the position; what is left of it is kept apart with its share of the cost, and not sold."""
@@ -325,8 +332,7 @@ class Ledger:
                 gross=(tick.ticks * pair.tick) * (lost * pair.step),
             )
             self._trade(order, pair, profit, tick)
-        if self.is_dust(pair, tick):
-            self.to_dust(pair)
+        self._close_dust(pair, tick)
         self.position_event(pair)
 
     def wallet_is(self, units: int) -> None:
@@ -351,6 +357,7 @@ class Ledger:
     def order_event(self, order: Order) -> None:
         """The order as it is now."""
         step = self.state.pairs[order.pair].step
+        price_ticks = order.limit_ticks or order.stop_ticks
         self.out.append(
             OrderEvent(
                 at=self.at(order.updated_ms),
@@ -359,7 +366,7 @@ class Ledger:
                 pair=order.pair,
                 side=order.side,
                 type=order.kind,
-                price=None if not order.limit_ticks else plain(order.limit_ticks * self.state.pairs[order.pair].tick),
+                price=None if not price_ticks else plain(price_ticks * self.state.pairs[order.pair].tick),
                 quantity=steps_text(order.lots, step),
                 filled=steps_text(order.filled, step),
                 status=OrderState(order.state).value,

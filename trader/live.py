@@ -15,7 +15,7 @@ from trader.broker import BrokerEvent, Tick
 from trader.courier import Courier, Deliver, Sent, Speak
 from trader.executed import Before
 from trader.risk import Approved
-from trader.state import ENTRY, Order
+from trader.state import ENTRY, STOP, Order
 from trader.steps import CancelAsked, OnDisk, Task
 from trader.terms import NS_PER_MS, NS_PER_S, MarketTerms
 from trader.tracking import Tracking
@@ -148,4 +148,5 @@ class LiveBroker:
             decided_ms=order.created_ms,
             timeout_ns=self._timeout_ns,
             lives_ns=self._lives_ns,
+            stop=order.stop_ticks * tick if order.kind == STOP else None,
         )

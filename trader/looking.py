@@ -9,6 +9,7 @@ from trader.terms import NS_PER_S
 
 LOOKS_MIN = 3
 FIRST_LOOK_S, LAST_LOOK_S = 0.2, 5.0
+FRESH_LOOK_S, REST_LOOK_S = 2.0, 30.0  # of a stop that rests at the venue: after news of it, and without
 FAILURES_MAX = 3  # questions in a row without an answer, after which it is looked up anew
 
 
@@ -46,6 +47,11 @@ class Looking:
         """The same question after a pause, which grows each time."""
         self.at_ns = now_ns + int(max(self._pause_s, wait_s) * NS_PER_S)
         self._pause_s = min(self._pause_s * 2, LAST_LOOK_S)
+
+    def rest(self, now_ns: int) -> None:
+        """Nothing is to happen without news: the same question once more, then seldom."""
+        self.at_ns = now_ns + int(max(self._pause_s, FRESH_LOOK_S) * NS_PER_S)
+        self._pause_s = REST_LOOK_S
 
     def soon(self) -> None:
         """Pauses are short again."""

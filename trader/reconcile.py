@@ -26,6 +26,7 @@ Balances:
 * more than the journal holds is somebody's own and nothing is adopted
 * pairs of one coin share its balance
 * quote is told where nothing of ours works or is unknown, every pair was asked for, and a change was seen twice
+* a stop of ours that rests at the venue moves no quote
 
 Agreement:
 * a question that failed is no answer: not agreed, for its reason, and what else was found stays found

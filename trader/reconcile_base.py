@@ -72,10 +72,13 @@ def quote(journal: JournalView, venue: VenueView, found: Findings) -> int | None
     """Units of quote at the venue; None where they cannot be told, or are not sure yet."""
     if found.reasons or found.unresolved or not venue.balances or not venue.rules:
         return None
-    if any(not known.over for known in journal.orders) or not all(venue.whole(one.pair) for one in venue.rules):
+    if any(not (known.over or known.resting) for known in journal.orders) or not all(
+        venue.whole(one.pair) for one in venue.rules
+    ):
         return None
     working = {order.client_order_id for orders in venue.open_orders.values() for order in orders} - {""}
-    if any(name in journal.adopted or journal.order(name) is not None for name in working):
+    resting = {known.client_order_id for known in journal.orders if known.resting}
+    if any(name in journal.adopted or journal.order(name) is not None for name in working - resting):
         return None
     units = _units(venue.balances[-1], venue.rules[0].quote)
     expected = journal.wallet + found.cash

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from core.money import plain, steps_text, units_text
-from trader.state import ACTIVE, State
+from trader.state import ACTIVE, STOP, State
 
 NEW, CLEAN, RECOVERED = "new", "clean", "recovered"
 
@@ -75,5 +75,6 @@ def _held(state: State) -> list[str]:
             found.append(f"holds {steps_text(pair.lots, pair.step)} {pair.pair} bought at {pair.entry_price:g}")
         if pair.order is not None:
             left = plain(pair.order.left * pair.step)
-            found.append(f"{pair.order.purpose} of {pair.pair} is working, {left} left")
+            what = "stop" if pair.order.kind == STOP else pair.order.purpose
+            found.append(f"{what} of {pair.pair} is working, {left} left")
     return found or ["no position"]

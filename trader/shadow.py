@@ -6,6 +6,7 @@
 * a leg is over when both orders are; an order of the pair that follows ends what still works on paper
 * the difference is the real average price against the paper one, in basis points of it, above 0 where we did worse
 * the profit on paper is that of the really sold quantity, bought and sold at the paper prices, fees and taxes included
+* a stop that rests at the venue has no like on paper: it and what it sells are not compared
 * where one of the two did not fill there is no difference, and the leg is recorded all the same
 * limit: the latest 20 differences together, those not yet made counted as none, at SHADOW_LIMIT_BPS on average halt
   trading by a command; an operator's resume begins the count anew
@@ -26,7 +27,7 @@ from trader.broker import Tick
 from trader.engine import Engine
 from trader.orders import TERMINAL, OrderState, advance
 from trader.paper import PaperBroker
-from trader.state import BUY, ENTRY, EXIT, HALTED, Leg, Order, ShadowState
+from trader.state import BUY, ENTRY, EXIT, HALTED, STOP, Leg, Order, ShadowState
 from trader.terms import NS_PER_MS, Terms
 
 WINDOW = 20  # trades that the limit looks at
@@ -256,7 +257,7 @@ def median_bps(state: ShadowState) -> float | None:
 
 
 def _is_intent(event: OrderEvent) -> bool:
-    return event.status == OrderState.SUBMITTING
+    return event.status == OrderState.SUBMITTING and event.type != STOP
 
 
 def _over(leg: Leg) -> bool:

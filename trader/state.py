@@ -15,6 +15,7 @@ DEGRADED = "degraded"
 ACTIVE, PAUSED, REDUCING, HALTED = "active", "paused", "reducing", "halted"
 BUY, SELL = "buy", "sell"
 ENTRY, EXIT = "entry", "exit"
+STOP = "stop"  # kind of an exit that waits at the venue until the price has fallen to it
 
 
 class Order(msgspec.Struct):
@@ -38,8 +39,9 @@ class Order(msgspec.Struct):
     fee: Decimal = Decimal(0)
     reserve: int = 0  # of the wallet, for what is not yet filled
     share: int = 0  # cost of what a sell sold
-    kind: str = "market"  # market, limit, ioc
+    kind: str = "market"  # market, limit, ioc, stop
     limit_ticks: int = 0  # of limit and ioc
+    stop_ticks: int = 0  # of stop
     attempt: int = 1
     fill_ids: list[str] = []  # the venue's, where orders are real
 
@@ -52,6 +54,11 @@ class Order(msgspec.Struct):
     def left(self) -> int:
         """Lots not yet filled."""
         return self.lots - self.filled
+
+    @property
+    def resting(self) -> bool:
+        """Whether it is a stop that waits at the venue: nothing of it is filled, nobody has asked to cancel it."""
+        return self.kind == STOP and not self.filled and self.state != OrderState.CANCELLING
 
 
 class LivePair(msgspec.Struct):

@@ -117,7 +117,7 @@ def _break_even_pct(engine: Engine) -> float | None:
 
 
 def _word(pair: PairState) -> str:
-    if pair.order is not None:
+    if pair.order is not None and not pair.order.resting:
         return "entering" if pair.order.purpose == ENTRY else "exiting"
     if pair.lots:
         return "in_position"

@@ -60,6 +60,7 @@ class Task(NamedTuple):
     decided_ms: int
     timeout_ns: int  # of an entry: unsent, and its rest at the venue
     lives_ns: int  # how long a request that was lost on its way may still be taken
+    stop: Decimal | None = None  # price of a stop that rests at the venue
 
     @property
     def side(self) -> str:

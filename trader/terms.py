@@ -49,6 +49,7 @@ DECIDING = (
     "maker_fee_bps",
     "slippage_bps",
     "entry_limit_bps",
+    "native_stop",
     "tax_buy_bps",
     "tax_sell_bps",
     "spread_bps",
@@ -98,6 +99,7 @@ class Terms(NamedTuple):
     shadow_limit: int  # parts
     day_offset_ns: int
     indicator_hash: int
+    native_stop: bool = False  # live: a stop rests at the venue while a position is held
 
 
 def terms_of(settings: Any, indicator_hash: int) -> Terms:

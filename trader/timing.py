@@ -18,6 +18,7 @@ from core.spans import Spans
 from trader import inputs
 from trader.courier import Sent
 from trader.orders import TERMINAL, OrderState
+from trader.state import STOP
 
 T = TypeVar("T")
 
@@ -95,7 +96,8 @@ class OrderTimes:
             self._decision_to_order.record((now_ns - cause.decided_ns) / 1000)
             if cause.received_ns:
                 self._trade_to_order.record((wall_ns - cause.received_ns) / 1000)
-            _remember(self._sent_ns, event.client_order_id, now_ns)
+            if event.type != STOP:  # which is not to fill at once
+                _remember(self._sent_ns, event.client_order_id, now_ns)
         elif event.status in TERMINAL:
             self._sent_ns.pop(event.client_order_id, None)
             self._unwritten.pop(event.client_order_id, None)

@@ -25,12 +25,14 @@ test of its name:
   the order, that one is sent under the same id, once; a second refusal ends it.
 * clock_wrong: refused for its stamp, after the clock was measured anew: refused, and told as an error.
 * paused: what may not be sent is dropped, and never sent later.
+* stop_rests: a stop goes out behind exits and only once its intent is on the disk; it is looked at soon after it was
+  accepted or had news, then every REST_LOOK_S, and is cancelled only when the fold asks for it.
 * nudged: news on the stream makes the next look due at once.
 """
 
 from collections.abc import Sequence
 
-from core.money import plain
+from core.money import plain, price_on_tick
 from trader.broker import BrokerEvent
 from trader.executed import Before, Executed
 from trader.looking import LAST_LOOK_S, Looking
@@ -154,6 +156,7 @@ class Tracking:
         """What SEND sends."""
         assert self.rules is not None
         task = self.task
+        stop = None if task.stop is None else price_on_tick(task.stop, self.rules.tick, up=False)
         return NewOrder(
             self.rules,
             task.order_id,
@@ -161,6 +164,7 @@ class Tracking:
             task.kind,
             self._sent.quantity,
             self._sent.price,
+            stop,
             urgent=not task.entry,
         )
 
@@ -171,12 +175,14 @@ class Tracking:
 
     def _due_change(self) -> Due | None:
         entry = self.task.entry
-        urgency = Urgency.ENTRY if entry else Urgency.EXIT
+        urgency = self._urgency
         gives_up = self._since_ns + self.task.timeout_ns
         if self.phase in UNSENT:
             at_ns = self._sent.at_ns if self.phase == Phase.READY else self._since_ns + int(INTENT_S * NS_PER_S)
             if entry and (self.phase == Phase.INTENT or self.rules is None or at_ns >= gives_up):
                 return Due(urgency, gives_up, Step.WAKE)
+            if self.task.stop is not None and self.phase == Phase.INTENT:
+                return None
             return None if self.rules is None else Due(urgency, at_ns, Step.SEND)
         there = self.phase in (Phase.WORKING, Phase.ENDED) and self._over_ns is None
         if not there or self._cancelling or self.rules is None:
@@ -185,14 +191,17 @@ class Tracking:
             return Due(Urgency.CANCEL, self._cancel_at, Step.CANCEL)
         return None if self._rest_until is None else Due(Urgency.CANCEL, self._rest_until, Step.WAKE)
 
+    @property
+    def _urgency(self) -> Urgency:
+        return Urgency.ENTRY if self.task.entry or self.task.stop is not None else Urgency.EXIT
+
     def _due_ask(self) -> Due | None:
         at_ns = self._look.at_ns
         if self._look.under_way or at_ns is None or self.phase == Phase.SENDING:
             return None
-        before = Urgency.ENTRY if self.task.entry else Urgency.EXIT
         if self.phase in UNSENT or self.phase == Phase.REFUSED:
             wanted = self.rules is None or self.phase == Phase.REFUSED
-            return Due(before, at_ns, Step.RULES) if wanted else None
+            return Due(self._urgency, at_ns, Step.RULES) if wanted else None
         urgency = Urgency.UNKNOWN if self._look.missing else Urgency.WORKING
         return Due(urgency, at_ns, Step.RULES if self.rules is None else self._look.step)
 
@@ -461,6 +470,8 @@ class Tracking:
             self._look.soon()
         if lacking:
             self._ask_fills(now_ns)
+        elif self.task.stop is not None and self._cancel_at is None and self._over_ns is None and self.executed.empty:
+            self._look.rest(now_ns)
         else:
             self._look.later(now_ns)
         out = self._tell_all(fills)

@@ -1,8 +1,8 @@
 """What a real venue says, as the fold takes it: results of orders, what a comparison found, an exit tried again.
 
 * A result belongs to a working order or to one that was over lately; a late fill moves position and wallet as well.
-* An exit whose reason has come up is tried until the position is flat: at once where the order before it filled or was
-  an entry, else when `inputs.Again` says so (the stage gives it with a back-off).
+* An exit whose reason has come up is tried until the position is flat: at once where the order before it filled, was an
+  entry or a stop that rested at the venue, else when `inputs.Again` says so (the stage gives it with a back-off).
 * While a start has not been compared with the venue (`RECOVERING` among the blocks), nothing is sent; a stop that is
   hit meanwhile is remembered and sold as soon as journal and venue agree.
 * An order of ours that the journal does not know is adopted whole, once by its id.
@@ -20,7 +20,7 @@ from trader import base, inputs, ladder
 from trader.ledger import keep_ended
 from trader.orders import OrderState
 from trader.reconcile import Orphan, Reconciliation
-from trader.state import BLIND, BUY, ENTRY, EXIT, LiveState, Order, PairState
+from trader.state import BLIND, BUY, ENTRY, EXIT, STOP, LiveState, Order, PairState
 
 if TYPE_CHECKING:
     from trader.broker import BrokerEvent
@@ -59,7 +59,7 @@ def take(engine: "Engine", item: inputs.Told | inputs.Checked | inputs.Fee | inp
 
 
 def exits_wanted(engine: "Engine") -> list[str]:
-    """Pairs with a position that is to be sold and no order that works."""
+    """Pairs with a position that is to be sold and no order that works, but for a stop that rests at the venue."""
     return [pair.pair for pair in engine.state.pairs.values() if _wanted(pair) and may_send(engine)]
 
 
@@ -76,7 +76,7 @@ def send_exit(engine: "Engine", pair: PairState) -> None:
 
 
 def _wanted(pair: PairState) -> bool:
-    return pair.order is None and pair.lots > 0 and bool(_why(pair))
+    return (pair.order is None or pair.order.resting) and pair.lots > 0 and bool(_why(pair))
 
 
 def _why(pair: PairState) -> str:
@@ -85,11 +85,11 @@ def _why(pair: PairState) -> str:
 
 
 def _goes_on(pair: PairState, live: LiveState) -> bool:
-    """Whether the order that has just ended leaves the way free: it filled, or it was an entry."""
+    """Whether the order that has just ended leaves the way free: it filled, or it was an entry or a stop."""
     if pair.order is not None or not live.ended:
         return False
     last = live.ended[-1]
-    return last.pair == pair.pair and (last.purpose == ENTRY or last.state == OrderState.FILLED)
+    return last.pair == pair.pair and (last.purpose == ENTRY or last.kind == STOP or last.state == OrderState.FILLED)
 
 
 def _told(engine: "Engine", live: LiveState, event: "BrokerEvent") -> PairState | None:

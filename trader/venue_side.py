@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from trader import base
 from trader.engine import Engine
+from trader.orders import OrderState
 from trader.state import LiveState, Order, State
 from trader.views import Held, JournalView, Known
 
@@ -51,5 +52,6 @@ def known_of(state: State, order: Order, *, in_hand: bool) -> Known:
         fills=frozenset(order.fill_ids),
         venue_order_id=order.venue_order_id,
         created_ms=order.created_ms,
+        resting=order.resting and order.state == OrderState.WORKING,
         in_hand=in_hand,
     )

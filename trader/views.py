@@ -34,6 +34,7 @@ class Known(msgspec.Struct, frozen=True):
     fills: frozenset[str] | None = None  # their venue ids; None: not kept
     venue_order_id: str = ""
     created_ms: int = 0
+    resting: bool = False  # a stop that waits at the venue: it moves no quote
     in_hand: bool = False  # this process sent it or still may: its life is the live broker's to tell
 
     @property

@@ -40,6 +40,8 @@ def words(event: TraderEvent, tick: Decimal | None = None) -> Words | None:
             return "exit", f"{text}, fee {_amount(event.fee)}", event.pair
         case OrderEvent(status="cancelled", filled="0", side="buy"):
             return "info", f"entry not filled ({event.reason})", event.pair
+        case OrderEvent(status="rejected", type="stop"):
+            return None  # told once a position, and tried again: `trader.desk`
         case OrderEvent(status="rejected"):
             return "error", f"{event.side} order {event.client_order_id} was rejected ({event.reason})", event.pair
         case SignalEvent():
