@@ -53,6 +53,7 @@ class Position(msgspec.Struct, frozen=True):
     working: bool = False  # the first of them is an exit that is on its way or at the venue
     counted: str = "0"  # of its fills, what `quantity` is less already
     exiting: bool = False  # the trader has decided to sell it
+    resting: bool = False  # the first of `exit_ids` is a stop that rests at the venue, and locks the coins
 
     @property
     def stop_price(self) -> float:

@@ -62,7 +62,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     shadow_trades: int | None  # real orders compared with the same on paper; null in simulation
     shadow_median_bps: float | None  # of the latest 20, more than 0 where the account did worse
     shadow_lost: float | None  # quote, over all of them
-    stop_holder: str | None  # trader, guardian or nobody; null where nothing is held
+    stop_holder: str | None  # trader, guardian, venue or nobody; null where nothing is held
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):

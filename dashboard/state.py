@@ -301,7 +301,7 @@ class PageState:
         return None if beat is None else beat.facts.get(name)
 
     def stop_holder(self, pair: Pair, now_ns: int) -> str | None:
-        """Who holds the stop of a pair right now: trader, guardian or nobody; None where nothing is held.
+        """Who holds the stop of a pair right now: trader, guardian, venue or nobody; None where nothing is held.
 
         The guardian says it, who reads the trader's lease; where it is not heard: the trader, as long as it may act.
         """

@@ -14,6 +14,8 @@
 * Filled whole, or too little left to be sold: done with this position.
 * Refused: looked up; where it is not there the next attempt's id is used, for a limit a little under the price. What is
   free is asked for anew before each order, and where nothing is, a few seconds later again. Who waits claims nothing.
+* A stop that rests at the venue has the coins: nothing is claimed while it does, it is looked at again, and what it did
+  not sell is sold when it is over.
 * The lease is fresh again: an order that is on its way is followed to its end, nothing is cancelled or sent any more.
 * A guardian that has just begun lets the trader have LEASE_SECONDS, unless a life before left something in hand.
 """
@@ -24,7 +26,7 @@ from typing import NamedTuple
 from core.clock import NS_PER_S
 from core.lease import Lease, Position, Sale
 from core.money import order_quantity, plain, price_on_tick, steps_down
-from venues.account import IOC, LIMIT, MARKET, Order
+from venues.account import IOC, LIMIT, MARKET, STOP, Order
 from venues.venue import Rules
 
 POLL_NS = NS_PER_S  # between two prices of a pair whose lease has run out, and half of it for each pair there is
@@ -34,12 +36,13 @@ FOLLOW_NS = NS_PER_S // 4
 AGAIN_NS, LAST_AGAIN_NS = NS_PER_S // 2, 5 * NS_PER_S  # after a question that failed
 LOOK_AGAIN_NS = 5 * NS_PER_S // 2  # for an order that was not found
 NOTHING_FREE_NS = 5 * NS_PER_S
+RESTS_NS = NS_PER_S  # between two looks at a stop that rests at the venue
 ABSENT_LOOKS = 3
 FORGOTTEN_LOOKS = 6  # of an order that was there
 NOTHING = Decimal(0)
 UNDER = Decimal("0.99")  # limit of an order after one that was refused, of the price
 
-TRADER, OURS, NOBODY, NONE = "trader", "guardian", "nobody", ""
+TRADER, OURS, VENUE, NOBODY, NONE = "trader", "guardian", "venue", "nobody", ""
 
 
 class Terms(NamedTuple):
@@ -219,6 +222,7 @@ class _Watch:
         self._due_ns = 0
         self._again_ns = AGAIN_NS
         self._free: Free | None = None
+        self._venue_told = False  # that a stop rests there
         self._short = False  # told that less is free than is held
         self._say: list[Action] = []
 
@@ -232,7 +236,7 @@ class _Watch:
         if fresh or changed:
             self.hit = self.done = False
             self.orders = {name: known for name, known in self.orders.items() if known.open}
-            self._free, self._short = None, False
+            self._free, self._short, self._venue_told = None, False, False
         if position is None:
             return
         if fresh or before is None or before.key != position.key:
@@ -281,6 +285,9 @@ class _Watch:
         """A look-up, or the answer to an order that was sent."""
         self.busy = False
         self._again_ns = AGAIN_NS
+        if order is not None and order.live and order.kind == STOP and not order.filled:
+            self._rests(order_id, now_ns)
+            return
         known = self.orders.setdefault(order_id, _Known(ABSENT))
         if order is not None:
             known.looks = 0
@@ -304,6 +311,13 @@ class _Watch:
             self._due_ns = now_ns + (max(AGAIN_NS, left_ns) if known.looks == 2 else LOOK_AGAIN_NS)
         else:
             known.status = ABSENT
+
+    def _rests(self, order_id: str, now_ns: int) -> None:
+        self.orders.pop(order_id, None)
+        self._due_ns = now_ns + RESTS_NS
+        if not self._venue_told:
+            self._tell("info", f"the stop {order_id} rests at the venue and has the coins: it sells")
+        self._venue_told = True
 
     def _certainly_absent(self, known: _Known, now_ns: int) -> bool:
         return known.looks >= ABSENT_LOOKS and now_ns - known.since_ns >= self.terms.lives_ns
@@ -463,13 +477,16 @@ class Guard:
         return actions
 
     def holder(self) -> str:
-        """Who holds the stops now: trader, guardian or nobody; '' where nothing is held."""
+        """Who holds the stops now: trader, guardian, venue (a stop rests there) or nobody; '' where nothing is held."""
         held = [watch for watch in self._watches.values() if watch.position is not None]
         if not held:
             return NONE
         if self._fresh:
             return TRADER
-        return NOBODY if any(watch.blind for watch in held) else OURS
+        blind = [watch.position for watch in held if watch.blind]
+        if all(position is not None and position.resting for position in blind):
+            return VENUE if blind else OURS
+        return NOBODY
 
     def _look(self, event: Looked, now_ns: int) -> None:
         lease_ns = self._terms.lease_ns

@@ -157,15 +157,17 @@ def take_down(bot: Bot, *, flatten: bool) -> int:
 
 
 def unguarded(bot: Bot, settings: Settings) -> list[str]:
-    """A line for each real position that is left: with the bot its stop is gone."""
+    """A line for each real position that is left: with the bot its stop is gone, unless one rests at the venue."""
     lease = None if settings.simulation_mode else read_lease(bot.run_dir)
     if lease is None or lease.book != paths.book_name(settings):
         return []
-    return [
-        f"{one.quantity} {one.base} of {one.pair} stay at the venue, and NOBODY holds their stop at"
-        f" {one.stop_price:.8g} any more: `make start` goes on with it, or sell them there"
-        for one in lease.positions
-    ]
+    lines = []
+    for one in lease.positions:
+        rests = f"a stop rests there at {one.stop_price:.8g} at most, and climbs no more"
+        nobody = f"NOBODY holds their stop at {one.stop_price:.8g} any more"
+        left = f"{one.quantity} {one.base} of {one.pair} stay at the venue, and {rests if one.resting else nobody}"
+        lines.append(f"{left}: `make start` goes on with it, or sell them there")
+    return lines
 
 
 def by(bot: Bot, pid: int) -> str:

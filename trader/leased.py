@@ -6,6 +6,7 @@ from core.lease import Position
 from core.money import plain
 from trader.engine import Engine
 from trader.ids import client_order_id
+from trader.orders import OrderState
 from trader.state import EXIT, LivePair, PairState
 
 ATTEMPTS = 4  # ids of exits beyond the one that works
@@ -19,7 +20,8 @@ def positions(engine: Engine) -> tuple[Position, ...]:
 
 def _position(engine: Engine, pair: PairState, live: LivePair) -> Position:
     market = engine.market(pair.pair)
-    working = pair.order if pair.order is not None and pair.order.purpose == EXIT else None
+    order = pair.order if pair.order is not None and pair.order.purpose == EXIT else None
+    resting = order is not None and order.resting and order.state == OrderState.WORKING
     root = (engine.terms.bot_name, engine.state.journal_id, pair.pair, live.opened_epoch, live.opened_record)
     following = tuple(_exit_id(*root, live.exits + n) for n in range(1, ATTEMPTS + 1))
     tick = engine.last_tick(pair)
@@ -32,10 +34,11 @@ def _position(engine: Engine, pair: PairState, live: LivePair) -> Position:
         highest=pair.highest or tick.price,
         keep=engine.terms.keep,
         price_ns=pair.ns,
-        exit_ids=following if working is None else (working.id, *following),
-        working=working is not None,
-        counted="0" if working is None else plain(working.filled * pair.step),
+        exit_ids=following if order is None else (order.id, *following),
+        working=order is not None and not resting,
+        counted="0" if order is None else plain(order.filled * pair.step),
         exiting=bool(live.exiting or pair.flatten),
+        resting=resting,
     )
 
 

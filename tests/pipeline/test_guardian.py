@@ -15,7 +15,7 @@ from core.lease import Position, read_claim, read_lease
 from tests.pipeline.lively import LIVELY
 from tests.pipeline.pipeline import Pipeline
 
-REAL = {"SIMULATION_MODE": "false", "LIVE_CONFIRM": "yes"}
+REAL = {"SIMULATION_MODE": "false", "LIVE_CONFIRM": "yes", "NATIVE_STOP": "false"}
 KILLERS = ("watchdog", "storage", "dashboard")  # who would end a trader that stands still, and who would end them
 UNITS = Decimal(10) ** 5  # of the sandbox's quantities
 

@@ -18,6 +18,7 @@ from tests.chaos.live_rounds import SETTINGS, LiveRounds
 from tests.pipeline import audit
 from tests.pipeline.pipeline import Pipeline
 
+KILLERS = ("watchdog", "storage", "dashboard")  # who would end a trader that stands still, and who would end them
 PROTOCOLS = pytest.mark.parametrize("protocol", ["binance", "kraken"])
 
 
@@ -58,7 +59,9 @@ def test_the_venue_sells_while_the_trader_is_stopped_and_it_books_that_once(
 ) -> None:
     bot = make_pipeline(**SETTINGS, SANDBOX_PROTOCOL=protocol)
     bot.start()
-    bot.kill("watchdog", signal.SIGSTOP)  # it would end a trader that is silent
+    for stage in KILLERS:
+        bot.kill(stage, signal.SIGSTOP)
+    trader = bot.pid("trader")
     sold: dict[str, Any] = {}
     for _ in range(10):  # until one is stopped while its stop rests
         (resting, *_) = bot.wait(lambda: waiting(bot), "a stop that rests at the exchange", 120)
@@ -69,7 +72,8 @@ def test_the_venue_sells_while_the_trader_is_stopped_and_it_books_that_once(
         bot.kill("trader", signal.SIGCONT)
         if sold and sold["status"] == "filled":  # else its cancel was on its way
             break
-    bot.kill("watchdog", signal.SIGCONT)
+    for stage in KILLERS:
+        bot.kill(stage, signal.SIGCONT)
     assert sold and sold["status"] == "filled"
     name = sold["client_id"]
     bot.wait(lambda: orders_of(bot)[name].status == "filled", "the trader books it", 60)
@@ -77,6 +81,7 @@ def test_the_venue_sells_while_the_trader_is_stopped_and_it_books_that_once(
     assert [(trade.action, trade.reason) for trade in trades if trade.client_order_id == name] == [
         ("sell", "trailing_stop")
     ]
+    assert bot.pid("trader") == trader
     judged(LiveRounds(bot, print, seed=7))
 
 

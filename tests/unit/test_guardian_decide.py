@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.clock import NS_PER_S
@@ -10,7 +11,7 @@ from core.lease import Lease, Sale
 from guardian import decide
 from guardian.decide import AskFree, AskPrice, LookUp, Send
 from tests.guardian_world import IDS, LEASE_NS, LIVES_NS, PAIR, SEEN_NS, T0, TERMS, World, held, order, rejected
-from venues.account import FILLED, IOC, LIMIT, MARKET
+from venues.account import FILLED, IOC, LIMIT, MARKET, OPEN, STOP
 
 
 def falling(**more: Any) -> World:
@@ -420,3 +421,49 @@ def _rules() -> Any:
 def test_the_filled_order_is_told_to_people() -> None:
     world = falling()
     assert world.levels("exit") == [f"order {IDS[0]} is {FILLED}: 0.5 sold"]
+
+
+def resting(**changes: Any) -> World:
+    """A stop of the trader rests at the venue, under the price at which the guardian would sell."""
+    world = World(free="0")
+    world.position = held(exit_ids=IDS, resting=True, **changes)
+    stop = order(IDS[0], Decimal("0.5"), Decimal(0), OPEN)
+    world.orders[IDS[0]] = msgspec.structs.replace(stop, kind=STOP)
+    world.turn()
+    world.price = 98.9
+    world.dead(8)
+    return world
+
+
+@pytest.mark.parametrize("on_its_way", [False, True])
+def test_a_stop_that_rests_at_the_venue_has_the_coins_and_nothing_is_claimed_meanwhile(on_its_way: bool) -> None:
+    world = resting(working=on_its_way)
+    assert world.sent == [] and world.levels("error") == []
+    assert len(world.levels("info")) == 1
+    world.turn(0.4)
+    claimed = [world.turn() or PAIR in world.claims for _ in range(20)]
+    assert not all(claimed)  # a trader that is back need not wait
+    world.fill(IDS[0], Decimal("0.5"))
+    world.turn(3)
+    assert world.sent == [] and world.claims == {}
+
+
+def test_a_stop_that_was_cancelled_at_the_venue_leaves_its_coins_to_the_guardian() -> None:
+    world = resting()
+    world.orders[IDS[0]] = order(IDS[0], Decimal("0.5"), Decimal("0.1"), "cancelled")
+    world.free = Decimal("0.4")
+    world.turn(3)
+    assert [(one.order_id, one.quantity) for one in world.sent] == [(IDS[1], Decimal("0.4"))]
+
+
+def test_a_guardian_without_prices_leaves_the_stop_to_the_venue_where_one_rests() -> None:
+    for rests, holder in ((True, "venue"), (False, "nobody")):
+        world = World()
+        world.position = held(exit_ids=IDS, resting=rests)
+        world.answer = lambda action: None
+        world.turn()
+        assert world.guard.holder() == "trader"
+        world.dead(3.2)
+        assert world.guard.holder() == "guardian"
+        world.turn(12)
+        assert world.guard.holder() == holder

@@ -11,6 +11,7 @@ from tests.live_world import Venue, world_agrees
 from tests.trader_world import of
 from trader import inputs, protection, venue_news
 from trader.guards import Guards
+from trader.leased import positions
 from trader.orders import OrderNews, OrderState
 from trader.protection import CLIMB, PLACE, REMOVE, RESIZE
 from trader.recovery import CLEAN, report
@@ -366,6 +367,16 @@ def test_a_position_with_a_stop_at_the_venue_is_shown_as_one() -> None:
     price(venue, 99_400.0)
     assert status_of(venue.engine, venue.pair, "normal").status == "exiting"
     assert protection.resting(venue.engine.state) == 0
+
+
+def test_the_lease_says_that_a_stop_rests_and_that_one_is_being_cancelled() -> None:
+    venue = guarded()
+    (position,) = positions(venue.engine)
+    assert (position.resting, position.working) == (True, False)
+    assert position.exit_ids[:2] == (venue.last.id, venue.engine.exit_id(venue.pair))
+    price(venue, 99_400.0)
+    (position,) = positions(venue.engine)
+    assert (position.resting, position.working, position.exit_ids[0]) == (False, True, venue.last.id)
 
 
 def test_a_comparison_sees_the_stop_as_one_that_rests_until_it_is_cancelled() -> None:

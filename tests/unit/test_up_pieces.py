@@ -339,6 +339,9 @@ def test_who_stops_the_bot_with_a_position_is_told_that_nobody_holds_its_stop(
         assert [("0.5 BTC" in line, "NOBODY" in line, "at 99 " in line) for line in lines] == [
             (True, True, True)
         ] * told
-        lease.renew(2, (), acts=True)
+        lease.renew(2, (held(resting=True),), acts=True)
+        lines = up.unguarded(bot, from_texts(texts))
+        assert [("a stop rests there" in line, "NOBODY" in line) for line in lines] == [(True, False)] * told
+        lease.renew(3, (), acts=True)
         assert up.unguarded(bot, from_texts(texts)) == []
         lease.close()

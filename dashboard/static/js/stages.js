@@ -74,12 +74,15 @@ export function problems({ tick, health, link, lostFor }) {
     return found;
   }
   found.push(...failures(health));
-  const held = tick && tick.entry_price !== null && tick.stop_holder !== "guardian";
+  const held = tick && tick.entry_price !== null && !["guardian", "venue"].includes(tick.stop_holder);
   if (held && (tick.stop_holder === "nobody" || !alive(health, "trader"))) {
     found.push({ level: "bad", text: "The trader is down while a position is open: its stop is not watched." });
   }
   if (tick?.stop_holder === "guardian") {
     found.push({ level: "warn", text: "The trader does not act: the guardian holds the stop and sells when the price falls to it." });
+  }
+  if (tick?.stop_holder === "venue") {
+    found.push({ level: "warn", text: "The trader does not act and the guardian gets no price: a stop rests at the venue." });
   }
   if (health?.watchdog_silent_since_ms) found.push({ level: "warn", text: `The watchdog is silent since ${clock(health.watchdog_silent_since_ms)}: a stage that hangs is not restarted.` });
   for (const [stage, what] of Object.entries(health?.differs ?? {})) {

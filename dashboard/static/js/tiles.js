@@ -53,7 +53,7 @@ function positionLine({ tick, decimals }, base) {
 
 function stopLine(tick, gap, quote, decimals) {
   const money = tick.quantity ? `, ${signed(-gap * tick.quantity, 2)} ${quote}` : "";
-  const holder = { guardian: ", held by the guardian", nobody: ", held by nobody" }[tick.stop_holder] ?? "";
+  const holder = { guardian: ", held by the guardian", venue: ", held by the venue", nobody: ", held by nobody" }[tick.stop_holder] ?? "";
   return `at ${fixed(tick.stop_price, decimals)}${money}${holder}`;
 }
 
