@@ -49,9 +49,10 @@ class Position(msgspec.Struct, frozen=True):
     highest: float  # since the entry
     keep: float  # 1 - TRAILING_STOP_PCT
     price_ns: int  # exchange time of the last trade that the trader has seen
-    exit_ids: tuple[str, ...]  # of the exit that works, if one does, and of the next attempts
-    working: bool = False  # the first of them is an exit that is on its way or at the venue
-    counted: str = "0"  # of its fills, what `quantity` is less already
+    exit_ids: tuple[str, ...]  # of the exits there were, and of the next attempts
+    past: int = 0  # so many of them are of exits there were: looked up, not used again
+    working: str = ""  # the one of an exit that is on its way or at the venue
+    counted: dict[str, str] = {}  # by id, base coin that its fills sold as far as `quantity` is less already
     exiting: bool = False  # the trader has decided to sell it
     resting: bool = False  # the first of `exit_ids` is a stop that rests at the venue, and locks the coins
 

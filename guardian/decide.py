@@ -7,6 +7,8 @@
   price that was not seen.
 * Before anything is sent the claim is written, the lease read again, and the order's id looked up: an order that is
   there already is followed, and none is sent.
+* What the trader's exits of before sold and the lease does not know is asked for, too: it has dropped an order whose id
+  was then used here, or has died before it took down a fill.
 * The order has the id that the trader would give it. Its quantity is the position's, or what is free of the coin where
   that is less, in whole steps; never more.
 * An outcome that is not known is looked up, never sent again blindly: the order is absent once it was asked for three
@@ -246,8 +248,8 @@ class _Watch:
             return
         if was_fresh or before is None:
             self._taken_over(position, now_ns)
-        if position.working and position.exit_ids[0] not in self.orders:
-            self.orders[position.exit_ids[0]] = _Known(MAYBE, renewed_ns + self.terms.lease_ns // 2)
+        if position.working and position.working not in self.orders:
+            self.orders[position.working] = _Known(MAYBE, renewed_ns + self.terms.lease_ns // 2)
         self.hit = self.hit or position.exiting
 
     def _taken_over(self, position: Position, now_ns: int) -> None:
@@ -388,19 +390,17 @@ class _Watch:
 
     def _sell(self, position: Position, now_ns: int) -> Action | None:
         """The next step of a sale that is claimed and of which nothing is open."""
-        mine = [self.orders[name] for name in position.exit_ids if name in self.orders]
-        sold = sum((known.filled for known in mine), Decimal(0))
-        if position.working and position.exit_ids[0] in self.orders:
-            sold -= min(Decimal(position.counted), self.orders[position.exit_ids[0]].filled)
-        wanted = Decimal(position.quantity) - sold
+        mine = {name: self.orders[name] for name in position.exit_ids if name in self.orders}
+        wanted = Decimal(position.quantity)
+        for name, known in mine.items():
+            wanted -= max(Decimal(0), known.filled - Decimal(position.counted.get(name, 0)))
         if steps_down(wanted, Decimal(position.step)) <= 0:
             return self._over()
-        refused = any(known.status == REFUSED or (known.status == OVER and not known.filled) for known in mine)
-        for name in position.exit_ids:
-            known = self.orders.get(name)
-            if known is None:
+        refused = any(known.status == REFUSED or (known.status == OVER and not known.filled) for known in mine.values())
+        for place, name in enumerate(position.exit_ids):
+            if name not in mine:
                 return LookUp(self.pair, name, "")
-            if known.status == ABSENT:
+            if mine[name].status == ABSENT and place >= position.past:
                 if self._free is None:
                     return AskFree(self.pair, position.base)
                 return self._order(position, name, wanted, refused, now_ns)

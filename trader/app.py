@@ -124,6 +124,8 @@ class Trader:
 
     def _give(self, item: inputs.Input) -> None:
         """One input through the fold; what it says goes to the journal with the state after it."""
+        if self._desk is not None:
+            self._desk.awake()
         events = self._engine.handle(item)
         wanted: list[inputs.Input] = []
         if self._shadow is not None:

@@ -100,9 +100,16 @@ class Desk:
 
     def marked(self, number: int) -> None:
         """What was sent since the last mark is in the journal up to entry `number`."""
-        if not self._lease.paused(self._clock.monotonic_ns()):  # else nothing goes out before the next turn sees to it
-            self._renew()
+        self._renew()
         self.broker.mark(number)
+
+    def awake(self) -> None:
+        """Before each input: after a pause nothing is decided by what was known before it."""
+        if self._engine is not None and self._lease.paused(self._clock.monotonic_ns()):
+            self._lease.renew(self._clock.monotonic_ns(), positions(self._engine), acts=False)
+            self.broker.drop(STOOD_STILL)
+            self._give(inputs.Block(RECOVERING, True))
+            self._look.ask(at_start=True)
 
     def committed(self, number: int) -> None:
         """The journal is on the disk up to entry `number`."""
@@ -111,10 +118,7 @@ class Desk:
     def turn(self) -> None:
         """Some times a second: pauses are noticed, exits tried again, the venue looked at."""
         now_ns = self._clock.monotonic_ns()
-        if self._lease.paused(now_ns):
-            self.broker.drop(STOOD_STILL)
-            self._give(inputs.Block(RECOVERING, True))
-            self._look.ask(at_start=True)
+        self.awake()
         self._renew()
         self._try_again(now_ns)
         self._protect(now_ns)

@@ -9,7 +9,8 @@ from trader.ids import client_order_id
 from trader.orders import OrderState
 from trader.state import EXIT, LivePair, PairState
 
-ATTEMPTS = 4  # ids of exits beyond the one that works
+ATTEMPTS = 4  # ids of next exits
+PAST = 4  # of the latest exits
 
 
 def positions(engine: Engine) -> tuple[Position, ...]:
@@ -23,7 +24,9 @@ def _position(engine: Engine, pair: PairState, live: LivePair) -> Position:
     order = pair.order if pair.order is not None and pair.order.purpose == EXIT else None
     resting = order is not None and order.resting and order.state == OrderState.WORKING
     root = (engine.terms.bot_name, engine.state.journal_id, pair.pair, live.opened_epoch, live.opened_record)
-    following = tuple(_exit_id(*root, live.exits + n) for n in range(1, ATTEMPTS + 1))
+    past = min(live.exits, PAST)
+    ids = tuple(_exit_id(*root, live.exits + n) for n in range(1 - past, ATTEMPTS + 1))
+    orders = [*(engine.state.live.ended if engine.state.live is not None else ()), *([order] if order else ())]
     tick = engine.last_tick(pair)
     return Position(
         pair=pair.pair,
@@ -34,9 +37,10 @@ def _position(engine: Engine, pair: PairState, live: LivePair) -> Position:
         highest=pair.highest or tick.price,
         keep=engine.terms.keep,
         price_ns=pair.ns,
-        exit_ids=following if order is None else (order.id, *following),
-        working=order is not None and not resting,
-        counted="0" if order is None else plain(order.filled * pair.step),
+        exit_ids=ids,
+        past=past,
+        working="" if order is None or resting else order.id,
+        counted={one.id: plain(one.filled * pair.step) for one in orders if one.filled and one.id in ids},
         exiting=bool(live.exiting or pair.flatten),
         resting=resting,
     )

@@ -48,14 +48,15 @@ def held(bot: Pipeline) -> Position | None:
     """The position of which nothing is on its way."""
     lease = read_lease(bot.run_dir)
     found = lease.positions[0] if lease is not None and lease.positions else None
-    return found if found is not None and not found.working and not found.exiting else None
+    return found if found is not None and not found.past and not found.exiting else None
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("protocol", ["coindcx", "binance", "kraken"])
 def test_the_trader_stands_still_and_the_guardian_sells_and_the_trader_takes_it_up(
-    make_pipeline: Callable[..., Pipeline],
+    make_pipeline: Callable[..., Pipeline], protocol: str
 ) -> None:
-    bot = make_pipeline(**(LIVELY | REAL))
+    bot = make_pipeline(**(LIVELY | REAL | {"SANDBOX_PROTOCOL": protocol}))
     bot.start()
     books = Books(bot)
     bot.wait(lambda: held(bot), "a position", 120)

@@ -192,18 +192,35 @@ def test_an_outcome_that_is_not_known_and_turns_out_taken_is_not_sent_again() ->
 
 def test_an_exit_that_the_trader_had_on_its_way_is_waited_for() -> None:
     world = World()
-    world.position = held(working=True, exiting=True)
+    world.position = held(working=IDS[0], past=1, exiting=True)
     world.turn()
     world.dead(9)
     assert world.sent == []
     world.turn(4)
-    assert [one.order_id for one in world.sent] == [IDS[0]]
+    assert [one.order_id for one in world.sent] == [IDS[1]]
+
+
+def test_what_it_sold_and_the_trader_does_not_know_yet_is_not_sold_again() -> None:
+    world = falling(free="9")
+    world.position = held(exit_ids=IDS, past=1)  # the trader dropped an order of that id, and may not act yet
+    world.turn(30)
+    assert len(world.sent) == 1
+    assert world.claims == {}
+
+
+def test_a_past_exit_that_never_was_leaves_its_id_unused() -> None:
+    world = World()
+    world.position = held(exit_ids=IDS, past=2)
+    world.turn()
+    world.price = 98.9
+    world.dead(5)
+    assert [one.order_id for one in world.sent] == [IDS[2]]
 
 
 def test_what_the_trader_had_booked_of_its_exit_is_not_counted_twice() -> None:
     world = World()
     world.fill(IDS[0], Decimal("0.7"), filled=Decimal("0.3"))
-    world.position = held("0.5", working=True, counted="0.2", exiting=True)
+    world.position = held("0.5", working=IDS[0], past=1, counted={IDS[0]: "0.2"}, exiting=True)
     world.turn()
     world.free = Decimal(9)
     world.dead(5)

@@ -39,6 +39,7 @@ class At:
         self.claim = ClaimWriter(context.run_dir, boot_id())
 
     def give(self, item: inputs.Input) -> None:
+        self.desk.awake()
         self.given.append(item)
         self.venue.engine.handle(item)
 
@@ -77,12 +78,11 @@ def test_it_is_renewed_in_each_turn_and_with_each_journal_entry(at: At) -> None:
     assert at.age_s == 0
 
 
-def test_a_journal_entry_after_a_pause_does_not_hide_it(at: At) -> None:
+def test_the_first_input_after_a_pause_finds_the_trader_recovering(at: At) -> None:
     at.desk.turn()
     at.after(1.6)
-    at.desk.marked(1)
-    assert at.age_s == 1.6
     assert at.desk._may_send()
+    at.desk.awake()
     at.desk.turn()
     assert at.given == [inputs.Block(RECOVERING, True)]
     assert at.age_s == 1.6, "it may not act, so it does not renew"
@@ -138,23 +138,23 @@ def test_a_position_with_its_stop_and_the_ids_of_its_next_exits() -> None:
     assert (one.key, list(one.exit_ids)) == (ids(venue, 1, 1)[0], ids(venue, 1, ATTEMPTS))
     assert one.exit_ids[0] == venue.engine.exit_id(venue.pair)
     assert one.stop_price == 100_000.0 * venue.engine.terms.keep
-    assert (one.working, one.exiting, one.counted) == (False, False, "0")
+    assert (one.working, one.exiting, one.counted, one.past) == ("", False, {}, 0)
     venue.tape.trade(100_100.0)
     venue.feed()
     [higher] = positions(venue.engine)
     assert (higher.highest, higher.price_ns > one.price_ns) == (100_100.0, True)
 
 
-def test_an_exit_that_works_comes_first_with_what_was_booked_of_it() -> None:
+def test_an_exit_that_works_is_named_with_what_was_booked_of_it() -> None:
     venue = entered()
     venue.tape.trade(99_000.0)
     venue.feed()
     [one] = positions(venue.engine)
-    assert (one.working, one.exiting, one.quantity) == (True, True, "0.01")
+    assert (one.working, one.exiting, one.quantity, one.past) == (venue.last.id, True, "0.01", 1)
     assert (one.exit_ids[0], list(one.exit_ids)) == (venue.last.id, ids(venue, 1, ATTEMPTS + 1))
     venue.fill(4, "99000", whole=False)
     [one] = positions(venue.engine)
-    assert (one.quantity, one.counted, one.key) == ("0.006", "0.004", ids(venue, 1, 1)[0])
+    assert (one.quantity, one.counted, one.key) == ("0.006", {venue.last.id: "0.004"}, ids(venue, 1, 1)[0])
     venue.fill(6, "99000")
     assert positions(venue.engine) == ()
 
