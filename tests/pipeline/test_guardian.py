@@ -52,7 +52,7 @@ def held(bot: Pipeline) -> Position | None:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("protocol", ["coindcx", "binance", "kraken"])
+@pytest.mark.parametrize("protocol", ["coindcx", "binance"])
 def test_the_trader_stands_still_and_the_guardian_sells_and_the_trader_takes_it_up(
     make_pipeline: Callable[..., Pipeline], protocol: str
 ) -> None:
