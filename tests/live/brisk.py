@@ -23,6 +23,7 @@ BRISK: Mapping[str, Any] = MappingProxyType(
         "trader.look_schedule.GAP_S": 0.2,
         "trader.reconcile_base.LAG_NS": NS_PER_S // 5,
         "trader.tracking.LAG_S": 0.3,
+        "trader.tracking.EXIT_REST_S": 0.5,
         "venues.kraken.account.LIMITS": {COUNTER: Limit(1000.0, 1000.0), ORDERS: Limit(1000.0, 1000.0)},
         **{
             f"{one.__module__}.{one.__name__}.capabilities": msgspec.structs.replace(

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from bus.messages import ExternalEvent, OrderEvent, PositionEvent, SignalEvent, TradeEvent
-from core.clock import NS_PER_S
+from core.clock import NS_PER_MS, NS_PER_S
+from core.money import steps_down
 from sandbox import faults as kinds
 from tests.bus.test_trader_stage import numbers_of
 from tests.live import crash
@@ -23,7 +24,13 @@ from tests.live.hand_market import PAIR
 from tests.live.world import LiveWorld
 from tests.pipeline import audit
 from tests.protocol.account_house import house_of
-from venues.account import MARKET
+from trader import risk
+from trader.broker import BrokerEvent, Tick
+from trader.live import LiveBroker
+from trader.orders import OrderNews, OrderState
+from trader.state import EXIT, Order
+from trader.terms import market_terms
+from venues.account import LIMIT, MARKET
 from venues.errors import RateLimited
 
 D = Decimal
@@ -292,6 +299,63 @@ def test_f20_an_exit_at_the_venue_is_never_joined_by_another(make_world: Make) -
     world.sells("95.00")
     assert len(world.at_exchange("sell")) == 1
     world.judge()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_f20_an_exit_with_a_limit_is_cancelled_confirmed_and_priced_anew(make_world: Make, protocol: str) -> None:
+    """The broker's part, where a venue takes no market orders: at most one sell works at any time."""
+    world = make_world(protocol)
+    world.served.deposit(world.rules.base, "1")
+    told: list[BrokerEvent] = []
+    broker = LiveBroker(world.hand, lambda: [world.rules], world.clock, told.extend)
+    market = market_terms(world.stage.tape.start.markets[0])
+    most = 0
+
+    def exit_at(number: int, price: str, quantity: D) -> None:
+        ticks, now_ms = steps_down(price, market.scale.tick), world.clock.wall_ms()
+        order = Order(
+            id=f"scalpexit{number}",
+            pair=world.rules.pair,
+            purpose=EXIT,
+            reason="trailing_stop",
+            lots=steps_down(quantity, market.scale.step),
+            ticks=ticks,
+            decided_ns=now_ms * NS_PER_MS,
+            created_ms=now_ms,
+            updated_ms=now_ms,
+            state=OrderState.SUBMITTING,
+            kind=LIMIT,
+            limit_ticks=ticks,
+        )
+        verdict = risk.judge(order, order.lots, "")
+        assert isinstance(verdict, risk.Approved)
+        broker.submit(verdict, Tick(0, 0, 0, 0.0, ticks, 0, 0, 0.0, 0.0, 0, 0, 0), market, 0)
+        broker.mark(number)
+        broker.committed(number)
+
+    def over(order_id: str) -> bool:
+        nonlocal most
+        most = max(most, sum(order.status.working for order in world.at_exchange("sell")))
+        last = [event.news for event in told if event.order_id == order_id][-1:]
+        return last in ([OrderNews.CANCEL_DONE], [OrderNews.ALL_FILLED])
+
+    try:
+        exit_at(1, "101.00", D(1))
+        world.until(lambda: any(order.status.working for order in world.at_exchange("sell")))
+        world.served.price("101.00", D("0.4"))
+        world.until(lambda: over("scalpexit1"))
+        filled = sum((event.quantity or D(0) for event in told), D(0))
+        assert filled == D("0.4") and [event.news for event in told if not event.quantity] == [
+            OrderNews.ACCEPTED,
+            OrderNews.CANCEL_SENT,
+            OrderNews.CANCEL_DONE,
+        ]
+        exit_at(2, "99.90", D(1) - filled)
+        world.until(lambda: over("scalpexit2"))
+    finally:
+        broker.close(5.0)
+    assert [order.filled for order in world.at_exchange("sell")] == [D("0.4"), D("0.6")] and world.coin() == 0
+    assert most == 1
 
 
 def shallow(world: LiveWorld, quantity: str) -> None:
