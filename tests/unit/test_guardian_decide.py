@@ -454,7 +454,7 @@ def resting(**changes: Any) -> World:
 
 @pytest.mark.parametrize("on_its_way", [False, True])
 def test_a_stop_that_rests_at_the_venue_has_the_coins_and_nothing_is_claimed_meanwhile(on_its_way: bool) -> None:
-    world = resting(working=on_its_way)
+    world = resting(working=IDS[0] if on_its_way else "")
     assert world.sent == [] and world.levels("error") == []
     assert len(world.levels("info")) == 1
     world.turn(0.4)

@@ -372,11 +372,11 @@ def test_a_position_with_a_stop_at_the_venue_is_shown_as_one() -> None:
 def test_the_lease_says_that_a_stop_rests_and_that_one_is_being_cancelled() -> None:
     venue = guarded()
     (position,) = positions(venue.engine)
-    assert (position.resting, position.working) == (True, False)
+    assert (position.resting, position.working) == (True, "")
     assert position.exit_ids[:2] == (venue.last.id, venue.engine.exit_id(venue.pair))
     price(venue, 99_400.0)
     (position,) = positions(venue.engine)
-    assert (position.resting, position.working, position.exit_ids[0]) == (False, True, venue.last.id)
+    assert (position.resting, position.working, position.exit_ids[0]) == (False, venue.last.id, venue.last.id)
 
 
 def test_a_comparison_sees_the_stop_as_one_that_rests_until_it_is_cancelled() -> None:
