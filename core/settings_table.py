@@ -73,7 +73,7 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "true",
                 parse.boolean,
                 "true or false",
-                "true: paper money; false sends real orders (not in this release)",
+                "true: paper money; false sends real orders (in this release to VENUE=sandbox alone)",
                 ALL,
             ),
             Setting(
