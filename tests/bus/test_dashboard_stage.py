@@ -16,17 +16,25 @@ import pytest
 from bus import sockets
 from bus.frames import STATUS, TRADE, TRADER, VIEW
 from bus.layouts import layout_hash
-from bus.messages import Entry, Request, encode
+from bus.messages import At, CheckedEvent, Entry, Request, encode
 from bus.publisher import Publisher
 from bus.said import said_by
 from core.clock import LiveClock
 from core.loop import PollLoop
-from core.paths import ROOT, run_dir
+from core.paths import ROOT, book_dir, run_dir
 from core.settings import shared_hash
 from core.settings_load import KNOWN, apply, load
 from dashboard.listen import open_socket
+from storage.batch import Batch
+from storage.migrations import migrate
+from storage.writer import Writer
 from tests.dashboard_world import PAIR, status, trade, view
 from tests.up_helpers import short_folder
+
+
+def checked(number: int, line: str, *, at_start: bool = True) -> CheckedEvent:
+    """A comparison of journal and venue that agreed."""
+    return CheckedEvent(At(7, 1, 61_000), at_start, True, [line], {}, {}, 1_000 * number)
 
 
 def free_port() -> int:
@@ -172,6 +180,29 @@ def test_the_page_shows_what_the_stages_publish_whoever_was_first(scene: Scene) 
     scene.publishers["trader"].send(TRADER, Entry(2, trade(2)))
     assert scene.until(lambda: scene.get("/api/stats")[1]["price"] == 101.5)
     assert scene.until(lambda: len(scene.get("/api/trades")[1]) == 2)
+
+
+def test_the_last_starts_report_is_there_after_a_restart_of_the_dashboard_and_grows_live(scene: Scene) -> None:
+    live = {"SIMULATION_MODE": "false"}
+    book = book_dir(load(live | {"VAR_DIR": str(scene.folder)}, scene.folder / "no.env"))
+    book.mkdir(parents=True)
+    writer = Writer(book / "bot_data.db")
+    migrate(writer.engine, writer.database, 1)
+    batch = Batch()
+    batch.add_entry(9, 1, checked(1, "exit x of B-BTC_USDT: unknown before, filled now"))
+    writer.write(batch)
+    writer.close()
+    scene.others()
+    for killed in (False, True):
+        process = scene.dashboard(**live)
+        start = scene.until(lambda: (found := scene.get("/api/recovery")[1]) and found["start"])
+        assert start["report"] == ["exit x of B-BTC_USDT: unknown before, filled now"], killed
+        scene.killed(process)
+    scene.dashboard(**live)
+    scene.until(lambda: scene.get("/healthz")[0])
+    scene.publishers["trader"].send(TRADER, Entry(2, checked(2, "found later", at_start=False)))
+    later = scene.until(lambda: (found := scene.get("/api/recovery")[1]) and found["later"])
+    assert [one["report"] for one in later] == [["found later"]]
 
 
 def test_a_stage_that_falls_silent_is_told_and_so_is_its_return(scene: Scene) -> None:
