@@ -2,7 +2,8 @@
 
 Nothing here is known to the fold: it is told what the fold said, what the journal has taken, and when a real order's
 request began to leave. An order or a fill counts from its trade where an update brought it, not BACKFILL and not older
-than a minute when the fold decided. A request of which nothing left is not timed; it may leave later.
+than a minute when the fold decided. A request of which nothing left is not timed; it may leave later. A stop at
+the venue is not timed: it is meant to wait.
 """
 
 from collections.abc import Iterable, Sequence
@@ -58,7 +59,7 @@ class OrderTimes:
         for event in events:
             if isinstance(event, FillEvent):
                 self._waiting[event.id] = _Cause(now_ns, self._received(item, event.at.record))
-            elif isinstance(event, OrderEvent) and event.status == OrderState.SUBMITTING:
+            elif isinstance(event, OrderEvent) and event.status == OrderState.SUBMITTING and event.type != STOP:
                 self._waiting[event.client_order_id] = _Cause(now_ns, self._received(item, event.at.record))
 
     def published(self, entries: Sequence[Entry], disk_ns: int) -> None:

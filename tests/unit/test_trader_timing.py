@@ -10,6 +10,7 @@ from core.spans import Spans
 from tests.trader_world import Live, Tape, of
 from trader import inputs, timing
 from trader.courier import Sent
+from trader.state import STOP
 from trader.timing import OrderTimes
 
 
@@ -230,3 +231,17 @@ def test_a_real_order_that_ends_unsent_is_forgotten() -> None:
     desk.trade(100, after_ms=5_000)
     desk.disk(1)
     assert desk.times._unwritten == {}
+
+
+def test_a_stop_at_the_venue_is_meant_to_wait_and_is_not_timed() -> None:
+    desk = Desk(real=True)
+    desk.trade(100, "mr")
+    entry = next(event for event in of(desk.live.events, OrderEvent) if event.status == "submitting")
+    desk.disk(5)
+    before = desk.told()
+    other = {"client_order_id": "b", "side": "sell", "type": STOP}
+    stop = OrderEvent(**{name: getattr(entry, name) for name in entry.__struct_fields__} | other)
+    desk.times.decided(inputs.Protect(stop.pair), [stop])
+    desk.times.published([Entry(9, stop)], desk.clock.monotonic_ns())
+    desk.wire("b", after_ms=1, answer_ms=1)
+    assert desk.told() == before
