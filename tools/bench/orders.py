@@ -38,6 +38,7 @@ SETTINGS: Mapping[str, str] = {
     "VENUE": "sandbox",
     "SANDBOX_PROTOCOL": "binance",
     "SIMULATION_MODE": "false",
+    "NATIVE_STOP": "false",  # at this pace its requests use up the limits of REST; see COINS
     "PAIRS": ",".join(PAIRS),
     "TRADE_CAPITAL": "200",
     "MAX_OPEN_POSITIONS": str(len(PAIRS)),
