@@ -53,6 +53,7 @@ def texts_of(port: int, protocol: str, changed: dict[str, str]) -> dict[str, str
         "PAPER_FILL": "instant",
         "RECONCILE_SECONDS": "30",
         "SHADOW_LIMIT_BPS": "0",
+        "NATIVE_STOP": "false",  # the trader's own exits alone; test_stop_at_venue has both
     }
     return texts | {name.upper(): value for name, value in changed.items()}
 
