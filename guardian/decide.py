@@ -396,7 +396,12 @@ class _Watch:
             wanted -= max(Decimal(0), known.filled - Decimal(position.counted.get(name, 0)))
         if steps_down(wanted, Decimal(position.step)) <= 0:
             return self._over()
-        refused = any(known.status == REFUSED or (known.status == OVER and not known.filled) for known in mine.values())
+        next_ids = set(position.exit_ids[position.past :])  # a stop that was cancelled to be moved was not refused
+        refused = any(
+            known.status == REFUSED or (known.status == OVER and not known.filled)
+            for name, known in mine.items()
+            if name in next_ids
+        )
         for place, name in enumerate(position.exit_ids):
             if name not in mine:
                 return LookUp(self.pair, name, "")

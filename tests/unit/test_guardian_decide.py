@@ -484,3 +484,14 @@ def test_a_guardian_without_prices_leaves_the_stop_to_the_venue_where_one_rests(
         assert world.guard.holder() == "guardian"
         world.turn(12)
         assert world.guard.holder() == holder
+
+
+def test_stops_that_were_moved_before_are_not_orders_that_were_refused() -> None:
+    world = World()
+    world.position = held(exit_ids=IDS, past=2)
+    for name in IDS[:2]:
+        world.orders[name] = order(name, Decimal("0.5"), Decimal(0), "cancelled")
+    world.turn()
+    world.price = 98.9
+    world.dead(5)
+    assert [(one.order_id, one.kind) for one in world.sent] == [(IDS[2], MARKET)]
