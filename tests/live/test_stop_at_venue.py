@@ -95,3 +95,22 @@ def test_one_that_rests_over_a_stop_of_the_bot_is_kept_by_the_next_start(make_wo
     assert [order.client_id for order in world.at_exchange("sell")] == [stop.client_id]
     world.sells("101.00")
     world.judge()
+
+
+@PROTOCOLS
+def test_refused_it_is_told_once_and_placed_when_the_venue_takes_it(
+    make_world: Make, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make_world(protocol, native_stop="true")
+    world.start()
+    world.served.price("99.00")  # under the stop of who believes that it is at 100
+    world.tick("100.00", "mr")
+    world.until(
+        lambda: [event.status for event in world.events(OrderEvent) if event.type == "stop"].count("rejected") > 1
+    )
+    assert world.pair().lots and world.at_exchange("sell") == []
+    world.trade("100.00")
+    world.until(lambda: resting(world), 90)
+    assert sum("no stop rests at the venue" in record.getMessage() for record in caplog.records) == 1
+    world.sells("101.00")
+    world.judge()
