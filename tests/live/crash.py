@@ -9,6 +9,7 @@ from tests.live.world import LiveWorld
 from trader.orders import TERMINAL
 
 MONEY = (ExternalEvent, FillEvent, OrderEvent, PositionEvent, TradeEvent)
+UNIT = 10**8  # of quote in a whole
 SIDES = {"entry": "buy", "exit": "sell"}
 
 

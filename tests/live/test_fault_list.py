@@ -20,6 +20,7 @@ from core.money import steps_down
 from sandbox import faults as kinds
 from tests.bus.test_trader_stage import numbers_of
 from tests.live import crash
+from tests.live.crash import UNIT
 from tests.live.hand_market import PAIR
 from tests.live.world import LiveWorld
 from tests.pipeline import audit
@@ -36,7 +37,6 @@ from venues.errors import RateLimited
 D = Decimal
 Make = Callable[..., LiveWorld]
 PROTOCOLS = ["coindcx", "binance", "kraken"]
-UNIT = D(10) ** 8
 
 
 # --- answers and processes that are lost ----------------------------------------------------------------
@@ -160,19 +160,26 @@ def test_f07_the_power_is_cut(make_world: Make, tmp_path: Path) -> None:
 # --- what others do, and a venue that is away --------------------------------------------------------------
 
 
-def test_f08_the_position_is_sold_by_hand(make_world: Make) -> None:
-    world = make_world("binance", reconcile_seconds="5")
+@pytest.mark.parametrize(("protocol", "left"), [("binance", "0"), ("coindcx", "6"), ("kraken", "6")])
+def test_f08_the_position_is_sold_by_hand(make_world: Make, protocol: str, left: str) -> None:
+    """All of it, or a part: then the stop sells what is left."""
+    world = make_world(protocol, reconcile_seconds="5")
     world.start()
     world.buys()
-    world.sell_by_hand(world.coin())
-    world.until(lambda: world.events(ExternalEvent)[-1].pair == "" and not world.held() and world.state().live.agreed)
-    (sale,) = [event for event in world.events(TradeEvent) if event.action == "sell"]
-    assert (sale.reason, sale.client_order_id) == ("external", "")
+    world.sell_by_hand(world.coin() - D(left))
+    world.until(lambda: world.held() == D(left) and world.state().wallet == world.quote() * UNIT)
+    sold = [event for event in world.events(TradeEvent) if event.action == "sell"]
+    assert [(event.reason, event.client_order_id) for event in sold] == [("external", "")]
     assert [order.client_id for order in world.at_exchange("sell")] == ["by-hand"]
-    assert world.state().wallet == world.quote() * UNIT
+    assert [event.pair for event in world.events(ExternalEvent)[-2:]] == [world.rules.pair, ""]
     world.until(lambda: world.status().blocked == [])
-    world.buys()
-    assert len(world.at_exchange("buy")) == 2, "it trades on"
+    if D(left):
+        world.sells("99.00", "warm")
+    else:
+        world.buys()
+        world.sells("103.00")
+    assert world.at_exchange("sell")[-1].client_id.startswith("scalp") and world.coin() == 0
+    world.until(lambda: world.state().wallet == world.quote() * UNIT)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -358,17 +365,11 @@ def test_f20_an_exit_with_a_limit_is_cancelled_confirmed_and_priced_anew(make_wo
     assert most == 1
 
 
-def shallow(world: LiveWorld, quantity: str) -> None:
-    """The book has so much at each level."""
-    for _ in range(25):
-        world.served.price("100.00", D(quantity))
-
-
 @pytest.mark.parametrize("protocol", ["coindcx", "binance"])
 def test_f21_an_entry_fills_in_part_and_its_rest_is_cancelled(make_world: Make, protocol: str) -> None:
     world = make_world(protocol, entry_timeout_ms="500")
     world.start()
-    shallow(world, "0.1")
+    world.shallow("0.1")
     world.tick("100.00", "mr")
     world.until(lambda: world.statuses("buy")[-1] == "cancelled" and world.pair().order is None)
     (entry,) = world.at_exchange("buy")
@@ -403,7 +404,7 @@ def test_f22_the_fee_is_taken_from_what_was_bought(make_world: Make) -> None:
 def test_f23_what_is_left_is_too_little_to_be_sold(make_world: Make) -> None:
     world = make_world("coindcx", entry_timeout_ms="500")
     world.start()
-    shallow(world, "0.002")
+    world.shallow("0.002")
     world.tick("100.00", "mr")
     world.until(lambda: world.statuses("buy")[-1] == "cancelled" and world.pair().order is None)
     (entry,) = world.at_exchange("buy")

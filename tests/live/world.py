@@ -140,6 +140,11 @@ class LiveWorld:
         tape.ms = max(tape.ms, self.clock.wall_ms() - 1000)
         self.stage.trade(float(price), codes)
 
+    def shallow(self, quantity: str) -> None:
+        """The book has no more than so much at each level."""
+        for _ in range(25):
+            self.served.price(PRICE, Decimal(quantity))
+
     def buys(self, price: str = PRICE) -> None:
         """The rules want to buy, and the order is over."""
         before = len(self.events(TradeEvent))
