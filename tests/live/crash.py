@@ -10,7 +10,7 @@ from trader.orders import TERMINAL
 
 MONEY = (ExternalEvent, FillEvent, OrderEvent, PositionEvent, TradeEvent)
 UNIT = 10**8  # of quote in a whole
-SIDES = {"entry": "buy", "exit": "sell"}
+SIDES = {"entry": "buy", "exit": "sell", "stop": "sell"}
 
 
 class Left(NamedTuple):
@@ -28,7 +28,7 @@ def killed_at(world: LiveWorld, point: str, purpose: str) -> Left:
     world.trade()
     world.until(lambda: world.status().blocked == [])
     world.trade(codes="mr")
-    if purpose == "exit":
+    if purpose == "exit":  # a stop follows by itself
         world.until(lambda: world.statuses("buy")[-1] == "filled")
         world.trade("103.00", "tp")
     world.until(lambda: process.poll() is not None)

@@ -40,7 +40,8 @@ POINTS = {
     "5": "after the fill",
     "6": "after the record",
 }
-SIDES = {"entry": "buy", "exit": "sell"}
+PURPOSES = {"entry": "buy", "exit": "sell", "stop": "stop"}  # what `Trap` calls an order of each purpose
+STOP = "stop"  # kind of an exit that rests at the venue
 
 
 def die() -> None:
@@ -48,20 +49,22 @@ def die() -> None:
 
 
 class Trap:
-    """Where the process ends."""
+    """Where the process ends. Orders are told apart as buy, sell and stop; fills as buy and sell."""
 
     def __init__(self, point: str, purpose: str) -> None:
         self.point = point
-        self.side = SIDES.get(purpose, "")
+        self.wanted = PURPOSES.get(purpose, "")
 
-    def meets(self, point: str, side: str) -> None:
-        """The process is at a point of an order of that side."""
-        if point == self.point and side == self.side:
+    def meets(self, point: str, what: str) -> None:
+        """The process is at a point of such an order."""
+        if point == self.point and what == self.wanted:
             die()
 
     def intent(self, event: TraderEvent) -> str:
-        """The side of the order whose intent this is, or ''."""
-        return event.side if isinstance(event, OrderEvent) and event.status == "submitting" else ""
+        """What the order is whose intent this is, or ''."""
+        if not isinstance(event, OrderEvent) or event.status != "submitting":
+            return ""
+        return STOP if event.type == STOP else event.side
 
     def fill(self, event: TraderEvent) -> str:
         """The side of the fill that this is, or ''."""
@@ -111,15 +114,15 @@ def trapped_account(trap: Trap, path: str) -> None:
             return getattr(self._inner, name)
 
         def create(self, new: NewOrder) -> Order:
-            under_way.side = new.side
+            under_way.what = STOP if new.kind == STOP else new.side
             order = self._inner.create(new)
-            under_way.side = ""
-            trap.meets("4", new.side)
+            trap.meets("4", under_way.what)
+            under_way.what = ""
             return order
 
     def awaited(self: http.client.HTTPConnection) -> http.client.HTTPResponse:
         if str(getattr(self, "asked", "")).startswith(path):
-            trap.meets("3", getattr(under_way, "side", ""))
+            trap.meets("3", getattr(under_way, "what", ""))
         return getresponse(self)
 
     putrequest = http.client.HTTPConnection.putrequest

@@ -39,7 +39,7 @@ PROTOCOLS = {
 }
 
 
-@pytest.mark.parametrize("purpose", SIDES)
+@pytest.mark.parametrize("purpose", PROTOCOLS)
 @pytest.mark.parametrize("point", POINTS, ids=[f"{point} {what}" for point, what in POINTS.items()])
 def test_a_trader_killed_there_is_recovered_whole(
     make_world: Callable[..., LiveWorld], point: str, purpose: str
@@ -66,3 +66,32 @@ def test_a_trader_killed_there_is_recovered_whole(
     crash.adds_nothing(world)
     crash.sold_at_last(world)
     assert len(world.at_exchange("buy")) == len(world.at_exchange("sell")) == (purpose == "exit" or not never)
+
+
+# By point: whether the stop is at the exchange when the trader is dead, and what the report says of its intent.
+STOPS = {"1": (False, ""), "2": (False, "rejected"), "3": (True, "working"), "4": (True, "working")}
+
+
+@pytest.mark.parametrize("protocol", ["binance", "kraken"])
+@pytest.mark.parametrize("point", STOPS, ids=[f"{point} {POINTS[point]}" for point in STOPS])
+def test_a_trader_killed_while_it_places_a_stop_has_one_and_no_more(
+    make_world: Callable[..., LiveWorld], point: str, protocol: str
+) -> None:
+    there, resolved = STOPS[point]
+    world = make_world(protocol, native_stop="true")
+    left = crash.killed_at(world, point, "stop")
+    assert (left.status, len(world.at_exchange("sell"))) == ("submitting" if resolved else "", there)
+
+    world.start(ready=False)
+    world.until(lambda: world.reports()[-1].agreed and world.stop_rests())
+    told = [line for line in world.reports()[-1].report if left.order_id and left.order_id in line]
+    assert len(told) == bool(resolved) and all(f"submitting before, {resolved} now" in line for line in told)
+    (stop,) = world.at_exchange("sell")
+    assert stop.waiting and stop.quantity == world.held()
+    assert (stop.client_id == left.order_id) is there
+    world.stop()
+    world.start(ready=False)
+    world.until(lambda: world.reports()[-1].agreed)
+    assert len(world.at_exchange("sell")) == 1, "another start sends nothing"
+    world.sells("90.00", "warm")
+    world.judge()

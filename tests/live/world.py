@@ -32,7 +32,7 @@ from tests.pipeline import audit
 from tests.protocol import account_house
 from tests.trader_world import Tape, of
 from trader import base
-from trader.orders import TERMINAL
+from trader.orders import TERMINAL, OrderState
 from trader.state import State
 from venues.account import Account, NewOrder
 from venues.choose import account, market_data
@@ -53,7 +53,7 @@ def texts_of(port: int, protocol: str, changed: dict[str, str]) -> dict[str, str
         "PAPER_FILL": "instant",
         "RECONCILE_SECONDS": "30",
         "SHADOW_LIMIT_BPS": "0",
-        "NATIVE_STOP": "false",  # the trader's own exits alone; test_stop_at_venue has both
+        "NATIVE_STOP": "false",  # exits are the trader's own, where a test does not say otherwise
     }
     return texts | {name.upper(): value for name, value in changed.items()}
 
@@ -217,6 +217,11 @@ class LiveWorld:
 
     def pair(self) -> Any:
         return next(iter(self.state().pairs.values()))
+
+    def stop_rests(self) -> bool:
+        """Whether a stop works at the venue, by the journal."""
+        order = self.pair().order
+        return order is not None and order.resting and order.state == OrderState.WORKING
 
     def at_exchange(self, side: str = "") -> list[books.Order]:
         """Orders of the account, oldest first."""
