@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bus.messages import OrderEvent
+from bus.messages import OrderEvent, TradeEvent
 from sandbox import faults as kinds
 from tests.live import crash
 from tests.live.hand_market import PAIR
@@ -115,4 +115,33 @@ def test_killed_while_an_exit_fills_in_parts(make_world: Make) -> None:
     world.until(lambda: not world.pair().lots)
     assert world.coin() == 0
     crash.adds_nothing(world)
+    world.judge()
+
+
+@pytest.mark.parametrize("protocol", ["binance", "kraken"])
+@pytest.mark.parametrize("alive", [True, False], ids=["trader alive", "trader dead"])
+def test_a_gap_through_a_stop_that_rests_at_the_venue_sells_once(make_world: Make, protocol: str, alive: bool) -> None:
+    world = make_world(protocol, native_stop="true")
+    process = world.spawn()
+    world.until(world.may_trade)
+    world.trade()
+    world.until(lambda: world.status().blocked == [])
+    world.trade(codes="mr")
+    world.until(world.stop_rests)
+    held = world.held()
+    if alive:
+        world.trade("97.00")
+    else:
+        world.kill(process)
+        for _ in range(2):  # a stop wakes at one print, and fills from the next
+            world.served.price("97.00")
+        assert world.coin() < world.rules.step
+        crash.recovered(world)
+    world.until(lambda: not world.pair().lots and world.pair().order is None)
+    assert sum(order.filled for order in world.at_exchange("sell")) == held // world.rules.step * world.rules.step
+    assert len([order for order in world.at_exchange("sell") if order.filled]) == 1
+    (sale,) = [event for event in world.events(TradeEvent) if event.action == "sell"]
+    assert (sale.reason, sale.price) == ("trailing_stop", "96.99")
+    if not alive:
+        crash.adds_nothing(world)
     world.judge()
