@@ -292,6 +292,7 @@ def _orphans(
     names = {name for name in asked | fills.keys() if is_ours(journal.prefix, name)}
     symbols = {one.symbol: one for one in venue.rules}
     known_from_ms = journal.known_from_ms + UNDER_WAY_MS if journal.known_from_ms else 0
+    expected = {one.next_exit_id for one in journal.held}  # the guardian's sale of a position that is held
     adopted = []
     for name in sorted(names):
         if name in journal.adopted or journal.order(name) is not None:
@@ -299,7 +300,8 @@ def _orphans(
         mine = fills.get(name, [])
         order = venue.order(name, mine[0].venue_order_id if mine else "")
         begun_ms = order.created_ms if order is not None else 0
-        if (begun_ms or min((fill.time_ms for fill in mine), default=0)) < known_from_ms:
+        young = (begun_ms or min((fill.time_ms for fill in mine), default=0)) < known_from_ms
+        if young and name not in expected:
             continue  # of a time from which the journal no longer has every order
         market = symbols.get(mine[0].symbol if mine else order.symbol if order is not None else "")
         if market is None:

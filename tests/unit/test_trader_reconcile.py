@@ -344,6 +344,13 @@ def test_one_of_a_time_from_which_the_journal_has_not_every_order_is_let_be() ->
     assert nothing(judge(book, view)) and judge(book, view).agreed
 
 
+def test_the_next_exit_of_a_position_is_adopted_in_a_young_book_too() -> None:
+    book = journal(held="1", known_from_ms=T0 + 6 - UNDER_WAY_MS)
+    (only,) = book.held
+    book = msgspec.structs.replace(book, held=(msgspec.structs.replace(only, next_exit_id=EXIT_ID),))
+    assert [one.client_order_id for one in judge(book, orphan_view(book)).orphans] == [EXIT_ID]
+
+
 def test_one_that_was_adopted_is_not_adopted_again() -> None:
     book = journal(held="0", adopted=frozenset({EXIT_ID}))
     assert nothing(judge(book, orphan_view(book)))
