@@ -163,9 +163,14 @@ def test_a_click_on_a_candle_tells_why_nothing_was_done(browser, site: Site, siz
     visit = Visit(browser, site, size)
     page = visit.page
     visit.wait("document.querySelector('#chart-veil').hidden")
-    box = page.locator("#chart").bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 0.3 * box["height"])
+    for _ in range(20):  # what comes above the chart meanwhile moves it away from under the mouse
+        page.locator("#chart").scroll_into_view_if_needed()
+        box = page.locator("#chart").bounding_box()
+        assert box is not None
+        page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 0.3 * box["height"])
+        page.wait_for_timeout(500)
+        if not page.evaluate("document.querySelector('#asked-more').hidden"):
+            break
     visit.wait("!document.querySelector('#asked-more').hidden")
     rows = page.eval_on_selector_all("#asked-rules .cond", "rows => rows.map(r => [r.dataset.met, r.textContent])")
     assert len(rows) == 3

@@ -33,7 +33,7 @@ def other_price(events: list[Any]) -> list[Any]:
 def test_equal_is_0(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["parity", str(recorded)]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"book {recorded.name}: equal\n  compared: 300 records, ")
+    assert said.startswith(f"book {recorded.name}: equal\n  compared: 312 records, ")
 
 
 def test_different_is_1_and_says_where(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,4 +110,4 @@ def test_a_misspelled_bench_names_those_there_are(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as error:
         suite.main(["hop"])
     assert error.value.code == 2
-    assert "no bench hop: hops, burst" in capsys.readouterr().err
+    assert "no bench hop: hops, orders, burst" in capsys.readouterr().err

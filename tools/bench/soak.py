@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.paths import PROGRAMS, book_dir
+from core.paths import book_dir, programs
 from tools.bench.bot import Running, page, playing
 from tools.bench.figure import Figure, Options, figure
 from tools.bench.processes import private_mb, pss_mb
@@ -36,7 +36,7 @@ def figures(options: Options) -> list[Figure]:
     sample_s = min(SAMPLE_SECONDS, minutes * 60 / 12)
     samples: list[Sample] = []
     with playing(RATE, (minutes * 60 + 120) * SPEED, speed=SPEED, falls_every_s=FALLS_EVERY_S) as bot, page(bot):
-        pids = {stage: bot.pid(stage) for stage in PROGRAMS}
+        pids = {stage: bot.pid(stage) for stage in programs(bot.settings)}
         began = time.monotonic()
         while time.monotonic() - began < minutes * 60:
             time.sleep(sample_s)
@@ -55,7 +55,7 @@ def figures(options: Options) -> list[Figure]:
         most = FLAT_MB_PER_HOUR if judged and stage != "sandbox" else None
         note = f"{pss[0]:.1f} MB to {pss[-1]:.1f} MB; private memory {slope(hours, private):+.2f} MB/hour"
         found.append(figure("soak", f"{what}: PSS of {stage}", "MB/hour", [slope(hours, pss)], most=most, note=note))
-    most_of = {"tape": tape_most, "logs": LOG_MB * len(PROGRAMS)}
+    most_of = {"tape": tape_most, "logs": LOG_MB * len(pids)}
     for name in kept[-1].files:
         sizes = [one.files[name] for one in kept]
         note = f"{slope(hours, sizes):+.2f} MB/hour"
