@@ -69,5 +69,5 @@ fuzz: ## feed every parser what nobody would send: SECONDS=60, TARGET="kraken ac
 lint: ## check style and types
 	@tools/setup.sh test && $(PYTHON) -m ruff check . && $(PYTHON) -m mypy .
 
-bench: ## measure everything beside the bare parts, about ten minutes; BENCH="hops burst": only these
+bench: ## measure everything beside the bare parts, about twenty minutes; BENCH="hops burst": only these
 	@tools/setup.sh run && exec $(PYTHON) -m tools.bench $(BENCH)

@@ -206,6 +206,22 @@ def test_a_phone_needs_no_sideways_scrolling(browser, site: Site, scheme: str) -
     visit.context.close()
 
 
+@pytest.mark.parametrize("site", ["trading", "many"], indirect=True)
+@pytest.mark.parametrize("width", [390, 768, 1110, 1280, 1440, 1920])
+def test_no_column_is_cut_off(browser, site: Site, width: int) -> None:  # type: ignore[no-untyped-def]
+    visit = Visit(browser, site, {"width": width, "height": 900})
+    visit.page.wait_for_selector("#stages tr[data-alive=yes]")
+    visit.page.wait_for_selector("#trades tr")
+    sticking_out = visit.page.evaluate(
+        "[...document.querySelectorAll('main .card table[class]')].filter(table => {"
+        " const card = table.closest('.card');"
+        " const edge = card.getBoundingClientRect().right - parseFloat(getComputedStyle(card).paddingRight);"
+        " return table.clientWidth && table.getBoundingClientRect().right > edge + 1 }).map(table => table.className)"
+    )
+    assert sticking_out == []
+    visit.context.close()
+
+
 @pytest.mark.parametrize("site", ["halted"], indirect=True)
 def test_what_is_wrong_is_said_in_words(visit: Visit) -> None:
     visit.page.wait_for_selector("#notices p")

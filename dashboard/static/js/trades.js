@@ -54,8 +54,8 @@ function makeRow({ pair, buy, sell }, decimals) {
     leg(buy, decimals),
     leg(sell, decimals),
     make("td", { class: "col-wide r num" }, quantity(last.quantity)),
-    make("td", { class: "col-wide r num" }, held),
-    make("td", { class: "col-wide r num" }, fixed(fees, 2)),
+    make("td", { class: "col-wide col-roomy r num" }, held),
+    make("td", { class: "col-wide col-roomy r num" }, fixed(fees, 2)),
     make("td", { class: "r num net" }, ...result),
   );
 }
