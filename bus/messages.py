@@ -183,7 +183,7 @@ class TradeEvent(Tagged, frozen=True):
     action: str  # buy, sell
     price: str  # average
     quantity: str
-    fee: str
+    fee: str  # quote; one taken in the base coin at its fill's price
     profit: str | None  # quote, net of both sides' fees and taxes; None on buys
     reason: str
     timestamp: str  # ISO-8601 UTC of market time

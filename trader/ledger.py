@@ -205,7 +205,7 @@ class Ledger:
         order.filled += event.lots
         order.cash += event.cash
         order.gross += event.price * quantity
-        order.fee += event.fee
+        order.fee += self._fee_in_quote(event, pair)
         self.out.append(
             FillEvent(
                 at=self.at(tick.ms),
@@ -222,6 +222,16 @@ class Ledger:
             )
         )
         state.next_fill += 1
+
+    def _fee_in_quote(self, event: BrokerEvent, pair: PairState) -> Decimal:
+        """A fill's fee as a row of `trades` counts it: one in the base coin at the fill's price, to the unit.
+
+        One in a third currency has no price here: it counts nothing, and stands in its row of `fills`.
+        """
+        market = self.markets[pair.pair]
+        if event.fee_currency == market.base:
+            return Decimal(steps_nearest(event.fee * event.price, Decimal(1) / UNIT)) / UNIT
+        return event.fee if event.fee_currency in ("", market.quote) else Decimal(0)
 
     def _end(self, order: Order, pair: PairState, tick: Tick) -> None:
         """An order is over: the row of `trades`, what is left of the position, the limits."""

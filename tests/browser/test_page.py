@@ -334,8 +334,9 @@ def test_rows_of_the_ledger_become_round_trips(visit: Visit) -> None:
     ("trades", "median", "lost", "said"),
     [
         (0, None, "0", "no real fill compared with paper yet"),
-        (9, 3.25, "12.5", "3.3 bps worse than paper, −12.50 USDT"),
-        (9, -1.0, "-4", "1.0 bps better than paper, +4.00 USDT"),
+        (9, 3.25, "12.5", "median fill 3.3 bps worse than paper; in all −12.50 USDT"),
+        (9, -1.0, "-4", "median fill 1.0 bps better than paper; in all +4.00 USDT"),
+        (9, -0.01, "7.35", "median fill as on paper; in all −7.35 USDT"),
     ],
 )
 def test_real_fills_are_shown_beside_paper(

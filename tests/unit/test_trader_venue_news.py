@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from bus.messages import CheckedEvent, ExternalEvent, OrderEvent, PositionEvent, TradeEvent
+from bus.messages import CheckedEvent, ExternalEvent, FillEvent, OrderEvent, PositionEvent, TradeEvent
 from tests import trader_world as world
 from tests.live_world import Venue, world_agrees
 from tests.trader_world import of
@@ -46,6 +46,7 @@ def test_a_fee_in_the_bought_coin_leaves_less_to_sell() -> None:
     venue = entered(fee="0.00001", in_base=True)  # 0.00999: nine lots and 0.00099
     assert (venue.pair.lots, venue.pair.live and venue.pair.live.spare) == (9, Decimal("0.00099"))
     assert of(venue.events, PositionEvent)[-1].quantity == "0.00999"
+    assert of(venue.events, FillEvent)[-1].fee == "0.00001" and of(venue.events, TradeEvent)[-1].fee == "1"
     venue.tape.trade(99_000.0)
     venue.feed()
     assert venue.last.lots == 9
@@ -55,6 +56,25 @@ def test_a_fee_in_the_bought_coin_leaves_less_to_sell() -> None:
     sold = of(venue.events, TradeEvent)[-1]
     assert sold.profit == "-109"  # 891 got for 1,000: what the fee left of a lot is worth nothing in the books
     assert venue.engine.state.wallet == 9_891 * UNIT
+
+
+def test_a_fee_in_a_third_currency_counts_in_no_sum_and_stands_in_its_fill() -> None:
+    venue = Venue()
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    venue.tell(
+        OrderNews.ALL_FILLED,
+        lots=10,
+        price=Decimal(100_000),
+        cash=1_000 * UNIT,
+        fee=Decimal("0.002"),
+        fee_currency="BNB",
+        quantity=Decimal("0.01"),
+        base=Decimal("0.01"),
+        venue_fill_id="f1",
+    )
+    fill = of(venue.events, FillEvent)[-1]
+    assert (fill.fee, fill.fee_currency, of(venue.events, TradeEvent)[-1].fee) == ("0.002", "BNB", "0")
 
 
 def test_dust_of_one_position_is_not_sold_with_the_next() -> None:

@@ -65,8 +65,9 @@ function costsLine(tick) {
 /** Real fills beside the same orders on paper: the median difference, and what it came to. */
 function shadowLine(tick, quote) {
   if (!tick.shadow_trades) return "no real fill compared with paper yet";
-  const word = tick.shadow_median_bps > 0 ? "worse" : "better";
-  return `${fixed(Math.abs(tick.shadow_median_bps), 1)} bps ${word} than paper, ${signed(-tick.shadow_lost, 2)} ${quote}`;
+  const bps = Math.abs(tick.shadow_median_bps);
+  const median = bps < 0.05 ? "as on paper" : `${fixed(bps, 1)} bps ${tick.shadow_median_bps > 0 ? "worse" : "better"} than paper`;
+  return `median fill ${median}; in all ${signed(-tick.shadow_lost, 2)} ${quote}`;
 }
 
 function realisedLine(totals, quote) {
