@@ -249,6 +249,11 @@ def _notes(heads: Sequence[Head], candle_ns: int, settings: Settings) -> list[st
         )
         if settings.timeframe_ms < width_ms:
             notes.append(f"TIMEFRAME={settings.timeframe} is finer than the candles of {_width_text(width_ms)}")
+        if settings.paper_fill == "tape" and settings.paper_latency_ms + settings.entry_timeout_ms <= width_ms:
+            notes.append(
+                f"no entry can fill: it waits for the next candle, where ENTRY_TIMEOUT_MS={settings.entry_timeout_ms}"
+                " ends it; --set PAPER_FILL=instant fills at the close that decided"
+            )
     return notes
 
 

@@ -143,6 +143,22 @@ def test_a_candle_is_one_trade_at_its_close_and_the_notes_say_so(tmp_path: Path,
     assert any("candles of 1m are read as one trade each" in note for note in source.notes)
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, True),
+        ({"PAPER_FILL": "instant"}, False),
+        ({"ENTRY_TIMEOUT_MS": "59900"}, True),
+        ({"ENTRY_TIMEOUT_MS": "59901"}, False),
+    ],
+)
+def test_candles_too_far_apart_for_an_entry_to_wait_for_are_told_and_what_to_set(
+    tmp_path: Path, changed: dict[str, str], told: bool
+):
+    source = open_source([written(tmp_path, CANDLES["Binance klines"])], from_texts(changed))
+    assert any("--set PAPER_FILL=instant" in note for note in source.notes) is told
+
+
 def test_the_width_of_candles_is_told_by_their_distance(tmp_path: Path):
     text = "open_time_ms,open,high,low,close,volume\n" + "".join(
         f"{at * 60_000},1,1,1,1,1\n" for at in (30, 40, 45, 60, 61 * 5)
