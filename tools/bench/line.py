@@ -255,8 +255,11 @@ class Line:
 
     def spans(self, after: int) -> list[SpanEvent]:
         """Spans of records that were applied otherwise than live, as far as they reach beyond record `after`."""
-        events = [entry.event for entry in self.journal()]
-        return [event for event in events if isinstance(event, SpanEvent) and not 0 <= event.last <= after]
+        spans: dict[tuple[str, str, int], SpanEvent] = {}  # one that ended is told twice: as it began, without its last
+        for entry in self.journal():
+            if isinstance(entry.event, SpanEvent):
+                spans[entry.event.kind, entry.event.why, entry.event.first] = entry.event
+        return [span for span in spans.values() if not 0 <= span.last <= after]
 
     def deals(self) -> list[str]:
         """What was bought and sold, in order."""
