@@ -10,26 +10,23 @@ from core.loop import Reader
 
 
 class _Periodic:
-    """A timer that comes again until cancelled."""
+    """A timer that comes again until cancelled; those of one period come together and wake the process once."""
 
-    __slots__ = ("_callback", "_cancelled", "_due", "_handle", "_loop", "_seconds")
+    __slots__ = ("_callback", "_cancelled", "_handle", "_loop", "_seconds")
 
     def __init__(self, loop: "AsyncLoop", seconds: float, callback: Callable[[], object]) -> None:
         self._loop = loop
         self._seconds = seconds
         self._callback = callback
         self._cancelled = False
-        self._due = loop.inner.time() + seconds
-        self._handle = loop.inner.call_at(self._due, self._run)
+        self._handle = loop.inner.call_at(loop.inner.time() + seconds, self._run)
 
     def _run(self) -> None:
         self._loop.guarded(self._callback)
         if self._cancelled:
             return
-        now = self._loop.inner.time()
-        following = self._due + self._seconds
-        self._due = following if following > now else now + self._seconds
-        self._handle = self._loop.inner.call_at(self._due, self._run)
+        following = (self._loop.inner.time() // self._seconds + 1) * self._seconds
+        self._handle = self._loop.inner.call_at(following, self._run)
 
     def cancel(self) -> None:
         self._cancelled = True

@@ -288,3 +288,40 @@ def test_a_short_period_is_late_by_a_quarter_of_it_at_most(waits: Waits) -> None
     waits.clock.advance(5_000_000)
     waits.come(100)
     assert waits.turns(1) == ["read", "short"]
+
+
+class Standing(asyncio.SelectorEventLoop):
+    """An asyncio loop that jumps to its next timer and tells when that is."""
+
+    def __init__(self, now_s: float) -> None:
+        super().__init__()
+        self.now_s = now_s
+
+    def time(self) -> float:
+        return self.now_s
+
+    def jump(self) -> None:
+        self.now_s = min(timer.when() for timer in self._scheduled if not timer.cancelled())  # type: ignore[attr-defined]
+        self.call_soon(self.stop)
+        self.run_forever()
+
+
+def test_periods_of_one_length_come_together_from_the_second_time_on() -> None:
+    inner = Standing(100.1)
+    seen: list[tuple[str, float]] = []
+
+    async def body() -> AsyncLoop:
+        loop = AsyncLoop()
+        loop.every(0.5, lambda: seen.append(("first", inner.now_s)))
+        inner.now_s += 0.25
+        loop.every(0.5, lambda: seen.append(("second", inner.now_s)))
+        return loop
+
+    try:
+        inner.run_until_complete(body())
+        for _ in range(4):
+            inner.jump()
+    finally:
+        inner.close()
+    assert [at for _, at in seen] == pytest.approx([100.6, 100.85, 101.0, 101.0, 101.5, 101.5])
+    assert [name for name, _ in seen[2:]] in (["first", "second"] * 2, ["second", "first"] * 2)
