@@ -29,6 +29,7 @@ from storage.writer import Writer, Written
 
 RETRY_NS = 1 * NS_PER_S
 REMIND_NS = 600 * NS_PER_S
+LOOK_NS = 100 * NS_PER_MS  # at disk and log: what is written between two looks is little beside what is kept free
 CANDLES_WAIT_NS = 400 * NS_PER_MS  # for each other: the forming ones come four times a second, a commit wears the disk
 
 _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
@@ -79,6 +80,7 @@ class Recorder:
         self._oldest_ns = 0  # arrival of the oldest message in the batch
         self._next_try_ns = 0
         self._written_ns = 0
+        self._look_due_ns = 0
         self._left_out = 0  # rows about the market since the disk is low
         self._log_told = FLOWS
         self._csv_behind = True
@@ -122,8 +124,12 @@ class Recorder:
         except msgspec.DecodeError as error:
             self._damaged(stage, frame, str(error))
             return
+        if frame.topic == CANDLE:
+            for candle in messages:
+                self.batch.add_candle(candle)
+            return
         for number, message in enumerate(messages, start=frame.first):
-            self._message(stage, frame.topic, frame.epoch, number, message)
+            self._numbered(stage, frame.topic, frame.epoch, number, message)
 
     def _damaged(self, stage: str, frame: Frame, why: str) -> None:
         """Takes the messages of a frame one by one; those that cannot be read are gaps."""
@@ -137,23 +143,24 @@ class Recorder:
                 message = _ITEM_DECODERS[frame.topic].decode(raw[place])
             except (IndexError, msgspec.DecodeError):
                 self._gap(stage, frame.topic, frame.epoch, number, number, f"unreadable: {why}")
+                continue
+            if frame.topic == CANDLE:
+                self.batch.add_candle(message)
             else:
-                self._message(stage, frame.topic, frame.epoch, number, message)
+                self._numbered(stage, frame.topic, frame.epoch, number, message)
 
-    def _message(self, stage: str, topic: str, epoch: int, number: int, message: Any) -> None:
-        if topic == CANDLE:
-            self.batch.add_candle(message)
-        elif self.behind:
+    def _numbered(self, stage: str, topic: str, epoch: int, number: int, message: Any) -> None:
+        if self.behind:
             return
-        elif topic == EVENT:
-            self.batch.add_event(stage, epoch, number, message)
-        elif topic == GAP:
-            self.batch.add_gap_of(stage, epoch, number, message)
-        else:
+        if topic == TRADER:
             try:
                 self.batch.add_entry(epoch, number, message.event)
             except (ValueError, OverflowError) as error:
                 self._gap(stage, topic, epoch, number, number, f"malformed amount: {error}")
+        elif topic == EVENT:
+            self.batch.add_event(stage, epoch, number, message)
+        else:
+            self.batch.add_gap_of(stage, epoch, number, message)
 
     def _joined(self, stage: str, joined: Joined) -> None:
         self._log.debug("joined %s of %s at number %s", joined.topic, stage, joined.next_number)
@@ -199,7 +206,7 @@ class Recorder:
         if not last_try and self._too_soon(now, urgent):
             return
         try:
-            if self._may_write():
+            if self._may_write(now):
                 self._wrote(self._writer.write(self.batch, market=self._room.market), now)
         except self._writer.passing_errors as error:
             self._failed(error)
@@ -215,14 +222,18 @@ class Recorder:
             return True
         return self.batch.only_candles and now < self._oldest_ns + CANDLES_WAIT_NS
 
-    def _may_write(self) -> bool:
+    def _may_write(self, now: int) -> bool:
         """Whether something waits, and disk and log have room for it."""
-        self._look_at_disk()
+        look = now >= self._look_due_ns
+        if look:
+            self._look_due_ns = now + LOOK_NS
+            self._look_at_disk()
         waits = bool(self.batch) if self._room.market else not self.batch.only_candles
         if not (waits or self.behind):
             return False
-        self._room.look_at_log(cut=False)
-        self._tell_of_log()
+        if look or self._room.log != FLOWS:
+            self._room.look_at_log(cut=False)
+            self._tell_of_log()
         return self._room.log != STOPPED
 
     def _wrote(self, written: Written, now: int) -> None:

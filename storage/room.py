@@ -25,7 +25,7 @@ class Limits:
     pending_rows: int = 50_000  # numbered rows that may wait for the database, some 50 MB
     commit_rows: int = 8_000  # in one commit while catching up: some 50 ms, on a small board some 300
     log_soft_bytes: int = 32 * 1024 * 1024  # beyond it somebody reads without end, and we write less often
-    log_hard_bytes: int = 64 * 1024 * 1024  # beyond it we wait; one commit more is the most that it gets
+    log_hard_bytes: int = 64 * 1024 * 1024  # beyond it we wait; what 0.1 s more writes is the most that it gets
     slow_ns: int = 5 * NS_PER_S
     free_bytes: int = ROWS_FREE_BYTES
 

@@ -4,6 +4,7 @@ The cursors of the numbered streams stand in the same transaction as the rows th
 two agree: a journal entry or event whose number is not beyond its cursor has been written and is dropped.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ class Writer:
         self.passing_errors: tuple[type[Exception], ...] = (driver.OperationalError, OperationalError, OSError)
         self.damage: tuple[type[Exception], ...] = (driver.DatabaseError, DatabaseError)
         self._connection: Any = None
-        self._log = database.with_name(database.name + "-wal")
+        self._log = f"{database}-wal"
 
     def cursors(self) -> dict[str, tuple[int, int]]:
         """(epoch, number) of the last message written, by topic."""
@@ -167,8 +168,8 @@ def _is_another_journal(batch: Batch, stored: Cursors) -> bool:
     return at is not None and (batch.journal_begins or batch.reached.get(TRADER, at)[0] != at[0])
 
 
-def _size(path: Path) -> int:
+def _size(path: Path | str) -> int:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except FileNotFoundError:
         return 0

@@ -2,7 +2,8 @@
 
 The same rows go into two files of the same schema, triggers and pragmas on the same disk, with as many commits: once as
 messages through `Batch` and `Writer` (and as frames of the bus through `Recorder`), once as ready tuples through bare
-`sqlite3`. Rounds alternate; medians count. The rows of `cursors` are among them on either side.
+`sqlite3` (and for the frames with a bare `msgspec` decoding of the same bytes before). Rounds alternate; medians count.
+The rows of `cursors` are among them on either side.
 """
 
 import argparse
@@ -16,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from bus.frames import CANDLE, EVENT, TRADER, Frame
 from bus.messages import (
@@ -49,6 +52,10 @@ ROUNDS = 15
 MOST_RATIO = 1.5
 FRAME_MESSAGES = 500  # as the trader's replay sends them
 KEEP_MS = 3_600_000
+
+_CANDLES = msgspec.msgpack.Decoder(list[Candle])
+_ENTRIES = msgspec.msgpack.Decoder(list[Entry])
+_EVENTS = msgspec.msgpack.Decoder(list[Event])
 
 Message = Candle | Entry | Event
 
@@ -183,8 +190,8 @@ class Way:
 class Raw(Way):
     """Ready tuples, by table, through bare sqlite3."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "raw")
+    def __init__(self, folder: Path, name: str = "raw") -> None:
+        super().__init__(folder, name)
         self._connection = sqlite3.connect(self.writer.database, isolation_level=None)
         for pragma in WRITER_PRAGMAS:
             self._connection.execute(f"PRAGMA {pragma}").fetchall()
@@ -202,6 +209,24 @@ class Raw(Way):
     def close(self) -> None:
         self._connection.close()
         super().close()
+
+
+class RawFrames(Raw):
+    """Encoded frames through a bare msgspec decoder, and then the ready tuples."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "raw_frames")
+
+    def prepare(self, messages: list[Message], first_event: int) -> Any:
+        decoders = {CANDLE: _CANDLES, TRADER: _ENTRIES, EVENT: _EVENTS}
+        frames = [(decoders[frame.topic], frame.payload) for frame in frames_of(messages, first_event)]
+        return frames, super().prepare(messages, first_event)
+
+    def commit(self, prepared: Any) -> None:
+        frames, statements = prepared
+        for decoder, payload in frames:
+            decoder.decode(payload)
+        super().commit(statements)
 
 
 class Messages(Way):
@@ -233,13 +258,16 @@ class Frames(Way):
         self._recorder.flush(urgent=True)
 
 
+FLOORS = {"Raw": "raw executemany", "RawFrames": "raw msgspec decoding and executemany"}
+
+
 @contextlib.contextmanager
-def all_ways() -> Iterator[tuple[Raw, Messages, Frames]]:
-    """The three ways on files of their own, beside the project: on the disk that a bot here would use."""
+def all_ways() -> Iterator[tuple[Raw, Messages, RawFrames, Frames]]:
+    """The four ways on files of their own, beside the project: on the disk that a bot here would use."""
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT))
     try:
         with contextlib.ExitStack() as stack:
-            ways = (Raw(folder), Messages(folder), Frames(folder))
+            ways = (Raw(folder), Messages(folder), RawFrames(folder), Frames(folder))
             for way in ways:
                 stack.callback(way.close)
             yield ways
@@ -258,7 +286,7 @@ def figures(options: Options) -> list[Figure]:
             low=row["low"],
             high=row["high"],
             floor=row["floor"],
-            floor_of="raw executemany",
+            floor_of=row["floor_of"],
             ratio=row["ratio"],
             bar=f"within {MOST_RATIO:g}x",
             reached=row["ratio"] <= MOST_RATIO,
@@ -279,9 +307,8 @@ def measure(rounds: int, rows_a_round: int = ROWS_A_ROUND) -> list[dict[str, Any
                         taken.setdefault((shape[0], type(way).__name__), []).append(seconds)
     rows = []
     for name, _, _ in SHAPES:
-        floor = taken[name, "Raw"]
-        for way_name, what in (("Messages", ""), ("Frames", ", from frames")):
-            value = taken[name, way_name]
+        for ours, raw, what in (("Messages", "Raw", ""), ("Frames", "RawFrames", ", from frames")):
+            value, floor = taken[name, ours], taken[name, raw]
             ratios = [one / other for one, other in zip(value, floor, strict=True)]
             rows.append(
                 {
@@ -291,6 +318,7 @@ def measure(rounds: int, rows_a_round: int = ROWS_A_ROUND) -> list[dict[str, Any
                     "high": round(max(value) * 1e6, 3),
                     "unit": "µs a row",
                     "floor": round(statistics.median(floor) * 1e6, 3),
+                    "floor_of": FLOORS[raw],
                     "ratio": round(statistics.median(ratios), 3),
                     "spread": [round(min(ratios), 3), round(max(ratios), 3)],
                 }
