@@ -11,6 +11,9 @@ right after the last; but then others still need the processor for it, which the
 * one piece in a pause, so that pieces do not add up
 * where there is no pause a period's piece runs a quarter of the period too late, at most LONGEST_PATIENCE_S, one that
   was put aside ASIDE_PATIENCE_S
+
+A stage beside the hot path has nothing to make way for: there periods of one length come together, so that the process
+wakes once for them and never to see whether there is a pause.
 """
 
 import contextlib
@@ -73,10 +76,11 @@ class Loop(Protocol):
 
 
 class PollLoop:
-    """Polls readers and runs timers until `stop`."""
+    """Polls readers and runs timers until `stop`; with `in_pauses`, what can wait makes way for what comes in."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, *, in_pauses: bool = True) -> None:
         self._clock = clock or LiveClock()
+        self._in_pauses = in_pauses
         self._poll = select.poll()
         self._readers: dict[int, Reader] = {}
         self._again: dict[int, Reader] = {}  # readers that said that more is waiting
@@ -102,11 +106,15 @@ class PollLoop:
     def every(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Calls `callback` every `seconds`, in a pause; what was missed while busy is not made up for."""
         period = int(seconds * NS_PER_S)
+        if not self._in_pauses:
+            return self._add(self._timers, Timer(callback, self._clock.monotonic_ns() + period, period))
         patience = min(period // 4, int(LONGEST_PATIENCE_S * NS_PER_S))
         return self._add(self._patient, Timer(callback, self._clock.monotonic_ns() + period, period, patience))
 
     def aside(self, callback: Callable[[], object]) -> Timer:
         """Calls `callback` once, in the next pause."""
+        if not self._in_pauses:
+            return self._add(self._timers, Timer(callback, self._clock.monotonic_ns()))
         patience = int(ASIDE_PATIENCE_S * NS_PER_S)
         return self._add(self._patient, Timer(callback, self._clock.monotonic_ns(), 0, patience))
 
@@ -211,6 +219,7 @@ class PollLoop:
         if not timer.cancelled:
             timer.callback()
         if timer.every_ns and not timer.cancelled:
-            following = timer.due_ns + timer.every_ns
+            grid_ns = timer.due_ns if self._in_pauses else now_ns - now_ns % timer.every_ns
+            following = grid_ns + timer.every_ns
             timer.due_ns = following if following > now_ns else now_ns + timer.every_ns
             self._add(timers, timer)

@@ -193,7 +193,7 @@ def _waited(context: Context, lock: StageLock, wait_s: float) -> bool:
 
 
 def _drive(context: Context, lock: StageLock, build: Callable[[Context], None]) -> None:
-    loop = PollLoop(context.clock)
+    loop = PollLoop(context.clock, in_pauses=context.name in paths.HOT_PATH)
     context.loop = loop
     try:
         with _signals(loop.stop):

@@ -15,8 +15,8 @@ from core.loop import ASIDE_PATIENCE_S, LONGEST_PATIENCE_S, Loop, PollLoop
 Body = Callable[[Loop], None]
 
 
-def poll_driver(body: Body) -> None:
-    loop = PollLoop()
+def poll_driver(body: Body, *, in_pauses: bool = True) -> None:
+    loop = PollLoop(in_pauses=in_pauses)
     try:
         body(loop)
         loop.run()
@@ -33,7 +33,11 @@ def asyncio_driver(body: Body) -> None:
     asyncio.run(main())
 
 
-@pytest.fixture(params=[poll_driver, asyncio_driver], ids=["poll", "asyncio"])
+def beside_driver(body: Body) -> None:
+    poll_driver(body, in_pauses=False)
+
+
+@pytest.fixture(params=[poll_driver, beside_driver, asyncio_driver], ids=["poll", "beside", "asyncio"])
 def drive(request: pytest.FixtureRequest) -> Callable[[Body], None]:
     return request.param  # type: ignore[no-any-return]
 
@@ -288,6 +292,26 @@ def test_a_short_period_is_late_by_a_quarter_of_it_at_most(waits: Waits) -> None
     waits.clock.advance(5_000_000)
     waits.come(100)
     assert waits.turns(1) == ["read", "short"]
+
+
+def test_beside_the_hot_path_periods_of_one_length_come_together() -> None:
+    clock = ManualClock()
+    clock.advance(100 * NS_PER_S + 100_000_000 - clock.monotonic_ns())
+    loop = PollLoop(clock, in_pauses=False)
+    seen: list[tuple[str, int]] = []
+    try:
+        loop.every(0.5, lambda: seen.append(("first", clock.monotonic_ns())))
+        clock.advance(250_000_000)
+        loop.every(0.5, lambda: seen.append(("second", clock.monotonic_ns())))
+        for _ in range(4):
+            until_ms = loop._timeout_ms()
+            assert until_ms is not None
+            clock.advance(until_ms * 1_000_000)
+            loop._turn()
+    finally:
+        loop.close()
+    assert [at // 1_000_000 for _, at in seen] == [100_600, 100_850, 101_000, 101_000, 101_500, 101_500]
+    assert {name for name, _ in seen[2:4]} == {"first", "second"}
 
 
 class Standing(asyncio.SelectorEventLoop):
