@@ -54,7 +54,7 @@ class Position(msgspec.Struct, frozen=True):
     working: str = ""  # the one of an exit that is on its way or at the venue
     counted: dict[str, str] = {}  # by id, base coin that its fills sold as far as `quantity` is less already
     exiting: bool = False  # the trader has decided to sell it
-    resting: bool = False  # the first of `exit_ids` is a stop that rests at the venue, and locks the coins
+    resting: bool = False  # one of the `past` ids is of a stop that rests at the venue, and locks the coins
 
     @property
     def stop_price(self) -> float:

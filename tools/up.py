@@ -144,10 +144,10 @@ def tell_failing(bot: Bot, found: health.Health) -> None:
 
 def take_down(bot: Bot, *, flatten: bool) -> int:
     """Stops everything in order; `flatten`: where ON_SHUTDOWN says so, what is held is sold first."""
-    if flatten and applied(bot).on_shutdown == "flatten" and holder(bot.run_dir, "trader"):
+    before = applied(bot)
+    if flatten and before.on_shutdown == "flatten" and holder(bot.run_dir, "trader"):
         control.flatten_before_stop(bot.run_dir, say, bot.clock)
     service = bot.service()
-    before = applied(bot)
     for remark in bot.stop():
         say(remark)
     for line in unguarded(bot, before):

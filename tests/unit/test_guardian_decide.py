@@ -173,6 +173,32 @@ def test_an_outcome_that_is_not_known_is_looked_up_and_absent_only_after_a_reque
     assert [one.order_id for one in world.sent] == [IDS[0], IDS[0]]
 
 
+def test_an_outcome_that_is_not_known_is_not_absent_sooner_where_the_lease_was_renewed_meanwhile() -> None:
+    world = World()
+
+    def lost(action: Any) -> decide.Event | None:
+        if isinstance(action, Send):
+            world.sent.append(action)
+            return decide.Lost(PAIR, action.order_id, "no answer")
+        return world.usual(action)
+
+    world.answer = lost
+    world.turn()
+    world.price = 98.9
+    world.dead()
+    sent_ns = world.claims[PAIR].since_ns
+    world.turn(3)  # two looks
+    world.fresh = True
+    world.turn()
+    world.dead()  # taken over anew: it is looked at a third time
+    assert world.now_ns < sent_ns + LIVES_NS - NS_PER_S
+    world.turn((sent_ns + LIVES_NS - NS_PER_S - world.now_ns) / NS_PER_S)
+    assert world.asked.count("LookUp") > 1 + 3  # one of them before it was sent
+    assert len(world.sent) == 1
+    world.turn(8)
+    assert [one.order_id for one in world.sent] == [IDS[0], IDS[0]]
+
+
 def test_an_outcome_that_is_not_known_and_turns_out_taken_is_not_sent_again() -> None:
     world = World()
 
@@ -463,6 +489,20 @@ def test_a_stop_that_rests_at_the_venue_has_the_coins_and_nothing_is_claimed_mea
     world.fill(IDS[0], Decimal("0.5"))
     world.turn(3)
     assert world.sent == [] and world.claims == {}
+
+
+def test_a_stop_that_has_begun_to_fill_is_followed_and_what_it_leaves_is_sold() -> None:
+    world = World()
+    stop = world.fill(IDS[0], Decimal("0.5"), live=True, filled=Decimal("0.2"))
+    world.orders[IDS[0]] = msgspec.structs.replace(stop, kind=STOP)
+    world.turn()
+    world.price = 98.9
+    world.dead(6)
+    assert world.sent == []
+    assert PAIR in world.claims
+    world.orders[IDS[0]] = msgspec.structs.replace(world.orders[IDS[0]], status="cancelled")
+    world.turn()
+    assert [(one.order_id, one.quantity) for one in world.sent] == [(IDS[1], Decimal("0.3"))]
 
 
 def test_a_stop_that_was_cancelled_at_the_venue_leaves_its_coins_to_the_guardian() -> None:
