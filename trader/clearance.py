@@ -1,8 +1,7 @@
 """What is on record about going live: when the doctor passed, and how long this venue was simulated.
 
-It is asked where a person starts the bot (`tools.up`, or the trader by hand). Settings that are cleared are applied;
-whatever comes back by itself (a crash, a reboot) goes by the settings applied last and is not asked again, since it may
-hold a position.
+It is asked where a person starts the bot (`tools.live`). Settings that are cleared are applied; whatever comes back by
+itself (a crash, a reboot) goes by the settings applied last and is not asked again, since it may hold a position.
 """
 
 import hashlib
@@ -31,6 +30,8 @@ LOOKED_AT = (
     "LIVE_START_CAPITAL",
     "TRAILING_STOP_PCT",
     "TAKER_FEE_BPS",
+    "TAX_BUY_BPS",
+    "FEED",
     "HOST",
     "VENUE_REST_URL",
     "VENUE_STREAM_URL",

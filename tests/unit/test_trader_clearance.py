@@ -121,6 +121,8 @@ OTHER = {
     "LIVE_START_CAPITAL": "10",
     "TRAILING_STOP_PCT": "0.01",
     "TAKER_FEE_BPS": "7",
+    "TAX_BUY_BPS": "100",
+    "FEED": "poll",
     "VENUE_REST_URL": "https://other",
     "VENUE_STREAM_URL": "wss://other",
     "BINANCE_API_KEY": "another key",
