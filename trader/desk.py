@@ -106,8 +106,8 @@ class Desk:
     def awake(self) -> None:
         """Before each input: after a pause nothing is decided by what was known before it."""
         if self._engine is not None and self._lease.paused(self._clock.monotonic_ns()):
+            self.broker.drop(STOOD_STILL)  # first: from the renewal on the broker's threads may send again
             self._lease.renew(self._clock.monotonic_ns(), positions(self._engine), acts=False)
-            self.broker.drop(STOOD_STILL)
             self._give(inputs.Block(RECOVERING, True))
             self._look.ask(at_start=True)
 
@@ -199,9 +199,9 @@ class Desk:
             self._look.ask(at_start=True)
 
     def _renew(self) -> None:
-        if self._engine is not None:
-            engine = self._engine
-            self._lease.renew(self._clock.monotonic_ns(), positions(engine), acts=may_send(engine))
+        engine, now_ns = self._engine, self._clock.monotonic_ns()
+        if engine is not None and not self._lease.paused(now_ns):  # a pause since `awake` is for the next one to find
+            self._lease.renew(now_ns, positions(engine), acts=may_send(engine))
 
     def _nudged(self, order_id: str) -> None:
         self._context.loop.call_threadsafe(partial(self.broker.nudge, order_id))

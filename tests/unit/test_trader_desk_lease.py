@@ -89,6 +89,26 @@ def test_the_first_input_after_a_pause_finds_the_trader_recovering(at: At) -> No
     assert not at.desk._may_send()
 
 
+def test_a_pause_in_the_middle_of_an_input_is_not_renewed_over(at: At) -> None:
+    at.desk.turn()
+    at.after(1.6)
+    at.desk.marked(1)
+    assert at.age_s == 1.6
+    assert at.desk._may_send()
+    at.desk.turn()
+    assert at.given == [inputs.Block(RECOVERING, True)]
+
+
+def test_what_was_not_sent_before_a_pause_is_dropped_before_anything_may_be_sent_again(at: At) -> None:
+    at.desk.turn()
+    at.after(1.6)
+    barred: list[str] = []
+    at.desk.broker.drop = lambda why: barred.append(at.desk._may_send())  # type: ignore[method-assign]
+    at.desk.awake()
+    assert len(barred) == 1 and barred[0]
+    assert not at.desk._may_send()
+
+
 def test_the_stops_are_taken_back_only_where_the_guardian_has_nothing_in_hand(at: At) -> None:
     engine = at.venue.engine
     at.give(inputs.Block(RECOVERING, True))
