@@ -371,6 +371,7 @@ class Status(Message, frozen=True):
     shadow_trades: int | None = None  # real orders that were compared with paper; None in simulation
     shadow_median_bps: float | None = None  # of the latest 20 of them, more than 0 where the account did worse
     shadow_lost: str | None = None  # quote lost against paper, over all of them
+    stake: str | None = None  # quote that an entry may cost now, by the ladder; None in simulation
 
 
 # --- snapshots and control, over the stage's ROUTER ----------------------------------------------

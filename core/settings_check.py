@@ -16,17 +16,14 @@ def across(settings: Settings) -> list[Problem]:
 
 
 def _mode(settings: Settings) -> list[Problem]:
-    found: list[Problem] = []
-    if not settings.simulation_mode and settings.venue != "sandbox":
-        names = ("SIMULATION_MODE", "LIVE_CONFIRM", "VENUE")
-        if not settings.live_confirm:
-            found.append((names, "SIMULATION_MODE=false sends real orders and needs LIVE_CONFIRM=yes as well"))
-        text = (
-            f"SIMULATION_MODE=false: this release sends real orders to the local exchange only (VENUE=sandbox), not to"
-            f" {settings.venue}; set SIMULATION_MODE=true"
-        )
-        found.append((("SIMULATION_MODE", "VENUE"), text))
-    return found
+    if settings.simulation_mode or settings.live_confirm or settings.venue == "sandbox":
+        return []
+    names = ("SIMULATION_MODE", "LIVE_CONFIRM", "VENUE")
+    text = (
+        f"SIMULATION_MODE=false sends real orders to {settings.venue} and needs LIVE_CONFIRM=yes as well: set it, or"
+        " SIMULATION_MODE=true"
+    )
+    return [(names, text)]
 
 
 def _pairs(settings: Settings) -> list[Problem]:

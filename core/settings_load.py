@@ -140,6 +140,12 @@ def for_stage(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FIL
     return settings if settings is not None else load(environ, env_file)
 
 
+def goes_by_applied(var: Path, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a stage goes by settings that a command applied: it runs under supervisord, and there are such."""
+    environ = os.environ if environ is None else environ
+    return SUPERVISED in environ and settings_file(var).exists()
+
+
 def environment(name: str) -> str | None:
     """A variable of the environment that is no setting of ours (SUPERVISOR_…, CI, NUMBA_…), or None."""
     return os.environ.get(name)

@@ -73,7 +73,7 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "true",
                 parse.boolean,
                 "true or false",
-                "true: paper money; false sends real orders (in this release to VENUE=sandbox alone)",
+                "true: paper money; false sends real orders to VENUE (see README, Going live)",
                 ALL,
             ),
             Setting(
@@ -81,7 +81,7 @@ GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 "no",
                 parse.boolean,
                 "yes or no",
-                "the second key to real orders: both this and SIMULATION_MODE=false are needed",
+                "the second key to real orders: a real venue gets them with this and SIMULATION_MODE=false only",
                 TRADER,
             ),
             Setting(

@@ -84,14 +84,22 @@ class Context:
                 self.log.exception("closing failed")
 
 
-def run(name: str, build: Callable[[Context], None], settings: Settings | None = None) -> NoReturn:
-    """Runs a blocking stage: `build` wires it to `context.loop`, then the loop runs until TERM. Ends the process."""
-    _end(_guarded(name, lambda context, lock: _drive(context, lock, build), settings))
+def run(
+    name: str,
+    build: Callable[[Context], None],
+    settings: Settings | None = None,
+    may_begin: Callable[[Context], object] = lambda context: None,
+) -> NoReturn:
+    """Runs a blocking stage: `build` wires it to `context.loop`, then the loop runs until TERM. Ends the process.
+
+    `may_begin` is asked before a book is opened, and raises MisconfiguredError where the stage must not run.
+    """
+    _end(_guarded(name, lambda context, lock: _drive(context, lock, build), settings, may_begin))
 
 
 def run_async(name: str, main: Callable[[Context], Awaitable[None]], settings: Settings | None = None) -> NoReturn:
     """Runs a stage over asyncio: at TERM `main` is cancelled, or ends by itself if it awaits `loop.wait_stopped()`."""
-    _end(_guarded(name, lambda context, lock: _in_asyncio(_drive_async(context, lock, main)), settings))
+    _end(_guarded(name, lambda context, lock: _in_asyncio(_drive_async(context, lock, main)), settings, lambda _: None))
 
 
 def _end(code: int) -> NoReturn:
@@ -123,7 +131,12 @@ def _in_asyncio(work: Coroutine[Any, Any, None]) -> None:
         loop.close()
 
 
-def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: Settings | None) -> int:
+def _guarded(
+    name: str,
+    drive: Callable[[Context, StageLock], None],
+    settings: Settings | None,
+    may_begin: Callable[[Context], object],
+) -> int:
     """Everything around the loop; returns the exit code."""
     os.umask(0o077)
     if name in paths.HOT_PATH:
@@ -141,6 +154,7 @@ def _guarded(name: str, drive: Callable[[Context, StageLock], None], settings: S
         context.begins_to_beat = lock.begins_to_beat
         if wait_s and not _waited(context, lock, wait_s):
             return EXIT_CLEAN
+        may_begin(context)
         lock.began()
         context.book_dir = open_book(settings)
         drive(context, lock)

@@ -121,6 +121,7 @@ def _book(state: PageState, totals: Totals, clients: int, now_ns: int) -> Iterat
     worse = "How much worse than on paper the latest were filled, median of 20, basis points"
     yield _gauge("shadow_median_bps", worse, (), [([], s.shadow_median_bps) for s in shadow])
     yield _gauge("shadow_lost_quote", "Lost against paper fills", (), [([], s.shadow_lost) for s in shadow])
+    yield _gauge("stake_quote", "What an entry may cost now, real orders", (), [([], s.stake) for s in statuses[:1]])
     yield _gauge("wallet_quote", "Quote currency in the wallet", (), [([], s.wallet_quote) for s in statuses[:1]])
     results = [(["win"], totals.wins), (["loss"], totals.losses)]
     yield _gauge("trades", "Completed exits of the book", ("result",), results)

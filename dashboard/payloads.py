@@ -63,6 +63,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     shadow_median_bps: float | None  # of the latest 20, more than 0 where the account did worse
     shadow_lost: float | None  # quote, over all of them
     stop_holder: str | None  # trader, guardian, venue or nobody; null where nothing is held
+    stake: float | None  # quote that an entry may cost now, by the ladder; null in simulation
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +190,7 @@ def stats(state: PageState, name: str, totals: Totals, now_ns: int) -> dict[str,
         shadow_median_bps=number(status.shadow_median_bps) if status else None,
         shadow_lost=number(status.shadow_lost) if status else None,
         stop_holder=state.stop_holder(pair, now_ns),
+        stake=number(status.stake) if status else None,
     )
     out: dict[str, Any] = msgspec.to_builtins(answer)
     out["logs"] = log_rows(state)

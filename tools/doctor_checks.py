@@ -253,6 +253,22 @@ def fees(pair: str, found: tuple[Decimal, Decimal] | BotError | None, assumed: D
     return Line(OK, name, f"you pay {taker} bps, {reckoned}")
 
 
+TDS_BPS = Decimal(100)  # Income-tax Act s.194S: of a sale, and of a purchase too where it is paid in crypto
+
+
+def tax_withheld(quote: str, buy_bps: Decimal, sell_bps: Decimal) -> Line:
+    """What an Indian exchange withholds against what the bot reckons with, in basis points."""
+    name = "tax withheld"
+    due = {"TAX_BUY_BPS": Decimal(0) if quote == "INR" else TDS_BPS, "TAX_SELL_BPS": TDS_BPS}
+    reckoned = {"TAX_BUY_BPS": buy_bps, "TAX_SELL_BPS": sell_bps}
+    text = f"1 % of {'a sale' if quote == 'INR' else 'a purchase and of a sale'} (TDS), the bot reckons with "
+    text += ", ".join(f"{one}={plain(bps)}" for one, bps in reckoned.items())
+    low = [f"{one}={plain(bps)}" for one, bps in due.items() if reckoned[one] < bps]
+    if low:
+        return Line(WARN, name, text, f"set {', '.join(low)}: costs and cost gate look too good now")
+    return Line(OK, name, text)
+
+
 def _said(error: BotError) -> str:
     """An error's text on one line."""
     return " ".join(str(error).split())

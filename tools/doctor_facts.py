@@ -14,18 +14,20 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from core import paths
-from core.clock import NS_PER_MS, Clock
+from core.clock import NS_PER_MS, Clock, sleep
 from core.disk import free_bytes
 from core.errors import BotError
 from core.settings import Settings
 from tools.doctor_checks import Disk, Skew
 from venues.account import Account, Balance, KeyRights
-from venues.errors import Retry
+from venues.errors import RateLimited, Retry
 from venues.venue import MarketData, Rules
 
 STREAM_SECONDS = 20.0
 PAIRS_MOST = 5  # markets that are asked for price and fee: a venue's limits are small
 LOOK_BACK_MS = 3_600_000  # own fills
+PATIENCE_S = 60.0  # Kraken lets a new key's holder ask a dozen questions a minute, and each visit has six
+PAUSE_S = 15.0  # at least: who asks again and again leaves no room to a trader that uses the same key
 DATE_BOUND_MS = 1_000  # of a clock that is known by the Date of public answers alone
 
 T = TypeVar("T")
@@ -147,7 +149,11 @@ class Private(NamedTuple):
 
 
 def private(account: Account, rules: Sequence[Rules], clock: Clock) -> Private:
-    """Asks what every trader asks: clock, balances, open orders, fills; and fees and rights of the key."""
+    """Asks what every trader asks: clock, balances, open orders, fills; and fees and rights of the key.
+
+    Where the venue says "too often" (the doctor was here a moment ago, or a trader is) it waits, PATIENCE_S in all.
+    """
+    tried = Patience().tried
     skew = tried(lambda: skew_of(account, clock))
     balances = tried(account.balances)
     if isinstance(balances, BotError):
@@ -170,9 +176,22 @@ def skew_of(account: Account, clock: Clock) -> Skew:
     return Skew(venue_ms - now_ms, bound_ms)
 
 
-def tried(ask: Callable[[], T]) -> T | BotError:
-    """The answer, or the error in its place."""
-    try:
-        return ask()
-    except BotError as error:
-        return error
+class Patience:
+    """Questions that wait for as long as a venue wants, and are asked again."""
+
+    def __init__(self) -> None:
+        self._left_s = PATIENCE_S
+
+    def tried(self, ask: Callable[[], T]) -> T | BotError:
+        """The answer, or the error in its place."""
+        while True:
+            try:
+                return ask()
+            except RateLimited as error:
+                wait_s = max(PAUSE_S, error.retry_after_s)
+                if wait_s > self._left_s:
+                    return error
+                self._left_s -= wait_s
+                sleep(wait_s)
+            except BotError as error:
+                return error

@@ -75,6 +75,8 @@ def venue_and_account(settings: Settings, clock: Clock) -> tuple[list[Line], boo
         return [*lines, *skipped(UNASKED)], False
     fee = usual if settings.taker_fee_bps is None else settings.taker_fee_bps
     lines += minimums(settings, found, fee)
+    if settings.venue == "coindcx":
+        lines.append(checks.tax_withheld(quote, settings.tax_buy_bps, settings.tax_sell_bps))
     try:
         side = account(settings, clock, beside=True)
     except MisconfiguredError as error:

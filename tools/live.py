@@ -30,13 +30,10 @@ def clear(settings: Settings, clock: Clock, say: Callable[[str], None], env_file
     if not report.passed:
         raise MisconfiguredError(f"no real orders, the doctor found something:\n{told(report)}")
     say(told(report))
-    now_ms = clock.wall_ms()
-    facts = clearance.cleared(settings, now_ms)
+    facts = clearance.cleared(settings, clock.wall_ms())
     rungs = ladder.rungs_of(settings)
     skipped = ladder.overridden(facts)
-    day = skipped or f"{ladder.hours(facts.simulated_ms)} of simulation on record"
-    book = paths.book_name(settings)
-    file = clearance.note(settings, now_ms, f"{book} may send real orders; {day}")
+    file = clearance.record(facts)
     if skipped:
         say(f"{skipped}; this is on record in {file}")
     if rungs.first < rungs.top:

@@ -1,7 +1,11 @@
 """What is on record about going live: when the doctor passed, and how long this venue was simulated.
 
-It is asked where a person starts the bot (`tools.live`). Settings that are cleared are applied; whatever comes back by
-itself (a crash, a reboot) goes by the settings applied last and is not asked again, since it may hold a position.
+It is asked where a person starts the bot:
+
+* a command (`make run`, `start`, `restart`): `tools.live` asks, before it applies the settings.
+* the trader by hand (`python -m trader`, or a supervisord that finds no applied settings): `may_begin` asks.
+* what comes back by itself (a crash, a reboot, `supervisorctl`) goes by the settings applied last, which were cleared
+  when they were applied. It may hold a position and is not asked again.
 """
 
 import hashlib
@@ -14,10 +18,12 @@ import msgspec
 from bus.messages import EquityEvent, SpanEvent, StartedEvent
 from core.clock import iso_utc
 from core.errors import MisconfiguredError
-from core.paths import book_dir, log_dir, var_dir
+from core.paths import book_dir, book_name, log_dir, var_dir
 from core.settings import Secret, Settings, as_texts
+from core.settings_load import goes_by_applied
+from core.stage import Context
 from trader.journal_reader import JournalReader
-from trader.ladder import LiveFacts, Mark, may_go_live, simulated_ms
+from trader.ladder import LiveFacts, Mark, hours, may_go_live, overridden, simulated_ms
 
 FILE = "doctor.json"
 LOG = "live.log"
@@ -31,6 +37,7 @@ LOOKED_AT = (
     "TRAILING_STOP_PCT",
     "TAKER_FEE_BPS",
     "TAX_BUY_BPS",
+    "TAX_SELL_BPS",
     "FEED",
     "HOST",
     "VENUE_REST_URL",
@@ -130,6 +137,20 @@ def _marks(reader: JournalReader) -> Iterator[Mark]:
             case EquityEvent(at=at) as row:
                 if blind is None or at.epoch != blind.at.epoch or not blind.first <= at.record <= blind.last:
                     yield Mark(row.time)
+
+
+def may_begin(context: Context) -> None:
+    """Asked at each start of the trader, before it touches its book. Raises MisconfiguredError as `cleared` does."""
+    settings = context.settings
+    if settings.simulation_mode or settings.venue == "sandbox" or goes_by_applied(context.var_dir):
+        return
+    record(cleared(settings, context.clock.wall_ms()), ", the trader was started by hand")
+
+
+def record(facts: LiveFacts, how: str = "") -> Path:
+    """Adds a line about a clearance to the log of live starts, as `note` does."""
+    day = overridden(facts) or f"{hours(facts.simulated_ms)} of simulation on record"
+    return note(facts.settings, facts.now_ms, f"{book_name(facts.settings)} may send real orders{how}; {day}")
 
 
 def note(settings: Settings, now_ms: int, text: str) -> Path:

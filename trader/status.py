@@ -75,6 +75,7 @@ def status_of(engine: Engine, pair: PairState, feed: str) -> Status:
         shadow_trades=None if shadow is None else shadow.trades,
         shadow_median_bps=None if shadow is None else median_bps(shadow),
         shadow_lost=None if shadow is None else units_text(shadow.lost),
+        stake=_stake(engine),
     )
 
 
@@ -108,7 +109,12 @@ def status_without_market(engine: Engine, pair: str, feed: str) -> Status:
         blocked=["no_market"],
         feed=feed,
         stop_pct=float(engine.terms.stop * 100),
+        stake=_stake(engine),
     )
+
+
+def _stake(engine: Engine) -> str | None:
+    return None if engine.state.live is None else units_text(engine.ledger.stake())
 
 
 def _break_even_pct(engine: Engine) -> float | None:

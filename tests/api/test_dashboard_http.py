@@ -31,6 +31,7 @@ OURS = {
     "shadow_median_bps",
     "shadow_lost",
     "stop_holder",
+    "stake",
 }  # beyond the contract
 
 
@@ -83,6 +84,15 @@ def test_stats_tell_how_real_fills_compare_with_paper() -> None:
     families = {f.name: f for f in text_string_to_metric_families(client(of).get("/metrics").text)}
     values = [families[f"scalp_{name}"].samples[0].value for name in (*names[:2], "shadow_lost_quote")]
     assert values == [7, 3.25, 12.5]
+
+
+def test_stats_tell_what_an_entry_may_cost_where_orders_are_real() -> None:
+    of = trading()
+    assert client(of).get("/api/stats").json()["stake"] is None
+    of.state.fold_status(status(mode="live", stake="1000.5"), of.clock.monotonic_ns())
+    assert client(of).get("/api/stats").json()["stake"] == 1000.5
+    families = {f.name: f for f in text_string_to_metric_families(client(of).get("/metrics").text)}
+    assert families["scalp_stake_quote"].samples[0].value == 1000.5
 
 
 GHOSTS = {

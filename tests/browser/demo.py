@@ -334,6 +334,7 @@ class Demo:
             self.market.entry = None
         self.ms = self.started_ms
         self.shadow: tuple[int | None, float | None, str | None] = (None, None, None)
+        self.stake: str | None = None
         self._first_events()
         if state == "live":
             self.compared(True, RECOVERED, {PAIR: "0.012"}, {PAIR: "0.0119"})
@@ -460,7 +461,7 @@ class Demo:
         told = Status(PAIR, self.number, self.ms, status, mode, m.entry, str(QUANTITY if held else 0),
                       m.highest if held else None, stop, None if unrealized is None else f"{unrealized:.4f}",
                       f"{m.realized:.4f}", f"{wallet:.4f}", str(QUANTITY if held else 0), blocked,
-                      "normal", 0.1001, 0.5, *self.shadow)  # fmt: skip
+                      "normal", 0.1001, 0.5, *self.shadow, self.stake)  # fmt: skip
         state.fold_status(told, now)
         if held:
             at = At(1, self.number, self.ms)

@@ -344,5 +344,7 @@ def test_real_fills_are_shown_beside_paper(
 ) -> None:
     visit.moves()
     assert visit.page.eval_on_selector("#shadow", "line => line.hidden"), "in simulation there is no shadow"
-    site.demo.shadow = (trades, median, lost)
+    assert visit.page.eval_on_selector("#stake", "line => line.hidden")
+    site.demo.shadow, site.demo.stake = (trades, median, lost), "1000.5"
     visit.wait(f"document.querySelector('#shadow').textContent === {said!r}")
+    assert visit.page.text_content("#stake") == "an entry costs at most 1,000.50 USDT"

@@ -1,4 +1,7 @@
-"""The whole pipeline over each protocol: the venue's adapter against the sandbox, by two addresses and as a guest."""
+"""The whole pipeline over each protocol: the venue's adapter against the sandbox, by two addresses and as a guest.
+
+One of them goes on to real orders at that venue, by the way that a user takes.
+"""
 
 import os
 import signal
@@ -10,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from core import sandbox_keys
+from tests.pipeline.lively import LIVELY
 from tests.pipeline.pipeline import Pipeline
 from tests.reference.read_tape import KIND_TRADE, TRADE, read_segments
 
@@ -72,6 +77,39 @@ def works(bot: Pipeline, pairs: int) -> None:
     assert bot.rows("SELECT * FROM gaps") == []
 
 
+def goes_live(bot: Pipeline) -> None:
+    """From its simulation to real orders: refused step by step, cleared, killed, sold out. Only a start is cleared."""
+    bot.settings |= {name: str(value) for name, value in LIVELY.items()}
+    bot.settings |= {"SIMULATION_MODE": "false", "PAIRS": "BTCUSDT", "TAKER_FEE_BPS": "5"}
+    bot.settings |= {"BINANCE_API_KEY": sandbox_keys.API_KEY, "BINANCE_SECRET_KEY": sandbox_keys.SECRET_KEY}
+    trader = bot.pid("trader")
+    for more, missing in (({}, "needs LIVE_CONFIRM=yes"), ({"LIVE_CONFIRM": "yes"}, "0.0 h of simulation")):
+        bot.settings |= more
+        refused = bot.up("restart")
+        assert refused.returncode == 2 and missing in refused.stderr, refused.stderr
+    assert bot.pid("trader") == trader and bot.get("/api/stats")[1]["mode"] == "sim"
+    bot.settings |= {"LIVE_SKIP_SIM_DAY": "yes"}
+    cleared = bot.up("restart")
+    assert cleared.returncode == 0, cleared.stdout + cleared.stderr
+    stats = lambda: bot.get("/api/stats")[1]  # noqa: E731
+    assert (stats()["book"], stats()["stake"]) == ("live-binance", 1000.0)
+    assert "guardian" in [stage["name"] for stage in stats()["stages"] if stage["alive"]]
+    bot.wait(lambda: bot.rows("SELECT * FROM trades WHERE action = 'sell'"), "a round trip", 120)
+    killed = bot.kill("trader")
+    bot.wait(lambda: bot.pid("trader") not in (None, killed), "the trader is back, without being asked anything")
+    bot.wait(lambda: stats()["mode"] == "live", "journal and venue agree")
+    assert bot.tool("tools.control", "flatten").returncode == 0
+    bot.wait(lambda: stats()["mode"] == "reducing" and stats()["status"] == "idle", "everything is sold", 60)
+    assert bot.stop().returncode == 0
+    (line,) = bot.log("live").splitlines()
+    assert "live-binance may send real orders; LIVE_SKIP_SIM_DAY=yes" in line
+    (bot.var / "doctor.json").unlink()
+    by_hand = subprocess.run(
+        [".venv/bin/python", "-m", "trader"], cwd=bot.root, env=bot.environment, capture_output=True, text=True
+    )
+    assert by_hand.returncode == 2 and "the doctor has not passed yet" in by_hand.stdout + by_hand.stderr
+
+
 def assert_gapless(book: Path) -> None:
     for pair, found in ids(book).items():
         assert found == list(range(found[0], found[0] + len(found))), f"pair {pair}"
@@ -86,6 +124,8 @@ def test_a_venue_by_its_addresses(make_pipeline: Callable[..., Pipeline], protoc
         assert bot.get("/api/stats")[1]["venue"] == protocol
         if protocol != "coindcx":
             assert_gapless(bot.book)
+        if protocol == "binance":
+            goes_live(bot)
         assert bot.stop().returncode == 0
 
 

@@ -54,7 +54,7 @@ def house(request: pytest.FixtureRequest) -> Iterator[House]:
 @pytest.fixture
 def waits(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Room in limits is waited for without a wait."""
-    for place in ("venues.rest.sleep", "venues.kraken.account.sleep"):
+    for place in ("venues.rest.sleep", "venues.kraken.account.sleep", "tools.doctor_facts.sleep"):
         monkeypatch.setattr(place, lambda seconds: house.breathe(int(seconds * 1e9) + 1))
 
 
@@ -111,6 +111,12 @@ def test_what_each_venue_tells_of_the_key(house: House, tmp_path: Path) -> None:
     assert lines["key bound to address"][0] == WARN and "bind it" in lines["key bound to address"][1]
     (fee,) = (line for name, line in lines.items() if name.startswith("fee "))
     assert fee[0] == (OK if tells else SKIPPED)
+
+
+def test_withheld_tax_is_told_where_the_venue_withholds_it(house: House, tmp_path: Path) -> None:
+    lines = told(house, real(house, tmp_path))
+    assert ("tax withheld" in lines) == (house.protocol == "coindcx")
+    assert "tax withheld" not in told(house, house.settings), "play money is not taxed"
 
 
 def test_with_play_money_the_address_does_not_matter(house: House) -> None:
@@ -261,6 +267,18 @@ def test_a_key_that_is_not_answered_everything_fails(house: House, tmp_path: Pat
     house.served.fault(kinds.STATUS, path=paths[question][house.protocol], **body[house.protocol])
     lines = told(house, real(house, tmp_path))
     assert lines["key"][0] == FAIL and lines["balance"][0] == SKIPPED
+
+
+@pytest.mark.parametrize("house", ["kraken"], indirect=True)
+@pytest.mark.parametrize(("times", "status"), [(2, OK), (100, FAIL)])
+def test_a_venue_that_was_asked_too_often_is_waited_for_and_not_for_ever(
+    house: House, tmp_path: Path, waits: None, times: int, status: str
+) -> None:
+    """As it is where the doctor looks for a second time before a start, or a trader uses the key."""
+    body = '{"error":["EAPI:Rate limit exceeded"]}'
+    house.served.fault(kinds.STATUS, path=house.ways.balances, times=times, status=200, body=body)
+    line = told(house, real(house, tmp_path))["key"]
+    assert line[0] == status and (status == OK or "asked too often" in line[1])
 
 
 @pytest.mark.parametrize("house", ["kraken"], indirect=True)

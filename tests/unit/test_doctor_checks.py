@@ -124,6 +124,10 @@ LINES: dict[str, tuple[Line, str, str]] = {
     ),
     "a higher fee": (checks.fees("BTCUSDT", (D("40"), D("25")), D(10)), WARN, "set TAKER_FEE_BPS=40"),
     "the fee, who knows": (checks.fees("BTCUSDT", None, D(24)), SKIPPED, "the bot reckons with 24 bps"),
+    "tax withheld, unset": (checks.tax_withheld("USDT", D(0), D(0)), WARN, "set TAX_BUY_BPS=100, TAX_SELL_BPS=100"),
+    "tax withheld, paid in INR": (checks.tax_withheld("INR", D(0), D(0)), WARN, "set TAX_SELL_BPS=100:"),
+    "tax withheld, as it is": (checks.tax_withheld("USDT", D(100), D(100)), OK, "TAX_SELL_BPS=100"),
+    "tax withheld, in INR as it is": (checks.tax_withheld("INR", D(0), D(100)), OK, "1 % of a sale (TDS)"),
     "the fee cannot be asked": (checks.fees("BTCUSDT", GONE, D(24)), FAIL, "not known"),
 }
 

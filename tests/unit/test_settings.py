@@ -13,7 +13,7 @@ from core.errors import MisconfiguredError
 from core.paths import ROOT
 from core.settings import Settings, indicator_hash, shared_hash
 from core.settings_check import exposure
-from core.settings_load import applied, apply, changed, for_stage, from_texts, load, var_dir_only
+from core.settings_load import applied, apply, changed, for_stage, from_texts, goes_by_applied, load, var_dir_only
 from core.settings_parse import Secret
 from core.settings_table import SETTINGS
 
@@ -162,10 +162,6 @@ ACROSS = {
     ),
     "a token that protects nothing": ({"DASHBOARD_TOKEN": "0123456789abcdef"}, "protects nothing without DASHBOARD_P"),
     "real orders with one key": ({"SIMULATION_MODE": "false", "VENUE": "coindcx"}, "needs LIVE_CONFIRM=yes"),
-    "real orders in this release": (
-        {"SIMULATION_MODE": "false", "VENUE": "binance", "PAIRS": "BTCUSDT", "LIVE_CONFIRM": "yes"},
-        "to the local exchange only",
-    ),
     "one market twice": ({"PAIRS": "BTC/USDT,B-BTC_USDT"}, "names a market twice"),
     "a word at the sandbox": ({"PAIRS": "BTCXYZ"}, "at the sandbox write BASE/QUOTE"),
     "two quote currencies": ({"PAIRS": "BTC/USDT,ETH/INR"}, "mixes quote currencies"),
@@ -176,6 +172,13 @@ ACROSS = {
 @pytest.mark.parametrize(("texts", "told"), ACROSS.values(), ids=ACROSS)
 def test_values_that_do_not_go_together(texts: dict[str, str], told: str) -> None:
     assert told in refusal(texts)
+
+
+def test_two_keys_open_the_way_to_real_orders_and_the_sandbox_needs_one() -> None:
+    for venue in ("coindcx", "binance", "kraken"):
+        assert not load({"SIMULATION_MODE": "false", "VENUE": venue, "LIVE_CONFIRM": "yes"}, NO_FILE).simulation_mode
+        assert load({"VENUE": venue, "LIVE_CONFIRM": "yes"}, NO_FILE).simulation_mode
+    assert not load({"SIMULATION_MODE": "false"}, NO_FILE).simulation_mode
 
 
 def test_a_tape_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -358,6 +361,13 @@ def test_an_edit_of_the_pages_password_stops_no_other_stage_that_comes_back(tmp_
 def test_a_stage_started_by_hand_reads_the_environment(tmp_path: Path) -> None:
     apply(load({"VAR_DIR": str(tmp_path), "RSI_BUY": "25"}, NO_FILE))
     assert for_stage({"VAR_DIR": str(tmp_path), "RSI_BUY": "10"}, NO_FILE).rsi_buy == 10
+
+
+def test_settings_that_a_command_applied_are_told_from_those_of_a_stage_by_hand(tmp_path: Path) -> None:
+    supervised = {"SUPERVISOR_ENABLED": "1"}
+    assert not goes_by_applied(tmp_path, supervised), "nothing was applied"
+    apply(load({"VAR_DIR": str(tmp_path)}, NO_FILE))
+    assert goes_by_applied(tmp_path, supervised) and not goes_by_applied(tmp_path, {})
 
 
 def test_a_damaged_settings_file_is_told(tmp_path: Path) -> None:

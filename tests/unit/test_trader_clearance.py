@@ -1,7 +1,8 @@
 """What is on record about going live: the doctor's pass, the simulated hours of the journal, the log of live starts."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -9,9 +10,12 @@ import pytest
 
 from bus.messages import At, EquityEvent, SpanEvent, StartedEvent, TraderEvent
 from core import paths
+from core.clock import ManualClock
 from core.errors import MisconfiguredError
 from core.settings import Settings
-from core.settings_load import from_texts
+from core.settings_load import apply, from_texts
+from core.stage import Context
+from tests.up_helpers import short_folder
 from trader import clearance
 from trader.journal import Journal
 from trader.ladder import DAY_MS, MINUTE_MS
@@ -122,6 +126,7 @@ OTHER = {
     "TRAILING_STOP_PCT": "0.01",
     "TAKER_FEE_BPS": "7",
     "TAX_BUY_BPS": "100",
+    "TAX_SELL_BPS": "100",
     "FEED": "poll",
     "VENUE_REST_URL": "https://other",
     "VENUE_STREAM_URL": "wss://other",
@@ -171,6 +176,55 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / clearance.FILE).mkdir()
     with pytest.raises(MisconfiguredError, match=r"doctor\.json"):
         clearance.forget_pass(live(tmp_path))
+
+
+@pytest.fixture
+def var() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
+
+
+def begin(settings: Settings) -> None:
+    clock = ManualClock(wall_ns=NOW_MS * 1_000_000)
+    clearance.may_begin(Context("trader", settings, clock, logging.getLogger("trader")))
+
+
+def test_a_trader_started_by_hand_is_asked_what_a_command_asks(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUPERVISOR_ENABLED", raising=False)
+    settings = live(var)
+    apply(settings)  # a command did once: that opens no door for a trader by hand
+    with pytest.raises(MisconfiguredError, match=r"make doctor[\s\S]*LIVE_SKIP_SIM_DAY"):
+        begin(settings)
+    assert not (var / "log" / clearance.LOG).exists()
+    clearance.write_pass(settings, NOW_MS - 1)
+    simulated(var, a_day())
+    begin(settings)
+    line = (var / "log" / clearance.LOG).read_text()
+    assert "live-binance may send real orders, the trader was started by hand; 24.0 h of simulation on record" in line
+
+
+def test_a_trader_that_comes_back_by_itself_may_hold_a_position_and_is_not_asked(
+    var: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
+    settings = live(var)
+    apply(settings)
+    begin(settings)
+    assert not (var / "log" / clearance.LOG).exists(), "nobody was cleared anew"
+
+
+def test_a_supervisord_that_finds_nothing_applied_is_asked(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
+    with pytest.raises(MisconfiguredError, match="the doctor has not passed yet"):
+        begin(live(var))
+
+
+@pytest.mark.parametrize("texts", [{}, {"SIMULATION_MODE": "false"}, {"VENUE": "kraken"}])
+def test_a_trader_without_real_money_is_not_asked(
+    var: Path, texts: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUPERVISOR_ENABLED", raising=False)
+    begin(from_texts({**texts, "VAR_DIR": str(var)}))
 
 
 def test_live_starts_are_logged_one_after_the_other(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ NOW_MS = 1_795_000_000_000
 
 
 def live(**texts: str) -> Settings:
-    """Settings for real orders; SIMULATION_MODE=false is not yet to be had from text."""
+    """Settings for real orders, also such as are refused before anybody asks."""
     settings = from_texts({"VENUE": "binance", "LIVE_CONFIRM": "yes", **texts})
     return msgspec.structs.replace(settings, simulation_mode=False)
 

@@ -13,6 +13,7 @@ from trader.broker import BrokerEvent
 from trader.orders import OrderNews, OrderState
 from trader.reconcile import Orphan
 from trader.state import pack, unpack
+from trader.status import status_of, status_without_market
 
 UNIT = 10**8
 
@@ -300,6 +301,16 @@ def test_the_stake_grows_with_reconciled_trades_and_falls_where_journal_and_venu
     assert [round_trip(venue) for _ in range(7)] == [2, 2, 4, 4, 8, 8, 10]
     venue.give(inputs.Checked(world_agrees(venue.engine.state.wallet - 1)))
     assert round_trip(venue) == 2
+
+
+def test_what_an_entry_may_cost_is_shown_where_orders_are_real() -> None:
+    venue = Venue(live_start_capital="200", live_grow_trades="1")
+    shown = lambda: status_of(venue.engine, venue.pair, "normal").stake  # noqa: E731
+    assert (shown(), round_trip(venue), shown()) == ("200", 2, "400")
+    assert status_without_market(venue.engine, "ETH/USDT", "normal").stake == "400"
+    paper = world.Live(world.Tape(world.start()).trade(100))
+    paper.feed()
+    assert status_of(paper.engine, paper.engine.sync().pairs["B-BTC_USDT"], "normal").stake is None
 
 
 def test_a_comparison_that_is_not_over_neither_grows_nor_shrinks_the_stake() -> None:

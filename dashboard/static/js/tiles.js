@@ -40,6 +40,9 @@ export function showTiles(store) {
 
   amount("wallet", fixed(tick.wallet_quote, 2), tick.wallet_quote === null ? "" : quote);
   text("wallet-sub", tick.wallet_base === null ? "waiting for the trader" : `${quantity(tick.wallet_base)} ${base}`);
+
+  at("stake").hidden = tick.stake === null;
+  text("stake", `an entry costs at most ${fixed(tick.stake, 2)} ${quote}`);
 }
 
 function positionLine({ tick, decimals }, base) {
