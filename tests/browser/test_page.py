@@ -347,4 +347,4 @@ def test_real_fills_are_shown_beside_paper(
     assert visit.page.eval_on_selector("#stake", "line => line.hidden")
     site.demo.shadow, site.demo.stake = (trades, median, lost), "1000.5"
     visit.wait(f"document.querySelector('#shadow').textContent === {said!r}")
-    assert visit.page.text_content("#stake") == "an entry costs at most 1,000.50 USDT"
+    visit.wait("document.querySelector('#stake').textContent === 'an entry costs at most 1,000.50 USDT'")
