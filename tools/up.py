@@ -109,7 +109,7 @@ def bring_up(bot: Bot, settings: Settings, ending: Callable[[], bool], *, patien
     Raises MisconfiguredError, before anything is touched, where real orders are asked for and not cleared.
     """
     live.clear(settings, bot.clock, say)
-    for remark in bot.stop(keep_service=True):
+    for remark in (*bot.stop(keep_service=True), *unguarded(bot, settings, another=True)):
         say(remark)
     busy = ports.taken(settings)
     if busy:
@@ -156,17 +156,21 @@ def take_down(bot: Bot, *, flatten: bool) -> int:
     return OK
 
 
-def unguarded(bot: Bot, settings: Settings) -> list[str]:
-    """A line for each real position that is left: with the bot its stop is gone, unless one rests at the venue."""
-    lease = None if settings.simulation_mode else read_lease(bot.run_dir)
-    if lease is None or lease.book != paths.book_name(settings):
+def unguarded(bot: Bot, settings: Settings, *, another: bool = False) -> list[str]:
+    """A line for each real position that is left: with the bot its stop is gone, unless one rests at the venue.
+
+    Of the book of these settings; `another`: of any other, which a bot with these settings does not go on with.
+    """
+    lease = read_lease(bot.run_dir)
+    if lease is None or another == (lease.book == paths.book_name(settings)):
         return []
+    goes_on = f"only a start with the settings of {lease.book}" if another else "`make start`"
     lines = []
     for one in lease.positions:
         rests = f"a stop rests there at {one.stop_price:.8g} at most, and climbs no more"
         nobody = f"NOBODY holds their stop at {one.stop_price:.8g} any more"
         left = f"{one.quantity} {one.base} of {one.pair} stay at the venue, and {rests if one.resting else nobody}"
-        lines.append(f"{left}: `make start` goes on with it, or sell them there")
+        lines.append(f"{left}: {goes_on} goes on with it, or sell them there")
     return lines
 
 

@@ -342,6 +342,10 @@ def test_who_stops_the_bot_with_a_position_is_told_that_nobody_holds_its_stop(
         lease.renew(2, (held(resting=True),), acts=True)
         lines = up.unguarded(bot, from_texts(texts))
         assert [("a stop rests there" in line, "NOBODY" in line) for line in lines] == [(True, False)] * told
+        moved = up.unguarded(bot, from_texts(texts), another=True)  # it starts with these settings
+        assert [("live-sandbox-coindcx-seed1 goes on" in line, "0.5 BTC" in line) for line in moved] == [
+            (True, True)
+        ] * (not told)
         lease.renew(3, (), acts=True)
-        assert up.unguarded(bot, from_texts(texts)) == []
+        assert up.unguarded(bot, from_texts(texts)) == up.unguarded(bot, from_texts(texts), another=True) == []
         lease.close()
