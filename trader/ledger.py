@@ -345,17 +345,20 @@ class Ledger:
         self._close_dust(pair, tick)
         self.position_event(pair)
 
-    def wallet_is(self, units: int) -> None:
+    def wallet_is(self, units: int, *, born: bool = False) -> None:
         """The venue's quote balance, at a moment when nothing of ours works: the wallet follows.
 
-        What was put in or taken out is no profit and no loss: the peak of the drawdown limit moves with it.
+        What was put in or taken out is no profit and no loss: the peak of the drawdown limit moves with it. `born`: the
+        book begins with it.
         """
         state = self.state
         difference = units - state.wallet
         if difference:
             state.wallet = units
             state.risk.peak += difference
-            self.external_event("", Decimal(0), difference, "the venue's balance, which no order of ours explains")
+            unexplained = "the venue's balance, which no order of ours explains"
+            why = "a new book begins with what the account holds" if born else unexplained
+            self.external_event("", Decimal(0), difference, why)
             self.equity_event(self.at().time_ms)
 
     # --- events -----------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ def _checked(engine: "Engine", live: LiveState, item: inputs.Checked) -> None:
             engine.cancel(pair, "external")
     differs = live.known and body.quote is not None and body.quote != state.wallet
     if body.quote is not None:
-        ledger.wallet_is(body.quote)
+        ledger.wallet_is(body.quote, born=not live.known)
     _climb(engine, live, body, differs)
     was_agreed, live.agreed = live.agreed, body.agreed
     found = bool(body.told or body.orphans or body.external)

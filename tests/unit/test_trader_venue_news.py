@@ -172,6 +172,14 @@ def test_a_result_of_an_order_that_nobody_knows_is_named_and_changes_nothing() -
     assert pack(venue.engine.sync()) == before
 
 
+def test_a_new_book_says_that_it_begins_with_what_the_account_holds_and_later_ones_what_nobody_explains() -> None:
+    venue = Venue(wallet="7")
+    venue.give(inputs.Checked(world_agrees(9 * UNIT)))
+    born, later = of(venue.events, ExternalEvent)
+    assert "a new book begins with" in born.why and "no order of ours explains" in later.why
+    assert (venue.engine.state.wallet, later.quote) == (9 * UNIT, "2")
+
+
 def test_nothing_is_sent_before_a_start_agrees_and_a_stop_hit_meanwhile_is_sold_then() -> None:
     venue = entered()
     venue.give(inputs.Block(venue_news.RECOVERING, True))
