@@ -160,7 +160,7 @@ def minimum(need: Need, stake: Decimal) -> Line:
     quantity = steps_down(stake / price, rules.step) * rules.step
     least = least_quantity(price, rules.step, min_quantity=rules.min_quantity, min_notional=rules.min_notional) * price
     text = f"an order takes at least {_amount(least)} {unit}, the stake is {_amount(stake)} {unit}"
-    step = f"set TRADE_CAPITAL (LIVE_START_CAPITAL) to {_amount(2 * least)} or more"
+    step = f"set LIVE_START_CAPITAL to {_amount(2 * least)} or more, and TRADE_CAPITAL no lower"
     if quantity < rules.min_quantity or quantity * price < rules.min_notional or not quantity:
         return Line(FAIL, name, text, step)
     if quantity * price * need.left < rules.min_notional:

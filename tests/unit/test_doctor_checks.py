@@ -88,7 +88,11 @@ LINES: dict[str, tuple[Line, str, str]] = {
     "a market that stands": (checks.markets([RULES, STOOD])[0], FAIL, "ETHUSDT cannot be traded"),
     "no such market": (checks.markets(BAD_KEY)[0], FAIL, "-2015"),
     "a stake": (stake("1000"), OK, "at least 5 USDT, the stake is 1000 USDT"),
-    "a stake below the minimum": (stake("4.99"), FAIL, "set TRADE_CAPITAL (LIVE_START_CAPITAL) to 10 or more"),
+    "a stake below the minimum": (
+        stake("4.99"),
+        FAIL,
+        "set LIVE_START_CAPITAL to 10 or more, and TRADE_CAPITAL no lower",
+    ),
     "a stake at the minimum": (stake("5"), FAIL, "at the stop it would be too small to be sold"),
     "a stake whose step is lost": (stake("5.99"), FAIL, "at the stop"),
     "a stake with room for the stop": (stake("6.1"), OK, "6.1 USDT"),
