@@ -92,7 +92,7 @@ def goes_live(bot: Pipeline) -> None:
     cleared = bot.up("restart")
     assert cleared.returncode == 0, cleared.stdout + cleared.stderr
     stats = lambda: bot.get("/api/stats")[1]  # noqa: E731
-    assert (stats()["book"], stats()["stake"]) == ("live-binance", 1000.0)
+    bot.wait(lambda: (stats()["book"], stats()["stake"]) == ("live-binance", 1000.0), "a tenth may be put in", 30)
     assert "guardian" in [stage["name"] for stage in stats()["stages"] if stage["alive"]]
     bot.wait(lambda: bot.rows("SELECT * FROM trades WHERE action = 'sell'"), "a round trip", 120)
     killed = bot.kill("trader")
