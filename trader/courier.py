@@ -14,6 +14,7 @@ What to do next is decided in `trader.tracking`; nothing here decides.
 import threading
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ from trader.steps import (
     Urgency,
 )
 from trader.tracking import Tracking
-from venues.account import Account
+from venues.account import SELL, Account
 from venues.errors import VenueError
 from venues.venue import Rules
 
@@ -226,8 +227,8 @@ class Courier:
         """The call of a step, with what it needs to know as of now."""
         account, pair = self._account, order.task.pair
         if step == Step.RULES:
-            anew = order.rules_wanted_anew
-            return lambda: RulesRead(self._read_rules(pair, anew))
+            refused, selling = order.refused, order.task.side == SELL
+            return lambda: self._rules_of(pair, refused, selling)
         rules = order.rules
         assert rules is not None
         client_id, venue_id, since_ms = order.task.order_id, order.venue_order_id, order.since_ms
@@ -242,6 +243,13 @@ class Courier:
             return lambda: Filled(account.fills(rules, since_ms))
         query = order.query()
         return lambda: Found(account.order(rules, *query))
+
+    def _rules_of(self, pair: str, refused: bool, selling: bool) -> RulesRead:
+        rules = self._read_rules(pair, refused)
+        if rules is None or not (refused and selling):
+            return RulesRead(rules)
+        free = next((item.free for item in self._account.balances() if item.currency == rules.base), Decimal(0))
+        return RulesRead(rules, free)
 
     def _read_rules(self, pair: str, anew: bool) -> Rules | None:
         found = None if anew else self._rules.get(pair)

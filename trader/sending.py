@@ -1,5 +1,7 @@
 """An order until the venue has it: how much of it is sent, by which rules, and whether once more. Pure."""
 
+from decimal import Decimal
+
 from core.money import order_quantity, plain, price_on_tick
 from trader.steps import Task
 from trader.terms import NS_PER_S
@@ -18,20 +20,24 @@ class Sending:
         self.price = task.price
         self.at_ns = now_ns
         self.resized = False
-        self.note = ""  # of what new rules made of it
+        self.note = ""  # of what new rules, or the balance, made of it
         self.why_unsent = ""
         self.no_more = ""  # why it may not be sent again, should it turn out that it was not taken
-        self.refusal = ""  # the venue's words, while its rules are read anew
+        self.refusal = ""  # the venue's words, while rules and balance are read anew
         self._near = task.near
         self._tries = 0
 
-    def by_rules(self, rules: Rules | None, now_ns: int) -> str:
-        """After a refusal: as the rules of now have it, once; words where they make no other order of it."""
+    def anew(self, rules: Rules | None, free: Decimal | None, now_ns: int) -> str:
+        """After a refusal: once more as the rules of now have it, and for no more than is `free` (None: not asked for).
+
+        Words where they make no other order of it.
+        """
         if rules is None or self.no_more:
             return self.refusal
         price = None if self.price is None else price_on_tick(self.price, rules.tick, up=False)
+        short = free is not None and free < self.quantity
         quantity = order_quantity(
-            self.quantity,
+            free if free is not None and short else self.quantity,
             price or self._near,
             rules.step,
             min_quantity=rules.min_quantity,
@@ -40,9 +46,12 @@ class Sending:
         )
         if (quantity, price) == (self.quantity, self.price):
             return self.refusal
+        why = (
+            f"as {plain(free)} {rules.base} are free" if free is not None and short else "by the market's rules of now"
+        )
         if not quantity:
-            return f"{self.refusal}; by the market's rules of now it is too small"
-        self.note = f"{plain(quantity)} in place of {plain(self.quantity)}, by the market's rules of now"
+            return f"{self.refusal}; {why} it is too small"
+        self.note = f"{plain(quantity)} in place of {plain(self.quantity)}, {why}"
         self.quantity, self.price, self.resized, self.at_ns = quantity, price, True, now_ns
         return ""
 

@@ -81,7 +81,7 @@ class Phase(StrEnum):
     INTENT = "intent"  # not on the disk yet
     READY = "ready"
     SENDING = "sending"
-    REFUSED = "refused"  # by the venue's words: the rules are read anew
+    REFUSED = "refused"  # by the venue's words: the rules, and of a sell the balance, are read anew
     UNKNOWN = "unknown"
     WORKING = "working"
     ENDED = "ended"
@@ -118,9 +118,10 @@ class Dropped(NamedTuple):
 
 
 class RulesRead(NamedTuple):
-    """The market's rules, None where the venue lists it no more."""
+    """The market's rules, None where the venue lists it no more; of a refused sell what is free of the coin as well."""
 
     rules: Rules | None
+    free: Decimal | None = None
 
 
 class Created(NamedTuple):

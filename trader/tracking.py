@@ -23,6 +23,8 @@ test of its name:
 * rest_ends: what a limit order did not fill in its time is cancelled: an entry's by ENTRY_TIMEOUT_MS.
 * new_rules: refused by the venue's words, its rules are read anew once; where they make another quantity or price of
   the order, that one is sent under the same id, once; a second refusal ends it.
+* free_balance: a sell that is refused is sent anew, in the same way, for no more than the account has free of the coin:
+  the smaller of that and the position. What nothing is behind is left to the comparison of journal and venue.
 * clock_wrong: refused for its stamp, after the clock was measured anew: refused, and told as an error.
 * paused: what may not be sent is dropped, and never sent later.
 * stop_rests: a stop goes out behind exits and only once its intent is on the disk; it is looked at soon after it was
@@ -137,8 +139,8 @@ class Tracking:
         return self.phase != Phase.ENDED or (self._cancel_at is not None and self._over_ns is None)
 
     @property
-    def rules_wanted_anew(self) -> bool:
-        """Whether RULES must not be answered from memory."""
+    def refused(self) -> bool:
+        """Whether RULES must not be answered from memory, and of a sell is to tell what is free."""
         return self.phase == Phase.REFUSED
 
     def done(self, now_ns: int) -> bool:
@@ -242,7 +244,7 @@ class Tracking:
                 return self._dropped(event.why)
             case RulesRead():
                 self._look.under_way = False
-                return self._rules_read(event.rules, now_ns)
+                return self._rules_read(event, now_ns)
             case Created():
                 self._sending = False
                 return self._see(event.order, now_ns)
@@ -313,13 +315,14 @@ class Tracking:
 
     # --- sending ----------------------------------------------------------------------------------------
 
-    def _rules_read(self, rules: Rules | None, now_ns: int) -> list[Out]:
+    def _rules_read(self, read: RulesRead, now_ns: int) -> list[Out]:
+        rules = read.rules
         before, self.rules = self.rules, rules or self.rules
         self._look.at_ns = now_ns
         if rules is not None and not self.task.step:
             self._measured(rules)
         if self.phase == Phase.REFUSED:
-            return self._resize(rules, now_ns)
+            return self._resize(read, now_ns)
         if rules is None and self.phase in UNSENT:
             return self._refuse(f"not sent: the venue does not list {self.task.pair}")
         if rules is None and before is None:
@@ -333,9 +336,9 @@ class Tracking:
         self._sent.quantity = task.lots * task.step
         self.executed = Executed(task.order_id, task.side, task.base, task.quote, task.step, self._before)
 
-    def _resize(self, rules: Rules | None, now_ns: int) -> list[Out]:
-        """Refused by the venue's words: once more, if its rules have become others."""
-        words = self._sent.by_rules(rules, now_ns)
+    def _resize(self, read: RulesRead, now_ns: int) -> list[Out]:
+        """Refused by the venue's words: once more, if its rules have become others or less is free."""
+        words = self._sent.anew(read.rules, read.free, now_ns)
         if words:
             return self._refuse(words)
         self.phase = Phase.READY

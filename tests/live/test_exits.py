@@ -74,6 +74,8 @@ def test_a_stop_that_is_hit_right_after_a_sale_by_hand_sells_what_is_left(make_w
     world.sells("98.00", "warm")
     by_hand, ours = (order for order in world.at_exchange("sell") if order.filled)
     assert (by_hand.filled, ours.filled) == (D(4), left) and world.coin() == 0
+    first = next(event.client_order_id for event in world.events(OrderEvent) if event.side == "sell")
+    assert ours.client_id == first, "not after a comparison: at once, as much of it as is free"
     world.until(lambda: world.state().wallet == world.quote() * crash.UNIT)
 
 

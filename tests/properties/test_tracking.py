@@ -172,7 +172,7 @@ class Venue:
         if step == Step.CANCEL:
             return self._cancel(now_s)
         if step == Step.RULES:
-            return RulesRead(COARSE if self.script.anew and order.rules_wanted_anew else RULES)
+            return RulesRead(COARSE if self.script.anew and order.refused else RULES)
         if now_s < CALM_S and self._asks and not self._asks.pop(0):
             raise Retry("venue", "no answer")
         known = bool(self.taken) and now_s >= self.taken[0][0] + self.script.lag_s

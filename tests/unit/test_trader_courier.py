@@ -18,7 +18,7 @@ from trader.risk import Approved
 from trader.state import ENTRY, EXIT, Order
 from trader.terms import MarketTerms
 from venues import account
-from venues.account import AccountCapabilities, Fill, NewOrder
+from venues.account import AccountCapabilities, Balance, Fill, NewOrder
 from venues.account import Order as Told
 from venues.errors import OutcomeUnknown, Rejected, Retry
 from venues.venue import Rules
@@ -82,6 +82,10 @@ class Script:
     def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
         self.calls.append(("fills", ""))
         return []
+
+    def balances(self) -> list[Balance]:
+        answer = self._called("balances", "")
+        return answer or []
 
 
 def working(order_id: str) -> Told:
@@ -348,6 +352,37 @@ def test_the_market_rules_are_asked_for_once_and_anew_after_a_refusal(world: Wor
     world.submit("o3")
     world.turns()
     assert len(asked) == 2 and world.news[-1] == ("o3", OrderNews.REFUSED)
+
+
+BALANCES: dict[str, tuple[str, Any, list[str]]] = {  # purpose, what the account says, quantities that were taken
+    "an exit goes out with what is free": (
+        EXIT,
+        [Balance("ETH", Decimal(9), Decimal(0)), Balance("BTC", Decimal("0.0059"), Decimal(3))],
+        ["0.005"],
+    ),
+    "an exit with nothing free does not": (EXIT, [Balance("ETH", Decimal(9), Decimal(0))], []),
+    "where the balance cannot be had, it does not": (EXIT, Retry("v", "no answer"), []),
+    "an entry is asked no balance for": (ENTRY, [Balance("BTC", Decimal("0.0059"), Decimal(0))], []),
+}
+
+
+@pytest.mark.parametrize(("purpose", "balances", "taken"), BALANCES.values(), ids=BALANCES)
+def test_free_balance_after_a_refusal(world: World, purpose: str, balances: Any, taken: list[str]) -> None:
+    refusals = iter([Rejected("v", "insufficient balance")])
+
+    def create() -> None:
+        for refusal in refusals:
+            raise refusal
+
+    world.venue.answers |= {
+        "create o1": create,
+        "balances ": balances if isinstance(balances, Exception) else lambda: balances,
+    }
+    world.submit("o1", purpose)
+    world.turns()
+    assert [format(order.quantity, "f") for order in world.venue.orders.values()] == taken
+    assert [call for call in world.venue.calls if call[0] == "create"] == [("create", "o1")] * (1 + len(taken))
+    assert (("balances", "") in world.venue.calls) == (purpose == EXIT)
 
 
 def test_markets_that_cannot_be_had_are_asked_for_again(world: World) -> None:

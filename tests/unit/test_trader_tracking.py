@@ -484,7 +484,7 @@ REFUSAL = Failed(Step.SEND, Rejected("v", "LOT_SIZE"))
 
 def test_new_rules() -> None:
     life = fresh().takes(Step.SEND, REFUSAL)
-    assert life.steps() == [Step.RULES] and life.order.rules_wanted_anew and life.news == []
+    assert life.steps() == [Step.RULES] and life.order.refused and life.news == []
     life.takes(Step.RULES, RulesRead(COARSE))
     assert life.steps() == [Step.SEND] and "0.008 in place of 0.01" in life.said[0].text
     new = life.order.new_order()
@@ -519,9 +519,43 @@ def test_new_rules_that_change_nothing_refuse_it_by_the_venues_words(answer: Eve
     assert life.news == [REFUSED] and life.events[0].note.startswith("LOT_SIZE") and life.at(100).steps() == []
 
 
+# --- free_balance: of a sell of 0.01, where no more than this is free ---
+
+FREE: dict[str, tuple[str, str, str]] = {  # free, sent anew, words
+    "less": ("0.0076", "0.007", "0.007 in place of 0.01, as 0.0076 BTC are free"),
+    "as much": ("0.010", "", "insufficient"),
+    "more": ("25", "", "insufficient"),
+    "too little for an order": ("0.0009", "", "insufficient; as 0.0009 BTC are free it is too small"),
+    "nothing": ("0", "", "insufficient; as 0 BTC are free it is too small"),
+}
+
+
+@pytest.mark.parametrize(("free", "sent", "words"), FREE.values(), ids=FREE)
+@pytest.mark.parametrize("stop", [False, True], ids=["exit", "stop"])
+def test_free_balance(free: str, sent: str, words: str, stop: bool) -> None:
+    order = task()._replace(kind="stop" if stop else "market", stop=Decimal(90) if stop else None)
+    life = (
+        Life(Tracking(order, 0, RULES)).has(OnDisk()).takes(Step.SEND, Failed(Step.SEND, Rejected("v", "insufficient")))
+    )
+    life.takes(Step.RULES, RulesRead(RULES, Decimal(free)))
+    if not sent:
+        assert life.news == [REFUSED] and life.events[0].note == words and life.at(100).steps() == []
+        return
+    new = life.order.new_order()
+    assert life.steps() == [Step.SEND] and (new.client_order_id, new.quantity) == ("o1", Decimal(sent))
+    life.takes(Step.SEND, Created(told(account.FILLED, sent, fills=(fill("f1", sent),))))
+    assert life.news == [ACCEPTED, PART, DONE] and life.events[0].note == words
+    assert sum(event.lots for event in life.events) == 7, "never what nothing is behind"
+
+
+def test_free_balance_of_now_and_new_rules_make_one_order() -> None:
+    life = fresh().takes(Step.SEND, REFUSAL).takes(Step.RULES, RulesRead(COARSE, Decimal("0.0079")))
+    assert life.order.new_order().quantity == Decimal("0.004")
+
+
 def test_rules_are_read_before_the_first_order() -> None:
     life = fresh(rules=None)
-    assert life.steps() == [Step.RULES] and not life.order.rules_wanted_anew
+    assert life.steps() == [Step.RULES] and not life.order.refused
     assert life.takes(Step.RULES, RulesRead(RULES)).steps() == [Step.SEND]
     gone = fresh(rules=None).takes(Step.RULES, RulesRead(None))
     assert gone.news == [REFUSED] and "does not list P" in gone.events[0].note
