@@ -10,7 +10,7 @@ from trader.orders import TERMINAL
 
 MONEY = (ExternalEvent, FillEvent, OrderEvent, PositionEvent, TradeEvent)
 UNIT = 10**8  # of quote in a whole
-SIDES = {"entry": "buy", "exit": "sell", "stop": "sell"}
+SIDES = {"entry": "buy", "exit": "sell", "stop": "sell", "cancel": "sell"}
 
 
 class Left(NamedTuple):
@@ -30,6 +30,9 @@ def killed_at(world: LiveWorld, point: str, purpose: str) -> Left:
     world.trade(codes="mr")
     if purpose == "exit":  # a stop follows by itself
         world.until(lambda: world.statuses("buy")[-1] == "filled")
+        world.trade("103.00", "tp")
+    if purpose == "cancel":  # of the stop, by an exit for another reason
+        world.until(world.stop_rests)
         world.trade("103.00", "tp")
     world.until(lambda: process.poll() is not None)
     assert process.returncode == -signal.SIGKILL

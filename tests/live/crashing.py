@@ -6,7 +6,8 @@
     2 after the intent is on the disk    5 after the venue filled, before that is journalled
     3 after the request was written      6 after the fill is on the disk
 
-No point: it runs on. The journal and the connection are wrapped where they touch disk and network.
+Of the cancel of a stop that rests there: its intent and request, and its end in place of the fill. No point: it runs
+on. The journal and the connection are wrapped where they touch disk and network.
 """
 
 import http.client
@@ -40,8 +41,8 @@ POINTS = {
     "5": "after the fill",
     "6": "after the record",
 }
-PURPOSES = {"entry": "buy", "exit": "sell", "stop": "stop"}  # what `Trap` calls an order of each purpose
-STOP = "stop"  # kind of an exit that rests at the venue
+STOP, CANCEL = "stop", "cancel"  # an exit that rests at the venue, and its cancel
+PURPOSES = {"entry": "buy", "exit": "sell", "stop": STOP, "cancel": CANCEL}  # what `Trap` calls each purpose
 
 
 def die() -> None:
@@ -49,7 +50,7 @@ def die() -> None:
 
 
 class Trap:
-    """Where the process ends. Orders are told apart as buy, sell and stop; fills as buy and sell."""
+    """Where the process ends. Intents are told apart as buy, sell, stop and cancel; ends as buy, sell and cancel."""
 
     def __init__(self, point: str, purpose: str) -> None:
         self.point = point
@@ -62,23 +63,29 @@ class Trap:
 
     def intent(self, event: TraderEvent) -> str:
         """What the order is whose intent this is, or ''."""
-        if not isinstance(event, OrderEvent) or event.status != "submitting":
+        if not isinstance(event, OrderEvent):
+            return ""
+        if event.type == STOP and event.status == "cancelling":
+            return CANCEL
+        if event.status != "submitting":
             return ""
         return STOP if event.type == STOP else event.side
 
-    def fill(self, event: TraderEvent) -> str:
-        """The side of the fill that this is, or ''."""
+    def end(self, event: TraderEvent) -> str:
+        """The side of the fill that this is, CANCEL where a stop is over without one, or ''."""
+        if isinstance(event, OrderEvent) and event.type == STOP and event.status == "cancelled":
+            return CANCEL
         return event.side if isinstance(event, FillEvent) else ""
 
     def before(self, event: TraderEvent) -> None:
         """An event is about to be journalled."""
         self.meets("1", self.intent(event))
-        self.meets("5", self.fill(event))
+        self.meets("5", self.end(event))
 
     def after(self, event: TraderEvent) -> None:
         """An event is on the disk."""
         self.meets("2", self.intent(event))
-        self.meets("6", self.fill(event))
+        self.meets("6", self.end(event))
 
 
 def trapped_journal(trap: Trap) -> None:
@@ -120,6 +127,12 @@ def trapped_account(trap: Trap, path: str) -> None:
             under_way.what = ""
             return order
 
+        def cancel(self, *which: Any) -> None:
+            under_way.what = CANCEL
+            self._inner.cancel(*which)
+            trap.meets("4", CANCEL)
+            under_way.what = ""
+
     def awaited(self: http.client.HTTPConnection) -> http.client.HTTPResponse:
         if str(getattr(self, "asked", "")).startswith(path):
             trap.meets("3", getattr(under_way, "what", ""))
@@ -128,7 +141,7 @@ def trapped_account(trap: Trap, path: str) -> None:
     putrequest = http.client.HTTPConnection.putrequest
 
     def asked(self: http.client.HTTPConnection, method: str, url: str, *more: Any, **options: Any) -> None:
-        self.asked = url  # type: ignore[attr-defined]
+        self.asked = f"{method} {url}"  # type: ignore[attr-defined]
         putrequest(self, method, url, *more, **options)
 
     http.client.HTTPConnection.putrequest = asked  # type: ignore[method-assign]

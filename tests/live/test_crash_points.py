@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from core.money import plain
+from sandbox import faults as kinds
 from tests.live import crash
 from tests.live.crash import SIDES
 from tests.live.crashing import POINTS
@@ -94,4 +95,63 @@ def test_a_trader_killed_while_it_places_a_stop_has_one_and_no_more(
     world.until(lambda: world.reports()[-1].agreed)
     assert len(world.at_exchange("sell")) == 1, "another start sends nothing"
     world.sells("90.00", "warm")
+    world.judge()
+
+
+# By point of the cancel of a resting stop, which an exit for another reason asks for: the stop's status in the journal
+# of the dead, and whether the exchange has ended it.
+CANCELS = {
+    "1": ("working", False),
+    "2": ("cancelling", False),
+    "3": ("cancelling", True),
+    "4": ("cancelling", True),
+    "5": ("cancelling", True),
+    "6": ("submitting", True),  # of the market order that follows at once: it is journalled with the stop's end
+}
+
+
+@pytest.mark.parametrize("point", CANCELS, ids=[f"{point} {POINTS[point]}" for point in CANCELS])
+def test_a_trader_killed_while_it_cancels_a_stop_sells_what_is_held_once(
+    make_world: Callable[..., LiveWorld], point: str
+) -> None:
+    status, ended = CANCELS[point]
+    world = make_world("binance" if int(point) % 2 else "kraken", native_stop="true")
+    left = crash.killed_at(world, point, "cancel")
+    (stop,) = world.at_exchange("sell")
+    assert (left.status, stop.waiting, left.order_id == stop.client_id) == (status, not ended, point != "6")
+    held = world.held() // world.rules.step * world.rules.step
+
+    if point == "1":  # nothing was journalled of it: the stop goes on
+        world.start(ready=False)
+        world.until(lambda: world.reports()[-1].agreed and world.stop_rests())
+        world.sells("101.00")
+    else:
+        crash.recovered(world)
+    world.until(lambda: not world.pair().lots and world.pair().order is None)
+    assert [order.filled for order in world.at_exchange("sell")] == [0, held]
+    crash.adds_nothing(world)
+    world.judge()
+
+
+@pytest.mark.parametrize("protocol", ["binance", "kraken"])
+@pytest.mark.parametrize("partly", [False, True], ids=["whole", "in part"])
+def test_a_stop_that_sells_before_its_cancel_goes_out_is_booked_once(
+    make_world: Callable[..., LiveWorld], partly: bool, protocol: str
+) -> None:
+    world = make_world(protocol, native_stop="true")
+    crash.killed_at(world, "2", "cancel")
+    held = world.held() // world.rules.step * world.rules.step
+    if partly:
+        world.served.fault(kinds.PARTIAL_FILLS, share=0.0001)
+    for _ in range(2):  # a stop wakes at one print, and fills from the next
+        world.served.price("97.00")
+    (stop,) = world.at_exchange("sell")
+    assert 0 < stop.filled < held if partly else stop.filled == held
+    world.served.no_faults()
+
+    crash.recovered(world)
+    world.until(lambda: not world.pair().lots and world.pair().order is None)
+    sold = [order.filled for order in world.at_exchange("sell")]
+    assert sum(sold) == held and len(sold) == 1 + (sold[0] < held)
+    crash.adds_nothing(world)
     world.judge()

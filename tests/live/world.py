@@ -106,7 +106,7 @@ class LiveWorld:
         wanted = {
             "texts": self.texts | {"VAR_DIR": str(self.stage.settings.var_dir)},
             "run_dir": str(self.rig.run_dir),
-            "path": self.ways.create,
+            "path": " ".join(self.ways.cancel if purpose == "cancel" else ("POST", self.ways.create)),
             "point": point,
             "purpose": purpose,
         }
