@@ -6,7 +6,8 @@
 * a leg is over when both orders are; an order of the pair that follows ends what still works on paper
 * the difference is the real average price against the paper one, in basis points of it, above 0 where we did worse
 * the profit on paper is that of the really sold quantity, bought and sold at the paper prices, fees and taxes included
-* a stop that rests at the venue has no like on paper: it and what it sells are not compared
+* a stop that rests at the venue is sent on paper at the first trade at or below its price, whoever lives then; what
+  the venue's sold is compared with that; one that is over without a fill leaves nothing
 * where one of the two did not fill there is no difference, and the leg is recorded all the same
 * limit: the latest 20 differences together, those not yet made counted as none, at SHADOW_LIMIT_BPS on average halt
   trading by a command; an operator's resume begins the count anew
@@ -28,12 +29,13 @@ from trader.engine import Engine
 from trader.orders import TERMINAL, OrderState, advance
 from trader.paper import PaperBroker
 from trader.state import BUY, ENTRY, EXIT, HALTED, STOP, Leg, Order, ShadowState
-from trader.terms import NS_PER_MS, Terms
+from trader.terms import NS_PER_MS, MarketTerms, Terms
 
 WINDOW = 20  # trades that the limit looks at
 DIVERGES = "shadow_diverges"
 _PRICE_DIGITS = Decimal("1e-12")  # of an average price
 _HUNDREDTH = Decimal("0.01")
+SUBMITTING = OrderState.SUBMITTING
 
 
 class Shadow:
@@ -49,13 +51,13 @@ class Shadow:
             engine.state.shadow = ShadowState()
         self._state = engine.state.shadow
         self._broker = PaperBroker(terms)
-        self._broker.restore([leg.paper for leg in self._state.legs.values() if not _over(leg)])
+        self._broker.restore([leg.paper for leg in self._open() if leg.stop is None])
         self._out: list[TraderEvent] = []
 
     def handle(self, item: inputs.Input, events: Sequence[TraderEvent]) -> tuple[list[TraderEvent], list[inputs.Input]]:
         """Events to journal after the fold's own, and inputs to give the fold next."""
-        sent = {event.pair for event in events if isinstance(event, OrderEvent) and _is_intent(event)}
-        ticks = self._ticks(item, sent | {name for name, leg in self._state.legs.items() if not _over(leg)})
+        sent = {event.pair for event in events if isinstance(event, OrderEvent) and event.status == SUBMITTING}
+        ticks = self._ticks(item, sent | {leg.paper.pair for leg in self._open()})
         tick = next(ticks, None)
         for event in events:
             while tick is not None and tick.number <= event.at.record:
@@ -89,12 +91,16 @@ class Shadow:
             return
         if not isinstance(event, OrderEvent | FillEvent | TradeEvent):
             return
-        if isinstance(event, OrderEvent) and _is_intent(event):
-            self._send(item, event)
+        if isinstance(event, OrderEvent) and event.status == SUBMITTING:
+            if event.type == STOP:
+                self._arm(event)
+            else:
+                self._send(item, event)
             return
-        leg = self._state.legs.get(event.pair)
-        if leg is None or leg.paper.id != event.client_order_id:
+        leg = self._leg(event.pair, event.client_order_id)
+        if leg is None:
             return
+        stop = leg is self._state.stops.get(event.pair)
         match event:
             case FillEvent():
                 leg.live_quantity += Decimal(event.quantity)
@@ -104,38 +110,81 @@ class Shadow:
                     leg.live_profit = (leg.live_profit or Decimal(0)) + Decimal(event.profit)
                 leg.live_over = True
             case OrderEvent(status=OrderState.CANCELLING):
-                self._broker.cancel(leg.paper.id)
-                self._take(leg)
+                if not stop:  # one that is hit at last before its cancel is there has sold
+                    self._end(leg)
             case OrderEvent():
                 leg.live_over = leg.live_over or (event.status in TERMINAL and event.filled == "0")
+                if stop and leg.live_over and not leg.live_quantity:
+                    self._end(leg)
+                    del self._state.stops[event.pair]
+                    return
         self._finish(leg, event.at)
+
+    def _open(self) -> list[Leg]:
+        """Legs whose paper order is not over."""
+        legs = [*self._state.legs.values(), *self._state.stops.values()]
+        return [leg for leg in legs if not _over(leg)]
+
+    def _leg(self, pair: str, order_id: str) -> Leg | None:
+        legs = (self._state.legs.get(pair), self._state.stops.get(pair))
+        return next((leg for leg in legs if leg is not None and leg.paper.id == order_id), None)
+
+    def _end(self, leg: Leg) -> None:
+        """Nothing more is filled on paper."""
+        self._broker.cancel(leg.paper.id)
+        self._take(leg)
+        if leg.stop is not None:
+            leg.stop, leg.paper.state = None, OrderState.CANCELLED
+
+    def _end_of_pair(self, pair: str, at: At) -> None:
+        """An order of the pair follows: what still works on paper has ended."""
+        for before in (self._state.legs.get(pair), self._state.stops.get(pair)):
+            if before is not None:
+                self._end(before)
+                before.live_over = True
+                self._finish(before, at)
+
+    def _arm(self, event: OrderEvent) -> None:
+        """A stop that rests at the venue: on paper it waits until a trade hits it."""
+        market, before = self._engine.market(event.pair), self._state.stops.get(event.pair)
+        if before is not None:
+            self._end(before)
+            before.live_over = True
+            self._finish(before, event.at)
+        if market is None or event.price is None:
+            return
+        order = self._order(event, market.scale.step)
+        leg = Leg(order, market.scale.step, event.at.epoch, event.at.record, stop=Decimal(event.price))
+        self._state.stops[event.pair] = leg
 
     def _send(self, item: inputs.Input, event: OrderEvent) -> None:
         """The same order on paper."""
         market = self._engine.market(event.pair)
-        before = self._state.legs.get(event.pair)
-        if before is not None:
-            self._broker.cancel(before.paper.id)
-            self._take(before)
-            before.live_over = True
-            self._finish(before, event.at)
+        self._end_of_pair(event.pair, event.at)
         if market is None:
             return
-        tick = self._deciding(item, event)
         step = market.scale.step
-        order = Order(
+        leg = self._state.legs[event.pair] = Leg(self._order(event, step), step, event.at.epoch, event.at.record)
+        self._submit(leg, self._deciding(item, event), market)
+
+    def _order(self, event: OrderEvent, step: Decimal) -> Order:
+        return Order(
             id=event.client_order_id,
             pair=event.pair,
             purpose=ENTRY if event.side == BUY else EXIT,
             reason=event.reason,
             lots=steps_nearest(event.quantity, step),
-            ticks=tick.ticks,
-            decided_ns=tick.ns,
-            created_ms=tick.ms,
-            updated_ms=tick.ms,
+            ticks=0,
+            decided_ns=0,
+            created_ms=0,
+            updated_ms=0,
             state=OrderState.SUBMITTING,
         )
-        leg = self._state.legs[event.pair] = Leg(order, step, event.at.epoch, event.at.record)
+
+    def _submit(self, leg: Leg, tick: Tick, market: MarketTerms) -> None:
+        """On paper, decided at a trade."""
+        order = leg.paper
+        order.ticks, order.decided_ns, order.created_ms, order.updated_ms = tick.ticks, tick.ns, tick.ms, tick.ms
         approved = risk.judge(order, order.lots, "")
         if isinstance(approved, risk.Approved):
             self._broker.submit(approved, tick, market, self._engine.ledger.fee)
@@ -176,18 +225,29 @@ class Shadow:
         engine = self._engine
         assert engine.state.start is not None
         market = engine.market(engine.state.start.markets[tick.pair].pair)
-        leg = None if market is None else self._state.legs.get(market.pair)
-        if market is None or leg is None or _over(leg):
+        if market is None:
             return
-        epoch = engine.state.epoch
+        for leg in (self._state.legs.get(market.pair), self._state.stops.get(market.pair)):
+            if leg is not None and not _over(leg):
+                self._match_leg(leg, tick, market)
+
+    def _match_leg(self, leg: Leg, tick: Tick, market: MarketTerms) -> None:
+        epoch = self._engine.state.epoch
         if leg.epoch == epoch and tick.number <= leg.seen:
             return
         leg.epoch, leg.seen = epoch, tick.number
         if leg.step != market.scale.step:  # the venue counts anew: what filled so far stands
-            self._broker.cancel(leg.paper.id)
-        else:
-            self._broker.match(tick, market, engine.ledger.fee, MAX_UNITS)
-        self._take(leg)
+            self._end(leg)
+        elif leg.stop is None:
+            self._broker.match(tick, market, self._engine.ledger.fee, MAX_UNITS)
+            self._take(leg)
+        elif tick.ticks * market.scale.tick <= leg.stop:
+            before = self._state.legs.get(market.pair)
+            if before is not None and not _over(before):  # one order of a pair works on paper
+                self._end(before)
+                self._finish(before, At(epoch, tick.number, tick.ms))
+            leg.stop = None
+            self._submit(leg, tick, market)
         self._finish(leg, At(epoch, tick.number, tick.ms))
 
     def _take(self, leg: Leg) -> None:
@@ -206,7 +266,7 @@ class Shadow:
         if not (leg.live_over and _over(leg)):
             return
         state, order = self._state, leg.paper
-        del state.legs[order.pair]
+        del (state.stops if leg is state.stops.get(order.pair) else state.legs)[order.pair]
         quantity = order.filled * leg.step
         live = leg.live_gross / leg.live_quantity if leg.live_quantity else None
         paper = order.gross / quantity if order.filled else None
@@ -254,10 +314,6 @@ class Shadow:
 def median_bps(state: ShadowState) -> float | None:
     """The median of the latest differences, in basis points."""
     return median(state.recent) / 100 if state.recent else None
-
-
-def _is_intent(event: OrderEvent) -> bool:
-    return event.status == OrderState.SUBMITTING and event.type != STOP
 
 
 def _over(leg: Leg) -> bool:

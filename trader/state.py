@@ -151,12 +151,14 @@ class Leg(msgspec.Struct):
     live_gross: Decimal = Decimal(0)  # sum of price x quantity
     live_profit: Decimal | None = None
     live_over: bool = False
+    stop: Decimal | None = None  # price of a stop that rests at the venue, until a trade has hit it on paper
 
 
 class ShadowState(msgspec.Struct):
     """What the shadow knows. Differences in parts, more than 0 where the account did worse than paper."""
 
     legs: dict[str, Leg] = {}  # by pair
+    stops: dict[str, Leg] = {}  # by pair, those that rest at the venue
     bought: dict[str, tuple[int, int]] = {}  # by pair, the latest entry on paper: units it cost, lots it got
     recent: list[int] = []  # differences of the latest trades since the last resume
     trades: int = 0  # with a price on both sides
