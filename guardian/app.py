@@ -15,7 +15,7 @@ from core.clock import NS_PER_MS, NS_PER_S, boot_id
 from core.errors import NotCalledFor
 from core.lease import ClaimWriter, Sale, read_lease
 from core.stage import Context
-from guardian import decide
+from guardian import decide, messages
 from venues.account import SELL, NewOrder
 from venues.choose import account, market_data
 from venues.errors import Misconfigured, OutcomeUnknown, Rejected, Skewed, VenueError
@@ -73,17 +73,17 @@ class Guardian:
             lease = None
         now_ns = self._clock.monotonic_ns()
         self._age_ns = None if lease is None else lease.age_ns(now_ns, self._boot_id)
-        self._handle(decide.Looked(lease, self._age_ns))
+        self._handle(messages.Looked(lease, self._age_ns))
 
-    def _handle(self, event: decide.Event) -> None:
+    def _handle(self, event: messages.Event) -> None:
         for action in self._guard.handle(event, self._clock.monotonic_ns()):
             match action:
-                case decide.Say():
+                case messages.Say():
                     self._context.event(action.level, action.text, action.pair)
-                case decide.WriteClaim():
+                case messages.WriteClaim():
                     self._put(action.pair, action.sale)
                     self._context.loop.call_later(0, partial(self._claimed, action.pair))
-                case decide.Release():
+                case messages.Release():
                     self._put(action.pair, None)
                 case _:
                     task = asyncio.ensure_future(self._do(action))
@@ -93,7 +93,7 @@ class Guardian:
     def _claimed(self, pair: str) -> None:
         """The claim is on record: only now the lease tells whether the trader is back."""
         self.look()
-        self._handle(decide.Claimed(pair))
+        self._handle(messages.Claimed(pair))
 
     def _put(self, pair: str, sale: Sale | None) -> None:
         if sale is None:
@@ -107,28 +107,28 @@ class Guardian:
         if not task.cancelled():
             self._context.loop.call_later(0, task.result)  # what it raised ends the stage
 
-    async def _do(self, action: decide.Action) -> None:
+    async def _do(self, action: messages.Action) -> None:
         match action:
-            case decide.AskPrice():
+            case messages.AskPrice():
                 await self._asked(action.pair, "price", partial(self._price, action.pair))
-            case decide.LookUp():
+            case messages.LookUp():
                 await self._asked(action.pair, "found", partial(self._look_up, action))
-            case decide.AskFree():
+            case messages.AskFree():
                 await self._asked(action.pair, "free", partial(self._free, action))
-            case decide.Send():
+            case messages.Send():
                 self._handle(await self._sent(action))
 
     # --- at the venue ----------------------------------------------------------------------------------
 
-    async def _asked(self, pair: str, what: str, question: Callable[[], Awaitable[decide.Event]]) -> None:
+    async def _asked(self, pair: str, what: str, question: Callable[[], Awaitable[messages.Event]]) -> None:
         try:
             event = await question()
         except Misconfigured as error:
-            event = decide.Failed(pair, what, f"the guardian cannot act: {error}")
+            event = messages.Failed(pair, what, f"the guardian cannot act: {error}")
         except VenueError as error:
-            event = decide.Failed(pair, what, str(error))
+            event = messages.Failed(pair, what, str(error))
         if what == "price":
-            why = event.why if isinstance(event, decide.Failed) else ""
+            why = event.why if isinstance(event, messages.Failed) else ""
             if why and not self._told:
                 self._context.event("warn", f"the guardian gets no price: {why}", pair)
             self._told = why
@@ -148,35 +148,35 @@ class Guardian:
             raise Misconfigured(self._market.name, f"the market {pair} is not listed any more", "sell it by hand")
         return self._rules[pair]
 
-    async def _price(self, pair: str) -> decide.Event:
+    async def _price(self, pair: str) -> messages.Event:
         answer = await self._market.recent_trades(await self._market_of(pair))
-        return decide.Priced(pair, tuple((trade.time_ns, trade.price) for trade in answer.trades))
+        return messages.Priced(pair, tuple((trade.time_ns, trade.price) for trade in answer.trades))
 
-    async def _look_up(self, action: decide.LookUp) -> decide.Event:
+    async def _look_up(self, action: messages.LookUp) -> messages.Event:
         rules = await self._market_of(action.pair)
         order = await asyncio.to_thread(self._account.order, rules, action.order_id, action.venue_order_id)
-        return decide.Found(action.pair, action.order_id, order)
+        return messages.Found(action.pair, action.order_id, order)
 
-    async def _free(self, action: decide.AskFree) -> decide.Event:
+    async def _free(self, action: messages.AskFree) -> messages.Event:
         rules = await self._market_of(action.pair)
         balances = await asyncio.to_thread(self._account.balances)
         free = [balance.free for balance in balances if balance.currency == action.base]
-        return decide.Free(action.pair, free[0] if free else decide.NOTHING, rules)
+        return messages.Free(action.pair, free[0] if free else decide.NOTHING, rules)
 
-    async def _sent(self, action: decide.Send) -> decide.Event:
+    async def _sent(self, action: messages.Send) -> messages.Event:
         pair, order_id = action.pair, action.order_id
         self._put(pair, Sale(order_id, self._clock.monotonic_ns()))
         new = NewOrder(action.rules, order_id, SELL, action.kind, action.quantity, action.price, urgent=True)
         try:
-            return decide.Found(pair, order_id, await asyncio.to_thread(self._account.create, new))
+            return messages.Found(pair, order_id, await asyncio.to_thread(self._account.create, new))
         except OutcomeUnknown as error:
-            return decide.Lost(pair, order_id, str(error))
+            return messages.Lost(pair, order_id, str(error))
         except Skewed as error:
-            return decide.Failed(pair, "send", str(error))
+            return messages.Failed(pair, "send", str(error))
         except Rejected as error:
-            return decide.Refused(pair, order_id, str(error))
+            return messages.Refused(pair, order_id, str(error))
         except VenueError as error:
-            return decide.Failed(pair, "send", str(error))
+            return messages.Failed(pair, "send", str(error))
 
     def _facts(self) -> Facts:
         """For the heartbeat: `stop` is who holds the stops now."""

@@ -1,5 +1,7 @@
 """When the guardian sells and how, one machine a pair. Pure: the time comes in with each event, actions go out.
 
+What comes in and goes out stands in `guardian.messages`.
+
 * A fresh lease: nothing is sent, ever; now and then a price is asked for, so that who could not have any says so early.
 * A lease that was not renewed for LEASE_SECONDS, with a position: the price is followed. The highest goes on climbing
   from the lease's, over the trades after the last one that the trader saw.
@@ -26,10 +28,28 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from core.clock import NS_PER_S
-from core.lease import Lease, Position, Sale
+from core.lease import Position, Sale
 from core.money import order_quantity, plain, price_on_tick, steps_down
+from guardian.messages import (
+    Action,
+    AskFree,
+    AskPrice,
+    Claimed,
+    Event,
+    Failed,
+    Found,
+    Free,
+    Looked,
+    LookUp,
+    Lost,
+    Priced,
+    Refused,
+    Release,
+    Say,
+    Send,
+    WriteClaim,
+)
 from venues.account import IOC, LIMIT, MARKET, STOP, Order
-from venues.venue import Rules
 
 POLL_NS = NS_PER_S  # between two prices of a pair whose lease has run out, and half of it for each pair there is
 PROBE_NS = 30 * NS_PER_S  # while the lease is fresh
@@ -54,130 +74,6 @@ class Terms(NamedTuple):
     lives_ns: int  # how long a request may be under way
     ioc: bool
 
-
-# --- events ----------------------------------------------------------------------------------------
-
-
-class Looked(NamedTuple):
-    """The lease was read; `age_ns` is None where it was never renewed in this boot."""
-
-    lease: Lease | None
-    age_ns: int | None
-
-
-class Claimed(NamedTuple):
-    """The claim is written, and a `Looked` after it was handed over."""
-
-    pair: str
-
-
-class Priced(NamedTuple):
-    """Trades of a pair, oldest first: (exchange ns, price)."""
-
-    pair: str
-    trades: tuple[tuple[int, float], ...]
-
-
-class Found(NamedTuple):
-    """The order of that id, None where the venue knows none."""
-
-    pair: str
-    order_id: str
-    order: Order | None
-
-
-class Free(NamedTuple):
-    """What is free of the pair's base coin, and the market's rules."""
-
-    pair: str
-    amount: Decimal
-    rules: Rules
-
-
-class Refused(NamedTuple):
-    """The order was certainly not taken, and would not be."""
-
-    pair: str
-    order_id: str
-    why: str
-
-
-class Lost(NamedTuple):
-    """Whether the order was taken is not known."""
-
-    pair: str
-    order_id: str
-    why: str
-
-
-class Failed(NamedTuple):
-    """A question that brought no answer, or an order that was certainly not sent: later again."""
-
-    pair: str
-    action: str  # price, found, free, send
-    why: str
-
-
-Event = Looked | Claimed | Priced | Found | Free | Refused | Lost | Failed
-
-
-# --- actions ---------------------------------------------------------------------------------------
-
-
-class WriteClaim(NamedTuple):
-    """Answered by a Looked and then Claimed."""
-
-    pair: str
-    sale: Sale
-
-
-class Release(NamedTuple):
-    """Nothing of the pair is in hand any more."""
-
-    pair: str
-
-
-class AskPrice(NamedTuple):
-    """Answered by Priced or Failed."""
-
-    pair: str
-
-
-class LookUp(NamedTuple):
-    """Answered by Found or Failed."""
-
-    pair: str
-    order_id: str
-    venue_order_id: str
-
-
-class AskFree(NamedTuple):
-    """Answered by Free or Failed."""
-
-    pair: str
-    base: str
-
-
-class Send(NamedTuple):
-    """A sell; the claim names it before it goes out. Answered by Found, Refused, Lost or Failed."""
-
-    pair: str
-    order_id: str
-    kind: str
-    quantity: Decimal
-    price: Decimal | None
-    rules: Rules
-
-
-class Say(NamedTuple):
-    """What a person must know."""
-
-    level: str
-    text: str
-    pair: str
-
-
-Action = WriteClaim | Release | AskPrice | LookUp | AskFree | Send | Say
 
 # --- one order ---------------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from core.clock import NS_PER_S
 from core.lease import Lease, Position, Sale
-from guardian import decide
-from guardian.decide import AskFree, AskPrice, LookUp, Release, Say, Send, WriteClaim
+from guardian import decide, messages
+from guardian.messages import AskFree, AskPrice, LookUp, Release, Say, Send, WriteClaim
 from venues.account import FILLED, MARKET, OPEN, REJECTED, SELL, Order
 from venues.venue import Rules
 
@@ -52,7 +52,7 @@ class World:
         self.said: list[Say] = []
         self.asked: list[str] = []
         self.guard = decide.Guard(TERMS, T0 - LEASE_NS, left)
-        self.answer: Callable[[Any], decide.Event | None] = self.usual  # None: no answer yet
+        self.answer: Callable[[Any], messages.Event | None] = self.usual  # None: no answer yet
 
     # --- the clock and the lease ---
 
@@ -67,14 +67,14 @@ class World:
     def look(self) -> None:
         positions = () if self.position is None else (self.position,)
         lease = Lease("book", "boot", 1, 1, self.renewed_ns, positions)
-        self.give(decide.Looked(lease, self.now_ns - self.renewed_ns))
+        self.give(messages.Looked(lease, self.now_ns - self.renewed_ns))
 
     def dead(self, seconds: float = 3.2) -> None:
         """The trader stops renewing."""
         self.fresh = False
         self.turn(seconds)
 
-    def give(self, event: decide.Event) -> None:
+    def give(self, event: messages.Event) -> None:
         waiting = [event]
         while waiting:
             for action in self.guard.handle(waiting.pop(0), self.now_ns):
@@ -82,7 +82,7 @@ class World:
                 if found is not None:
                     waiting += found
 
-    def act(self, action: decide.Action) -> list[decide.Event] | None:
+    def act(self, action: messages.Action) -> list[messages.Event] | None:
         match action:
             case Say():
                 self.said.append(action)
@@ -91,7 +91,7 @@ class World:
                 self.claims[action.pair] = action.sale
                 positions = () if self.position is None else (self.position,)
                 lease = Lease("book", "boot", 1, 1, self.renewed_ns, positions)
-                return [decide.Looked(lease, self.now_ns - self.renewed_ns), decide.Claimed(action.pair)]
+                return [messages.Looked(lease, self.now_ns - self.renewed_ns), messages.Claimed(action.pair)]
             case Release():
                 self.claims.pop(action.pair, None)
                 return None
@@ -104,16 +104,16 @@ class World:
 
     # --- the venue ---
 
-    def usual(self, action: Any) -> decide.Event | None:
+    def usual(self, action: Any) -> messages.Event | None:
         match action:
             case AskPrice():
-                return decide.Priced(PAIR, ((SEEN_NS + self.now_ns, self.price),))
+                return messages.Priced(PAIR, ((SEEN_NS + self.now_ns, self.price),))
             case LookUp():
-                return decide.Found(PAIR, action.order_id, self.orders.get(action.order_id))
+                return messages.Found(PAIR, action.order_id, self.orders.get(action.order_id))
             case AskFree():
-                return decide.Free(PAIR, self.free, RULES)
+                return messages.Free(PAIR, self.free, RULES)
         self.sent.append(action)
-        return decide.Found(PAIR, action.order_id, self.fill(action.order_id, action.quantity))
+        return messages.Found(PAIR, action.order_id, self.fill(action.order_id, action.quantity))
 
     def fill(self, order_id: str, quantity: Decimal, *, live: bool = False, filled: Decimal | None = None) -> Order:
         filled = quantity if filled is None else filled

@@ -80,6 +80,7 @@ PURE = (
     "trader/look_schedule.py",
     "trader/leased.py",
     "guardian/decide.py",
+    "guardian/messages.py",
     "trader/shadow.py",
     "trader/executed.py",
     "trader/looking.py",

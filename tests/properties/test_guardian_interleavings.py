@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.clock import NS_PER_S
-from guardian import decide
-from guardian.decide import AskFree, AskPrice, LookUp, Send
+from guardian import decide, messages
+from guardian.messages import AskFree, AskPrice, LookUp, Send
 from tests.guardian_world import IDS, LIVES_NS, PAIR, RULES, SEEN_NS, TERMS, World, held, order
 from venues.account import CANCELLED, FILLED
 
@@ -41,7 +41,7 @@ class Restless(World):
         super().__init__()
         self.fate = "taken"
         self.slow = self.silent = False
-        self.waiting: list[decide.Event] = []
+        self.waiting: list[messages.Event] = []
         self.arrivals: list[tuple[int, Send]] = []
         self.taken: list[str] = []  # ids as the venue took them
         self.back = True  # the trader runs
@@ -99,55 +99,57 @@ class Restless(World):
             return
         self.seen, self.looked = self.writes, True
 
-    def act(self, action: decide.Action) -> list[decide.Event] | None:
-        if isinstance(action, decide.WriteClaim | decide.Release | Send):
+    def act(self, action: messages.Action) -> list[messages.Event] | None:
+        if isinstance(action, messages.WriteClaim | messages.Release | Send):
             self.writes += 1
         if isinstance(action, Send):
             assert not self.fresh
             self.sent.append(action)
         return super().act(action)
 
-    def usual(self, action: Any) -> decide.Event | None:
+    def usual(self, action: Any) -> messages.Event | None:
         event = self.event(action)
         if self.slow or self.silent:
             self.waiting.append(event)
             return None
         return event
 
-    def event(self, action: Any) -> decide.Event:
+    def event(self, action: Any) -> messages.Event:
         match action:
             case AskPrice():
-                return decide.Priced(PAIR, ((SEEN_NS + self.now_ns, self.price),))
+                return messages.Priced(PAIR, ((SEEN_NS + self.now_ns, self.price),))
             case LookUp():
-                return decide.Found(PAIR, action.order_id, self.orders.get(action.order_id))
+                return messages.Found(PAIR, action.order_id, self.orders.get(action.order_id))
             case AskFree():
-                return decide.Free(PAIR, self.free, RULES)
+                return messages.Free(PAIR, self.free, RULES)
         return self.sending(action)
 
-    def sending(self, send: Send) -> decide.Event:
+    def sending(self, send: Send) -> messages.Event:
         name = send.order_id
         match self.fate:
             case "taken" | "partial":
                 self.take(send)
             case "lost_taken":
                 self.take(send)
-                return decide.Lost(PAIR, name, "no answer")
+                return messages.Lost(PAIR, name, "no answer")
             case "lost_late":
                 self.arrivals.append((self.now_ns + LIVES_NS - NS_PER_S, send))
-                return decide.Lost(PAIR, name, "no answer")
+                return messages.Lost(PAIR, name, "no answer")
             case "lost":
-                return decide.Lost(PAIR, name, "no answer")
+                return messages.Lost(PAIR, name, "no answer")
             case "refused":
-                return decide.Refused(PAIR, name, "no")
+                return messages.Refused(PAIR, name, "no")
             case "refused_there":
                 self.take(send)
-                return decide.Refused(PAIR, name, "this id is known")
+                return messages.Refused(PAIR, name, "this id is known")
             case "not_sent":
-                return decide.Failed(PAIR, "send", "no room")
+                return messages.Failed(PAIR, "send", "no room")
             case _:
                 self.orders[name] = order(name, send.quantity, Decimal(0), "rejected")
         return (
-            decide.Found(PAIR, name, self.orders[name]) if name in self.orders else decide.Refused(PAIR, name, "funds")
+            messages.Found(PAIR, name, self.orders[name])
+            if name in self.orders
+            else messages.Refused(PAIR, name, "funds")
         )
 
     def take(self, send: Send) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from core.clock import NS_PER_S
 from core.lease import Lease, Sale
-from guardian import decide
-from guardian.decide import AskFree, AskPrice, LookUp, Send
+from guardian import decide, messages
+from guardian.messages import AskFree, AskPrice, LookUp, Send
 from tests.guardian_world import IDS, LEASE_NS, LIVES_NS, PAIR, SEEN_NS, T0, TERMS, World, held, order, rejected
 from venues.account import FILLED, IOC, LIMIT, MARKET, OPEN, STOP
 
@@ -121,12 +121,12 @@ def test_every_trade_counts_and_those_that_the_trader_saw_do_not() -> None:
     world = World()
     world.turn()
     world.answer = lambda action: (
-        decide.Priced(PAIR, ((SEEN_NS - 1, 500.0), (SEEN_NS, 1.0))) if isinstance(action, AskPrice) else None
+        messages.Priced(PAIR, ((SEEN_NS - 1, 500.0), (SEEN_NS, 1.0))) if isinstance(action, AskPrice) else None
     )
     world.dead(8)
     assert "LookUp" not in world.asked
     world.answer = lambda action: (
-        decide.Priced(PAIR, ((SEEN_NS + 1, 98.0), (SEEN_NS + 2, 100.0))) if isinstance(action, AskPrice) else None
+        messages.Priced(PAIR, ((SEEN_NS + 1, 98.0), (SEEN_NS + 2, 100.0))) if isinstance(action, AskPrice) else None
     )
     world.turn(2)
     assert world.asked[-1] == "LookUp"
@@ -135,7 +135,7 @@ def test_every_trade_counts_and_those_that_the_trader_saw_do_not() -> None:
 def test_a_silent_source_is_told_and_nothing_is_sold_on_a_price_that_was_not_seen() -> None:
     world = World()
     world.turn()
-    world.answer = lambda action: decide.Failed(PAIR, "price", "no answer")
+    world.answer = lambda action: messages.Failed(PAIR, "price", "no answer")
     world.dead(20)
     assert world.guard.holder() == "nobody"
     assert len(world.levels("error")) == 1
@@ -156,10 +156,10 @@ def test_an_exit_that_the_trader_had_decided_on_is_sold_without_a_price() -> Non
 def test_an_outcome_that_is_not_known_is_looked_up_and_absent_only_after_a_request_may_no_longer_live() -> None:
     world = World()
 
-    def lost(action: Any) -> decide.Event | None:
+    def lost(action: Any) -> messages.Event | None:
         if isinstance(action, Send):
             world.sent.append(action)
-            return decide.Lost(PAIR, action.order_id, "no answer")
+            return messages.Lost(PAIR, action.order_id, "no answer")
         return world.usual(action)
 
     world.answer = lost
@@ -176,10 +176,10 @@ def test_an_outcome_that_is_not_known_is_looked_up_and_absent_only_after_a_reque
 def test_an_outcome_that_is_not_known_is_not_absent_sooner_where_the_lease_was_renewed_meanwhile() -> None:
     world = World()
 
-    def lost(action: Any) -> decide.Event | None:
+    def lost(action: Any) -> messages.Event | None:
         if isinstance(action, Send):
             world.sent.append(action)
-            return decide.Lost(PAIR, action.order_id, "no answer")
+            return messages.Lost(PAIR, action.order_id, "no answer")
         return world.usual(action)
 
     world.answer = lost
@@ -202,10 +202,10 @@ def test_an_outcome_that_is_not_known_is_not_absent_sooner_where_the_lease_was_r
 def test_an_outcome_that_is_not_known_and_turns_out_taken_is_not_sent_again() -> None:
     world = World()
 
-    def lost(action: Any) -> decide.Event | None:
+    def lost(action: Any) -> messages.Event | None:
         if isinstance(action, Send):
             world.usual(action)
-            return decide.Lost(PAIR, action.order_id, "no answer")
+            return messages.Lost(PAIR, action.order_id, "no answer")
         return world.usual(action)
 
     world.answer = lost
@@ -257,15 +257,15 @@ def test_refused_for_its_id_the_order_is_there_and_none_is_sent_again() -> None:
     world = World()
     there = False
 
-    def refused(action: Any) -> decide.Event | None:
+    def refused(action: Any) -> messages.Event | None:
         nonlocal there
         if isinstance(action, Send):
             world.sent.append(action)
             there = True
             world.fill(IDS[0], Decimal("0.5"))
-            return decide.Refused(PAIR, action.order_id, "duplicate id")
+            return messages.Refused(PAIR, action.order_id, "duplicate id")
         if isinstance(action, LookUp):
-            return decide.Found(PAIR, action.order_id, world.orders.get(action.order_id) if there else None)
+            return messages.Found(PAIR, action.order_id, world.orders.get(action.order_id) if there else None)
         return world.usual(action)
 
     world.answer = refused
@@ -281,10 +281,10 @@ def test_refused_otherwise_the_next_id_is_used_for_a_limit_under_the_price(ioc: 
     world = World()
     world.guard = decide.Guard(TERMS._replace(ioc=ioc), T0 - LEASE_NS)
 
-    def refused(action: Any) -> decide.Event | None:
+    def refused(action: Any) -> messages.Event | None:
         if isinstance(action, Send) and action.kind == MARKET:
             world.sent.append(action)
-            return decide.Refused(PAIR, action.order_id, "no market orders here")
+            return messages.Refused(PAIR, action.order_id, "no market orders here")
         return world.usual(action)
 
     world.answer = refused
@@ -298,11 +298,11 @@ def test_refused_otherwise_the_next_id_is_used_for_a_limit_under_the_price(ioc: 
 def test_rejected_late_counts_as_refused_and_after_the_last_id_a_person_is_told() -> None:
     world = World()
 
-    def late(action: Any) -> decide.Event | None:
+    def late(action: Any) -> messages.Event | None:
         if isinstance(action, Send):
             world.sent.append(action)
             world.orders[action.order_id] = rejected(action.order_id)
-            return decide.Found(PAIR, action.order_id, rejected(action.order_id))
+            return messages.Found(PAIR, action.order_id, rejected(action.order_id))
         return world.usual(action)
 
     world.answer = late
@@ -343,7 +343,7 @@ def test_the_lease_is_fresh_again_before_it_was_sent_and_nothing_is() -> None:
     assert len(held_back) == 1
     world.fresh = True
     world.turn()
-    world.give(decide.Free(PAIR, Decimal("0.5"), _rules()))
+    world.give(messages.Free(PAIR, Decimal("0.5"), _rules()))
     world.turn(30)
     assert world.sent == []
     assert world.claims == {}
@@ -356,8 +356,8 @@ def test_the_lease_is_fresh_again_between_claim_and_order_and_the_claim_is_given
     world.price = 98.9
     act = world.act
 
-    def renewed(action: decide.Action) -> list[decide.Event] | None:
-        if isinstance(action, decide.WriteClaim):
+    def renewed(action: messages.Action) -> list[messages.Event] | None:
+        if isinstance(action, messages.WriteClaim):
             world.renewed_ns, world.fresh = world.now_ns, True
         return act(action)
 
@@ -371,10 +371,12 @@ def test_the_lease_is_fresh_again_between_claim_and_order_and_the_claim_is_given
 def test_the_lease_is_fresh_again_while_an_order_is_under_way_and_it_is_followed_to_its_end() -> None:
     world = World()
 
-    def resting(action: Any) -> decide.Event | None:
+    def resting(action: Any) -> messages.Event | None:
         if isinstance(action, Send):
             world.sent.append(action)
-            return decide.Found(PAIR, action.order_id, world.fill(IDS[0], Decimal("0.5"), live=True, filled=Decimal(0)))
+            return messages.Found(
+                PAIR, action.order_id, world.fill(IDS[0], Decimal("0.5"), live=True, filled=Decimal(0))
+            )
         return world.usual(action)
 
     world.answer = resting
@@ -424,7 +426,7 @@ def test_what_a_life_before_had_sold_is_not_sold_again() -> None:
 
 def test_a_lease_that_was_never_renewed_in_this_boot_has_run_out() -> None:
     guard = decide.Guard(TERMS, T0 - LEASE_NS)
-    actions = guard.handle(decide.Looked(Lease("book", "boot-0", 1, 1, 5, (held(),)), None), T0)
+    actions = guard.handle(messages.Looked(Lease("book", "boot-0", 1, 1, 5, (held(),)), None), T0)
     assert any(isinstance(action, AskPrice) for action in actions)
     assert guard.holder() == "guardian"
 
@@ -433,17 +435,17 @@ def test_pairs_are_sold_beside_each_other() -> None:
     guard = decide.Guard(TERMS, T0 - LEASE_NS)
     pairs = ("B-A_USDT", "B-B_USDT", "B-C_USDT")
     lease = Lease("book", "boot", 1, 1, T0 - LEASE_NS, tuple(held(pair=pair, exiting=True) for pair in pairs))
-    actions = guard.handle(decide.Looked(lease, LEASE_NS), T0)
-    assert [action.pair for action in actions if isinstance(action, decide.WriteClaim)] == list(pairs)
+    actions = guard.handle(messages.Looked(lease, LEASE_NS), T0)
+    assert [action.pair for action in actions if isinstance(action, messages.WriteClaim)] == list(pairs)
 
 
 def test_an_order_that_the_venue_forgot_is_told_and_holds_nobody_up() -> None:
     world = World()
 
-    def gone(action: Any) -> decide.Event | None:
+    def gone(action: Any) -> messages.Event | None:
         if isinstance(action, Send):
             world.sent.append(action)
-            return decide.Found(PAIR, action.order_id, order(IDS[0], Decimal("0.5"), Decimal("0.5"), "open"))
+            return messages.Found(PAIR, action.order_id, order(IDS[0], Decimal("0.5"), Decimal("0.5"), "open"))
         return world.usual(action)
 
     world.answer = gone
