@@ -21,7 +21,8 @@ from core.paths import ENV_FILE, absolute, settings_file, var_dir
 from core.settings import Settings, as_texts
 from core.settings_check import across
 from core.settings_parse import Secret
-from core.settings_table import SETTINGS, Setting
+from core.settings_row import Setting
+from core.settings_table import SETTINGS
 
 ALIAS = {"PAIR": "PAIRS"}
 KNOWN = (*SETTINGS, *ALIAS)
