@@ -79,6 +79,15 @@ def public(venue):
 
 def private(venue):
     """Orders, own trades, balances."""
+    last = bought_at_market(venue)
+    away = venue.price_to_precision(SYMBOL, last * 0.9)
+    resting = resting_orders(venue, away)
+    spent = other_orders(venue, last, away)
+    refusals(venue, away, resting, spent)
+
+
+def bought_at_market(venue):
+    """A market order, its fee and fills; gives the price before it."""
     before = venue.fetch_balance()
     assert before["USD"]["free"] > 1000, before["USD"]
     done(f"fetch_balance: {before['USD']['free']} USD")
@@ -105,8 +114,11 @@ def private(venue):
     assert {fill["id"] for fill in single} == {trade["id"] for trade in bought["trades"]}
     assert abs(sum(fill["amount"] for fill in single) - 0.01) < 1e-12 and single[0]["takerOrMaker"] == "taker"
     done("create_order market, fetch_order, fetch_my_trades")
+    return last
 
-    away = venue.price_to_precision(SYMBOL, last * 0.9)
+
+def resting_orders(venue, away):
+    """Limit orders at a price away from the market, found and cancelled by both ids; gives the first, cancelled."""
     name = f"j-{venue.milliseconds()}"
     resting = venue.create_order(SYMBOL, "limit", "buy", 0.001, away, {"clientOrderId": name})
     assert resting["price"] == float(away) and resting["side"] == "buy", resting
@@ -122,7 +134,11 @@ def private(venue):
     assert again["id"] != resting["id"]  # a finished order's id is free again
     venue.cancel_order("", SYMBOL, {"clientOrderId": name})
     done("create_order limit, fetch_order, fetch_open_orders, cancel_order by both ids")
+    return resting
 
+
+def other_orders(venue, last, away):
+    """Immediate or cancelled, post-only, stop loss and by cost; gives the last."""
     worse = venue.price_to_precision(SYMBOL, last * 1.02)
     ioc = venue.create_order(SYMBOL, "limit", "buy", 0.001, worse, {"timeInForce": "IOC"})
     ioc = venue.fetch_order(ioc["id"])
@@ -145,7 +161,11 @@ def private(venue):
     spent = venue.fetch_order(spent["id"])
     assert spent["filled"] > 0 and spent["filled"] * spent["average"] <= 50, spent
     done("create_order stop loss and by cost")
+    return spent
 
+
+def refusals(venue, away, resting, spent):
+    """What is refused, and the orders that all of it leaves; `resting`: one that is cancelled, `spent`: one by cost."""
     refused(ccxt.InvalidOrder, venue.fetch_order, "OAAAAA-AAAAA-AAAAAA")
     refused(ccxt.OrderNotFound, venue.cancel_order, resting["id"], SYMBOL)
     refused(ccxt.InsufficientFunds, venue.create_order, SYMBOL, "limit", "buy", 100, away)
