@@ -1,5 +1,8 @@
 """Which worker runs which test; and what every run of the tests tells at its end."""
 
+import contextlib
+import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +12,28 @@ from tests.turns import next_unit, unit_of
 
 settings.register_profile("scalp", deadline=None)  # a busy machine is no failure of a property
 settings.load_profile("scalp")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Each worker reads its share of the test files first.
+
+    pytest rewrites their assertions and keeps what it made. All workers read all files, in the same order: on a fresh
+    checkout each would rewrite each file, which takes longer than all else about a start.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None:
+        return
+    number, of = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    for file in files_under(session.config.args, session.config.rootpath)[number::of]:
+        name = ".".join(file.relative_to(session.config.rootpath).with_suffix("").parts)
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # collecting it tells what is wrong
+            importlib.import_module(name)
+
+
+def files_under(arguments: list[str], root: Path) -> list[Path]:
+    """The test files of those arguments that are folders of the project."""
+    folders = [folder for text in arguments if (folder := (root / text).resolve()).is_dir() and root in folder.parents]
+    return sorted({file for folder in folders for file in folder.rglob("test_*.py")})
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks

@@ -1,6 +1,7 @@
 """Which worker runs which test when there are several: who needs the machine, who bears company, who waits.
 
-A unit is what one worker runs in a row: mostly one test. There are four lanes of units:
+A unit is what one worker runs in a row: a file, so that what its tests share is made once and nobody waits to be told
+the next of thousands; or one test where each takes long. There are four lanes of units:
 
 * bots: a real bot under supervisord whose stages are judged by how soon they come back: one at a time.
 * works: keeps a core busy.
@@ -40,13 +41,24 @@ HELPS = {
     "waits": ("waits", "works", "patient", "bots"),
     "patient": ("patient", "waits", "works", "bots"),
 }
+# Each of their tests takes long, and they share little.
+ONE_BY_ONE = (
+    "tests/pipeline/",
+    "tests/live/",
+    "tests/properties/",
+    "tests/protocol/test_backtest_fetch.py",
+    "tests/unit/test_backtest_fused.py",
+    "tests/unit/test_backtest_recorded.py",
+)
 # Their tests share what takes long to make.
-ONE_UNIT = ("tests/browser/", "tests/unit/test_setup.py", "tests/pipeline/test_upgrade.py")
+ONE_UNIT = ("tests/browser/", "tests/pipeline/test_upgrade.py")
 
 
 def unit_of(nodeid: str) -> str:
     """The unit that a test belongs to."""
-    return next((whole for whole in ONE_UNIT if nodeid.startswith(whole)), nodeid)
+    if (whole := next((name for name in ONE_UNIT if nodeid.startswith(name)), None)) is not None:
+        return whole
+    return nodeid if nodeid.startswith(ONE_BY_ONE) else nodeid.split("::")[0]
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.turns import LANES, ONE_UNIT, next_unit, place_of, unit_of
+from tests.turns import LANES, ONE_BY_ONE, ONE_UNIT, next_unit, place_of, unit_of
 
 WATCHDOG = "tests/pipeline/test_watchdog.py::test_whoever_hangs"
 NEWCOMER = "tests/pipeline/test_newcomer.py::test_it"
@@ -30,7 +30,7 @@ def test_what_nobody_names_has_the_lane_of_its_folder(unit: str, lane: str) -> N
 
 
 def test_every_name_is_one_of_this_folder(request: pytest.FixtureRequest) -> None:
-    for name in (*ONE_UNIT, *(name for names in LANES.values() for name in names)):
+    for name in (*ONE_UNIT, *ONE_BY_ONE, *(name for names in LANES.values() for name in names)):
         assert (request.config.rootpath / name).exists(), name
 
 
@@ -55,4 +55,11 @@ def test_each_worker_has_a_lane_and_helps_with_the_others(worker: int, order: li
 
 def test_tests_that_share_what_takes_long_are_one_unit() -> None:
     assert unit_of("tests/browser/test_page.py::test_it_moves") == "tests/browser/"
-    assert unit_of(PURE) == PURE
+    assert unit_of("tests/pipeline/test_upgrade.py::test_it_goes_on") == "tests/pipeline/test_upgrade.py"
+    assert unit_of(PURE) == "tests/unit/test_money.py"
+
+
+def test_tests_that_take_long_are_units_by_themselves() -> None:
+    assert unit_of(WATCHDOG) == WATCHDOG
+    fused = "tests/unit/test_backtest_fused.py::test_recorded_markets[a::b]"
+    assert unit_of(fused) == fused
