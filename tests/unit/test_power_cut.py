@@ -36,6 +36,7 @@ from trader.journal import _connect as journal_connection
 PROGRAM = "import sys; from tests.unit import test_power_cut; test_power_cut.work_for_ever(*sys.argv[1:])"
 MOMENTS = 10
 CUTS = 3  # made of each moment
+LEAST = 700  # entries between two moments: so many moments see checkpoints, however slow the machine
 PACE_S = 0.002  # of the worker's rounds, so that it does not outgrow the test
 TABLES = ("orders", "fills", "trades", "signals", "equity", "positions", "order_steps", "reasons")
 MARKET = Market(samples.PAIR, "BTC", "USDT", "0.1", "0.00001", "0.00001", "1")
@@ -116,11 +117,20 @@ def worker(tmp_path):
 
 
 def stopped_copy(process: subprocess.Popen, folder: Path, target: Path) -> None:
-    """The files as they are at this moment."""
+    """The files as they are at this moment. The process stays stopped, so that its book does not outgrow the test."""
     os.kill(process.pid, signal.SIGSTOP)
     os.waitpid(process.pid, os.WUNTRACED)
     shutil.copytree(folder, target)
+
+
+def work_on(process: subprocess.Popen, folder: Path, seconds: float) -> None:
+    """Lets it acknowledge LEAST more entries, and then go on to a moment of its own: the moment is what is tried."""
     os.kill(process.pid, signal.SIGCONT)
+    wanted = acknowledged(folder) + LEAST
+    while acknowledged(folder) < wanted:
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(seconds)
 
 
 def acknowledged(folder: Path) -> int:
@@ -205,7 +215,7 @@ def test_what_was_acknowledged_survives_a_power_cut_at_any_moment(worker, tmp_pa
     rng = random.Random(7)
     laps = set()
     for moment in range(MOMENTS):
-        time.sleep(0.05 + rng.random() * 0.3)  # the moment itself is what is tried
+        work_on(process, folder, rng.random() * 0.3)
         at_rest = tmp_path / f"moment{moment}"
         stopped_copy(process, folder, at_rest)
         number = acknowledged(at_rest)
@@ -230,6 +240,7 @@ def test_what_was_acknowledged_survives_a_power_cut_at_any_moment(worker, tmp_pa
             assert tables_of(left / "bot_data.db") == built_from(entries)
             shutil.rmtree(left)
         shutil.rmtree(at_rest)
+    print(len(laps), "laps", number, "entries")
     assert len(laps) > 1, "no checkpoint fell into the test: its moments show little"
 
 
@@ -237,7 +248,7 @@ def test_the_tape_reads_to_its_last_whole_record_after_a_power_cut(worker, tmp_p
     process, folder = worker
     rng = random.Random(11)
     for moment in range(5):
-        time.sleep(0.1 + rng.random() * 0.2)
+        work_on(process, folder, rng.random() * 0.2)
         at_rest = tmp_path / f"moment{moment}"
         stopped_copy(process, folder, at_rest)
         [epoch] = (at_rest / "tape").iterdir()
