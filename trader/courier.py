@@ -30,6 +30,7 @@ from trader.steps import (
     Failed,
     Filled,
     Found,
+    FreeRead,
     Listed,
     Nudged,
     Out,
@@ -39,7 +40,7 @@ from trader.steps import (
     Urgency,
 )
 from trader.tracking import Tracking
-from venues.account import SELL, Account
+from venues.account import Account
 from venues.errors import VenueError
 from venues.venue import Rules
 
@@ -227,10 +228,12 @@ class Courier:
         """The call of a step, with what it needs to know as of now."""
         account, pair = self._account, order.task.pair
         if step == Step.RULES:
-            refused, selling = order.refused, order.task.side == SELL
-            return lambda: self._rules_of(pair, refused, selling)
+            anew = order.rules_wanted_anew
+            return lambda: RulesRead(self._read_rules(pair, anew))
         rules = order.rules
         assert rules is not None
+        if step == Step.BALANCE:
+            return lambda: FreeRead(_free(account, rules.base))
         client_id, venue_id, since_ms = order.task.order_id, order.venue_order_id, order.since_ms
         if step == Step.SEND:
             new = order.new_order()
@@ -243,13 +246,6 @@ class Courier:
             return lambda: Filled(account.fills(rules, since_ms))
         query = order.query()
         return lambda: Found(account.order(rules, *query))
-
-    def _rules_of(self, pair: str, refused: bool, selling: bool) -> RulesRead:
-        rules = self._read_rules(pair, refused)
-        if rules is None or not (refused and selling):
-            return RulesRead(rules)
-        free = next((item.free for item in self._account.balances() if item.currency == rules.base), Decimal(0))
-        return RulesRead(rules, free)
 
     def _read_rules(self, pair: str, anew: bool) -> Rules | None:
         found = None if anew else self._rules.get(pair)
@@ -328,6 +324,10 @@ def _takes(hand: Hand, urgency: Urgency, step: Step) -> bool:
     if hand == Hand.ALL or urgency in (Urgency.EXIT, Urgency.CANCEL):
         return True
     return urgency == Urgency.UNKNOWN and step == Step.LOOK
+
+
+def _free(account: Account, coin: str) -> Decimal:
+    return sum((one.free for one in account.balances(urgent=True) if one.currency == coin), Decimal(0))
 
 
 def _cancelled(account: Account, rules: Rules, client_order_id: str, venue_order_id: str) -> Event:

@@ -9,6 +9,8 @@ The broker at the venue, the comparison of journal and venue, the account's stre
 * reconciling: while the latest comparison did not agree there are no entries; exits go on.
 * again: an exit that is wanted and not working is tried again after 0.2 s, then twice as late each time, up to 5 s; the
   venue is compared with at once where one was refused.
+* compared_first: where too little coin is free for an exit, the next one waits for that comparison, at most 5 s: each
+  try in vain takes room in the venue's limits, which the comparison needs.
 * guards: the stop at the venue is placed and moved (`trader.protection`, `trader.guards`); that the venue refuses it is
   told once.
 """
@@ -67,6 +69,7 @@ class Desk:
         self._lease = LeaseWriter(context.run_dir, book, settings.lease_seconds, now_ns, boot_id())
         self._claim_seen = self._lease.claim()
         self._again: dict[str, tuple[int, float]] = {}  # by pair: due (monotonic ns), the wait after that in seconds
+        self._lacking: set[str] = set()  # pairs whose next exit waits for a comparison
         self._guards = Guards()
         self._native_stop = settings.native_stop and self._account.capabilities.native_stop
         self.broker = LiveBroker(
@@ -174,6 +177,10 @@ class Desk:
         if order is None or order.kind != STOP:
             if event.news == OrderNews.REFUSED:
                 self._look.ask()
+            if event.lacks and order is not None:
+                self._lacking.add(order.pair)
+                due_ns = self._clock.monotonic_ns() + int(LAST_AGAIN_S * NS_PER_S)
+                self._again[order.pair] = due_ns, LAST_AGAIN_S
         elif self._guards.refused(order.pair):
             text = f"no stop rests at the venue, the trader watches the price itself; tried again ({event.note})"
             self._context.event("warn", text, order.pair)
@@ -186,6 +193,9 @@ class Desk:
         found = self._look.judge(journal_view(engine), view)
         self._give(inputs.Checked(found, view.journal.market_ms, self._clock.wall_ms()))
         self._give(inputs.Block(RECONCILING, not found.agreed))
+        for pair in self._lacking:
+            self._again[pair] = self._clock.monotonic_ns(), FIRST_AGAIN_S
+        self._lacking.clear()
         if found.agreed and RECOVERING in engine.state.blocks:
             self._recovered(engine)
 

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from core.money import order_quantity, plain, price_on_tick
-from trader.steps import Task
+from trader.steps import Step, Task
 from trader.terms import NS_PER_S
 from venues.errors import RateLimited, Retry
 from venues.venue import Rules
@@ -19,25 +19,33 @@ class Sending:
         self.quantity = task.lots * task.step
         self.price = task.price
         self.at_ns = now_ns
-        self.resized = False
-        self.note = ""  # of what new rules, or the balance, made of it
+        self.note = ""  # of what a refusal made of it
         self.why_unsent = ""
         self.no_more = ""  # why it may not be sent again, should it turn out that it was not taken
-        self.refusal = ""  # the venue's words, while rules and balance are read anew
+        self.refusal = ""  # the venue's words, and what was found besides
+        self.lacks = False  # too little is free for any order
+        self.asks = [Step.RULES] if task.entry or task.stop is not None else [Step.BALANCE, Step.RULES]
         self._near = task.near
         self._tries = 0
 
-    def anew(self, rules: Rules | None, free: Decimal | None, now_ns: int) -> str:
-        """After a refusal: once more as the rules of now have it, and for no more than is `free` (None: not asked for).
+    def refused(self, words: str) -> bool:
+        """The venue refused it: whether there is something left to ask that may make another order of it."""
+        self.refusal = words
+        return bool(self.asks)
 
-        Words where they make no other order of it.
+    def resize(self, rules: Rules | None, free: Decimal | None, now_ns: int) -> bool:
+        """The answer to the first of `asks`, None for none: whether it is sent once more, as another order.
+
+        `free`: what can be sold; None where that was not asked for. `refusal` says why nothing is left to ask.
         """
-        if rules is None or self.no_more:
-            return self.refusal
+        self.asks.pop(0)
+        if self.no_more:
+            self.asks.clear()
+        if rules is None or self.no_more or (free is not None and free >= self.quantity):
+            return False
         price = None if self.price is None else price_on_tick(self.price, rules.tick, up=False)
-        short = free is not None and free < self.quantity
         quantity = order_quantity(
-            free if free is not None and short else self.quantity,
+            self.quantity if free is None else min(self.quantity, free),
             price or self._near,
             rules.step,
             min_quantity=rules.min_quantity,
@@ -45,15 +53,21 @@ class Sending:
             max_quantity=rules.max_quantity,
         )
         if (quantity, price) == (self.quantity, self.price):
-            return self.refusal
-        why = (
-            f"as {plain(free)} {rules.base} are free" if free is not None and short else "by the market's rules of now"
-        )
+            return False
+        before = plain(self.quantity)
         if not quantity:
-            return f"{self.refusal}; {why} it is too small"
-        self.note = f"{plain(quantity)} in place of {plain(self.quantity)}, {why}"
-        self.quantity, self.price, self.resized, self.at_ns = quantity, price, True, now_ns
-        return ""
+            by_rules = "by the market's rules of now it is too small"
+            by_free = (
+                "" if free is None else f"{plain(free)} {rules.base} are free of {before}: too little for an order"
+            )
+            self.refusal = f"{self.refusal}; {by_free or by_rules}"
+            self.lacks = bool(by_free)
+            self.asks.clear()
+            return False
+        why = "by the market's rules of now" if free is None else f"as {plain(free)} {rules.base} are free"
+        self.note = f"{plain(quantity)} in place of {before}, {why}"
+        self.quantity, self.price, self.at_ns = quantity, price, now_ns
+        return True
 
     def again(self, error: Retry, now_ns: int) -> str:
         """It was certainly not taken: once more, later; words where that is enough."""

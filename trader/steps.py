@@ -16,6 +16,7 @@ class Step(StrEnum):
 
     WAKE = "wake"  # no call: a time is over
     RULES = "rules"  # the market's rules
+    BALANCE = "balance"  # how much of the base coin is free
     SEND = "send"
     CANCEL = "cancel"
     LOOK = "look"
@@ -81,7 +82,7 @@ class Phase(StrEnum):
     INTENT = "intent"  # not on the disk yet
     READY = "ready"
     SENDING = "sending"
-    REFUSED = "refused"  # by the venue's words: the rules, and of a sell the balance, are read anew
+    REFUSED = "refused"  # by the venue's words: asked what would make another order of it
     UNKNOWN = "unknown"
     WORKING = "working"
     ENDED = "ended"
@@ -118,10 +119,15 @@ class Dropped(NamedTuple):
 
 
 class RulesRead(NamedTuple):
-    """The market's rules, None where the venue lists it no more; of a refused sell what is free of the coin as well."""
+    """The market's rules, None where the venue lists it no more."""
 
     rules: Rules | None
-    free: Decimal | None = None
+
+
+class FreeRead(NamedTuple):
+    """How much of the base coin the account has free."""
+
+    amount: Decimal
 
 
 class Created(NamedTuple):
@@ -160,6 +166,18 @@ class Failed(NamedTuple):
 
 
 Event = (
-    OnDisk | CancelAsked | Nudged | Woke | Dropped | RulesRead | Created | Cancelled | Found | Listed | Filled | Failed
+    OnDisk
+    | CancelAsked
+    | Nudged
+    | Woke
+    | Dropped
+    | RulesRead
+    | FreeRead
+    | Created
+    | Cancelled
+    | Found
+    | Listed
+    | Filled
+    | Failed
 )
 Out = BrokerEvent | Say

@@ -21,10 +21,12 @@ test of its name:
   cancel asked again until the venue tells that it is over.
 * cancel_unsent: what was not sent yet is dropped, and told as cancelled.
 * rest_ends: what a limit order did not fill in its time is cancelled: an entry's by ENTRY_TIMEOUT_MS.
-* new_rules: refused by the venue's words, its rules are read anew once; where they make another quantity or price of
-  the order, that one is sent under the same id, once; a second refusal ends it.
-* free_balance: a sell that is refused is sent anew, in the same way, for no more than the account has free of the coin:
-  the smaller of that and the position. What nothing is behind is left to the comparison of journal and venue.
+* cut_to_free: an exit that the venue refuses is sent again at once, under the same id, with the free balance where
+  that is less than the order and still one; never with more. Where too little is free it is refused with both figures.
+  It is asked for after a refusal alone: a balance known from before may be older than the cancel that freed the coin.
+* new_rules: refused by the venue's words, its rules are read anew; where they make another quantity or price of the
+  order, that one is sent under the same id.
+* asked_once: balance and rules are asked for once each in an order's life; a refusal after that ends it.
 * clock_wrong: refused for its stamp, after the clock was measured anew: refused, and told as an error.
 * paused: what may not be sent is dropped, and never sent later.
 * stop_rests: a stop goes out behind exits and only once its intent is on the disk; it is looked at soon after it was
@@ -33,6 +35,7 @@ test of its name:
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from core.money import plain, price_on_tick
 from trader.broker import BrokerEvent
@@ -51,6 +54,7 @@ from trader.steps import (
     Failed,
     Filled,
     Found,
+    FreeRead,
     Listed,
     Nudged,
     OnDisk,
@@ -139,8 +143,8 @@ class Tracking:
         return self.phase != Phase.ENDED or (self._cancel_at is not None and self._over_ns is None)
 
     @property
-    def refused(self) -> bool:
-        """Whether RULES must not be answered from memory, and of a sell is to tell what is free."""
+    def rules_wanted_anew(self) -> bool:
+        """Whether RULES must not be answered from memory."""
         return self.phase == Phase.REFUSED
 
     def done(self, now_ns: int) -> bool:
@@ -201,9 +205,10 @@ class Tracking:
         at_ns = self._look.at_ns
         if self._look.under_way or at_ns is None or self.phase == Phase.SENDING:
             return None
-        if self.phase in UNSENT or self.phase == Phase.REFUSED:
-            wanted = self.rules is None or self.phase == Phase.REFUSED
-            return Due(self._urgency, at_ns, Step.RULES) if wanted else None
+        if self.phase == Phase.REFUSED:
+            return Due(self._urgency, at_ns, self._sent.asks[0])
+        if self.phase in UNSENT:
+            return Due(self._urgency, at_ns, Step.RULES) if self.rules is None else None
         urgency = Urgency.UNKNOWN if self._look.missing else Urgency.WORKING
         return Due(urgency, at_ns, Step.RULES if self.rules is None else self._look.step)
 
@@ -244,7 +249,10 @@ class Tracking:
                 return self._dropped(event.why)
             case RulesRead():
                 self._look.under_way = False
-                return self._rules_read(event, now_ns)
+                return self._rules_read(event.rules, now_ns)
+            case FreeRead():
+                self._look.under_way = False
+                return self._resize(self.rules, event.amount, now_ns)
             case Created():
                 self._sending = False
                 return self._see(event.order, now_ns)
@@ -315,14 +323,13 @@ class Tracking:
 
     # --- sending ----------------------------------------------------------------------------------------
 
-    def _rules_read(self, read: RulesRead, now_ns: int) -> list[Out]:
-        rules = read.rules
+    def _rules_read(self, rules: Rules | None, now_ns: int) -> list[Out]:
         before, self.rules = self.rules, rules or self.rules
         self._look.at_ns = now_ns
         if rules is not None and not self.task.step:
             self._measured(rules)
         if self.phase == Phase.REFUSED:
-            return self._resize(read, now_ns)
+            return self._resize(rules, None, now_ns)
         if rules is None and self.phase in UNSENT:
             return self._refuse(f"not sent: the venue does not list {self.task.pair}")
         if rules is None and before is None:
@@ -336,11 +343,11 @@ class Tracking:
         self._sent.quantity = task.lots * task.step
         self.executed = Executed(task.order_id, task.side, task.base, task.quote, task.step, self._before)
 
-    def _resize(self, read: RulesRead, now_ns: int) -> list[Out]:
-        """Refused by the venue's words: once more, if its rules have become others or less is free."""
-        words = self._sent.anew(read.rules, read.free, now_ns)
-        if words:
-            return self._refuse(words)
+    def _resize(self, rules: Rules | None, free: Decimal | None, now_ns: int) -> list[Out]:
+        """Refused by the venue's words, and asked why: once more, if that makes another order of it."""
+        if not self._sent.resize(rules, free, now_ns):
+            self._look.at_ns = now_ns
+            return [] if self._sent.asks else self._refuse(self._sent.refusal)
         self.phase = Phase.READY
         return self._told.once("warn", f"refused ({self._sent.refusal}), and sent with {self._sent.note}")
 
@@ -352,9 +359,9 @@ class Tracking:
         if isinstance(error, Misconfigured):
             return [*self._told.once("error", str(error)), *self._refuse(error.text)]
         if isinstance(error, Rejected):
-            if self._sent.resized:
+            if not self._sent.refused(error.text):
                 return self._refuse(error.text)
-            self.phase, self._sent.refusal, self._look.at_ns = Phase.REFUSED, error.text, now_ns
+            self.phase, self._look.at_ns = Phase.REFUSED, now_ns
             return []
         if isinstance(error, Retry):  # raised by `create` only where it was certainly not taken
             words = self._sent.again(error, now_ns)
@@ -365,7 +372,9 @@ class Tracking:
         return self._tell(OrderNews.NO_ANSWER, error.text)
 
     def _refuse(self, note: str) -> list[Out]:
-        return self._end(0, OrderNews.REFUSED, note)
+        self._over(0)
+        lacks = self._sent.lacks
+        return self._tell_all([BrokerEvent(self.task.order_id, OrderNews.REFUSED, note=note, lacks=lacks)])
 
     # --- at the venue -----------------------------------------------------------------------------------
 
@@ -528,7 +537,7 @@ class Tracking:
             return told
         self._look.under_way = False
         if self.phase == Phase.REFUSED:
-            return told + self._refuse(self._sent.refusal)
+            return told + self._resize(None, None, now_ns)
         self._look.failed(now_ns, wait_s)
         if self.phase in UNSENT:
             self._sent.why_unsent = error.text

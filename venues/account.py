@@ -160,8 +160,8 @@ class Account(Protocol):
         """The venue's clock; measures the offset that signed requests go by."""
         ...
 
-    def balances(self) -> list[Balance]:
-        """Currencies of which there is something."""
+    def balances(self, *, urgent: bool = False) -> list[Balance]:
+        """Currencies of which there is something; `urgent` where an exit waits for it."""
         ...
 
     def create(self, order: NewOrder) -> Order:

@@ -71,7 +71,11 @@ def test_a_stop_that_is_hit_right_after_a_sale_by_hand_sells_what_is_left(make_w
     world.buys()
     world.sell_by_hand(D(4))
     left = world.coin()
+    creates = world.calls()
     world.sells("98.00", "warm")
+    assert 2 <= creates() <= 4, "once with all, once with what is free, and for the rest hardly ever"
+    rest = world.events(TradeEvent)[-1]
+    assert (rest.reason, rest.quantity) == ("external", "4")
     by_hand, ours = (order for order in world.at_exchange("sell") if order.filled)
     assert (by_hand.filled, ours.filled) == (D(4), left) and world.coin() == 0
     first = next(event.client_order_id for event in world.events(OrderEvent) if event.side == "sell")

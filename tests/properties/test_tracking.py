@@ -22,6 +22,7 @@ from trader.steps import (
     Failed,
     Filled,
     Found,
+    FreeRead,
     Listed,
     Nudged,
     OnDisk,
@@ -65,6 +66,7 @@ class Script(NamedTuple):
     nudges: tuple[float, ...]
     back: tuple[int, ...]  # which answer of those under way comes first, and how slow it is
     anew: bool  # the rules are others when they are read anew
+    free: int  # lots of the coin that are free
     drop_s: float | None
 
 
@@ -92,6 +94,7 @@ scripts = st.builds(
     nudges=st.lists(seconds, max_size=5).map(tuple),
     back=st.lists(st.integers(0, 5), max_size=30).map(tuple),
     anew=st.booleans(),
+    free=st.integers(0, 50),
     drop_s=st.none() | seconds,
 )
 
@@ -171,8 +174,10 @@ class Venue:
             return self._create(order, now_s)
         if step == Step.CANCEL:
             return self._cancel(now_s)
+        if step == Step.BALANCE:
+            return FreeRead(self.script.free * STEP)
         if step == Step.RULES:
-            return RulesRead(COARSE if self.script.anew and order.refused else RULES)
+            return RulesRead(COARSE if self.script.anew and order.rules_wanted_anew else RULES)
         if now_s < CALM_S and self._asks and not self._asks.pop(0):
             raise Retry("venue", "no answer")
         known = bool(self.taken) and now_s >= self.taken[0][0] + self.script.lag_s
@@ -200,6 +205,7 @@ class Venue:
         self.uncertain = True
         if outcome == "never":
             raise OutcomeUnknown("venue", "cut")
+        assert order.new_order().quantity <= self.script.lots * STEP, "more than the position"
         self.taken.append((now_s + (self.script.late_s if outcome == "late" else 0.0), order.new_order().quantity))
         if outcome in ("taken", "late"):
             raise OutcomeUnknown("venue", "cut")

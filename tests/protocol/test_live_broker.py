@@ -23,7 +23,7 @@ from trader.orders import TERMINAL, OrderNews, OrderState, advance
 from trader.risk import Approved
 from trader.state import ENTRY, EXIT, Order
 from trader.terms import MarketTerms
-from venues.account import IOC, LIMIT, MARKET
+from venues.account import IOC, LIMIT, MARKET, NewOrder
 from venues.errors import RateLimited
 from venues.venue import Rules
 
@@ -327,9 +327,26 @@ def test_f24_changed_lot_rules_are_read_and_the_order_sent_by_them_once(house: H
     desk.agree()
 
 
+def test_an_exit_of_more_than_is_free_is_sent_once_more_with_what_is_free(house: House, desk: Desk) -> None:
+    """What a person's own order locks is not free, and nothing waits for a comparison with the venue."""
+    rules = house.rules
+    house.account.create(NewOrder(rules, "by-hand", "sell", LIMIT, Decimal("0.9"), house.price("1.5")))
+    went = house.calls()
+    desk.submit("x1", quantity="0.25")
+    desk.ends()
+    booked = house.booked("x1")
+    assert booked is not None and booked.quantity == booked.filled == Decimal("0.1") and went() == 2
+    assert desk.states["x1"] == OrderState.CANCELLED and "0.1 in place of 0.25" in desk.told[0].note
+    desk.agree()
+    desk.submit("x2", quantity="0.15")
+    desk.ends()
+    assert desk.states["x2"] == OrderState.REJECTED and went() == 3
+    assert "0 BTC are free of 0.15: too little for an order" in desk.told[-1].note
+
+
 def test_f24_what_is_refused_for_another_reason_keeps_the_venues_words(house: House, desk: Desk) -> None:
     went = house.calls()
-    desk.submit("x1", quantity="1.5")
+    desk.submit("e1", ENTRY, "15", entry_kind(house), "1.002")
     desk.ends()
     assert desk.news == [REFUSED] and desk.told[0].note and went() == 1 and house.all_booked() == []
 

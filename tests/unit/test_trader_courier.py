@@ -38,6 +38,7 @@ class Script:
         self.calls: list[tuple[str, str]] = []
         self.answers: dict[str, Any] = {}  # by "create o1": an error, or what to do first
         self.orders: dict[str, NewOrder] = {}
+        self.free = Decimal(5)  # of the coin
 
     def _called(self, what: str, order_id: str) -> Any:
         self.calls.append((what, order_id))
@@ -75,6 +76,10 @@ class Script:
     def cancel(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> None:
         self._called("cancel", client_order_id)
 
+    def balances(self, *, urgent: bool = False) -> list[Balance]:
+        self.calls.append(("balances", "urgently" if urgent else ""))
+        return [Balance("BTC", self.free, Decimal(7)), Balance("USDT", Decimal(9), Decimal(0))]
+
     def open_orders(self, rules: Rules) -> list[Told]:
         self.calls.append(("open", ""))
         return []
@@ -82,10 +87,6 @@ class Script:
     def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
         self.calls.append(("fills", ""))
         return []
-
-    def balances(self) -> list[Balance]:
-        answer = self._called("balances", "")
-        return answer or []
 
 
 def working(order_id: str) -> Told:
@@ -348,41 +349,21 @@ def test_the_market_rules_are_asked_for_once_and_anew_after_a_refusal(world: Wor
     world.submit("o2")
     world.turns()
     assert len(asked) == 1
-    world.venue.answers["create o3"] = Rejected("v", "insufficient balance")
+    world.venue.answers["create o3"] = Rejected("v", "LOT_SIZE")
     world.submit("o3")
     world.turns()
     assert len(asked) == 2 and world.news[-1] == ("o3", OrderNews.REFUSED)
 
 
-BALANCES: dict[str, tuple[str, Any, list[str]]] = {  # purpose, what the account says, quantities that were taken
-    "an exit goes out with what is free": (
-        EXIT,
-        [Balance("ETH", Decimal(9), Decimal(0)), Balance("BTC", Decimal("0.0059"), Decimal(3))],
-        ["0.005"],
-    ),
-    "an exit with nothing free does not": (EXIT, [Balance("ETH", Decimal(9), Decimal(0))], []),
-    "where the balance cannot be had, it does not": (EXIT, Retry("v", "no answer"), []),
-    "an entry is asked no balance for": (ENTRY, [Balance("BTC", Decimal("0.0059"), Decimal(0))], []),
-}
-
-
-@pytest.mark.parametrize(("purpose", "balances", "taken"), BALANCES.values(), ids=BALANCES)
-def test_free_balance_after_a_refusal(world: World, purpose: str, balances: Any, taken: list[str]) -> None:
-    refusals = iter([Rejected("v", "insufficient balance")])
-
-    def create() -> None:
-        for refusal in refusals:
-            raise refusal
-
-    world.venue.answers |= {
-        "create o1": create,
-        "balances ": balances if isinstance(balances, Exception) else lambda: balances,
-    }
-    world.submit("o1", purpose)
-    world.turns()
-    assert [format(order.quantity, "f") for order in world.venue.orders.values()] == taken
-    assert [call for call in world.venue.calls if call[0] == "create"] == [("create", "o1")] * (1 + len(taken))
-    assert (("balances", "") in world.venue.calls) == (purpose == EXIT)
+@pytest.mark.parametrize("hand", Hand)
+def test_the_free_balance_is_asked_for_urgently_and_by_whichever_thread_is_free(world: World, hand: Hand) -> None:
+    world.broker.courier._read_ahead()
+    world.venue.free = Decimal("0.001")
+    world.venue.answers["create o1"] = Rejected("v", "insufficient balance")
+    world.submit("o1")
+    world.turns(hand)
+    assert world.venue.calls[:2] == [("create", "o1"), ("balances", "urgently")]
+    assert world.news[-1] == ("o1", OrderNews.REFUSED) and "0.001 BTC are free" in world.said[0][1]
 
 
 def test_markets_that_cannot_be_had_are_asked_for_again(world: World) -> None:

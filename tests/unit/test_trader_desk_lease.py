@@ -14,12 +14,16 @@ from core.settings_load import from_texts
 from core.stage import Context
 from tests.live_world import Venue
 from trader import inputs
+from trader.broker import BrokerEvent
 from trader.desk import Desk
 from trader.ids import client_order_id
 from trader.leased import ATTEMPTS, positions
 from trader.orders import OrderNews
+from trader.reconcile import Reconciliation
 from trader.state import EXIT
 from trader.venue_news import RECOVERING
+from trader.venue_side import journal_view
+from trader.views import VenueView
 
 
 class At:
@@ -125,6 +129,47 @@ def test_the_stops_are_taken_back_only_where_the_guardian_has_nothing_in_hand(at
     at.desk._recovered(engine)
     assert RECOVERING not in engine.state.blocks
     assert at.age_s == 0
+
+
+def exits(at: At) -> int:
+    return sum(isinstance(item, inputs.Again) for item in at.given)
+
+
+def refused_exit(at: At, *, lacks: bool) -> None:
+    """The stop is hit, and the venue refuses the exit."""
+    venue = at.venue = entered()
+    at.desk._engine = venue.engine
+    venue.tape.trade(90_000.0, "warm")
+    venue.feed()
+    at.desk._told([BrokerEvent(venue.last.id, OrderNews.REFUSED, lacks=lacks)])
+    at.desk.turn()
+
+
+def test_again(at: At) -> None:
+    refused_exit(at, lacks=False)
+    assert exits(at) == 1, "at once, the first time"
+
+
+def test_compared_first(at: At) -> None:
+    refused_exit(at, lacks=True)
+    for _ in range(4):
+        at.after(1)
+        at.desk.turn()
+        assert exits(at) == 0
+    found = Reconciliation(at_start=False, agreed=False)
+    at.desk._look.judge = lambda journal, view: found  # type: ignore[method-assign]
+    at.desk._judge(VenueView(journal_view(at.venue.engine), (), at_start=False))
+    at.desk.turn()
+    assert exits(at) == 1, "agreed or not"
+
+
+def test_compared_first_at_most_five_seconds(at: At) -> None:
+    refused_exit(at, lacks=True)
+    for _ in range(5):
+        assert exits(at) == 0
+        at.after(1)
+        at.desk.turn()
+    assert exits(at) == 1
 
 
 # --- what stands in it --------------------------------------------------------------------------------

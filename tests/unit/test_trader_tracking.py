@@ -21,6 +21,7 @@ from trader.steps import (
     Failed,
     Filled,
     Found,
+    FreeRead,
     Listed,
     Nudged,
     OnDisk,
@@ -30,6 +31,7 @@ from trader.steps import (
     Say,
     Step,
     Task,
+    Urgency,
 )
 from trader.tracking import (
     EXIT_REST_S,
@@ -476,15 +478,62 @@ def test_rest_ends_not_for_a_market_exit() -> None:
     assert [due.step for due in working().order.due()] == [Step.LOOK]
 
 
-# --- new_rules ---
+# --- cut_to_free, new_rules, asked_once ---
 
 COARSE = Rules("P", "S", "BTC", "USDT", Decimal("0.1"), Decimal("0.004"), STEP, Decimal("0.1"))
 REFUSAL = Failed(Step.SEND, Rejected("v", "LOT_SIZE"))
+NO_COIN = Failed(Step.SEND, Rejected("v", "insufficient balance"))
+ENOUGH = FreeRead(Decimal(5))
+
+
+def test_cut_to_free() -> None:
+    life = fresh().takes(Step.SEND, NO_COIN)
+    assert [(due.step, due.urgency, due.at_ns) for due in life.order.due()] == [(Step.BALANCE, Urgency.EXIT, 0)]
+    life.takes(Step.BALANCE, FreeRead(Decimal("0.0069")))
+    assert life.steps() == [Step.SEND] and life.news == []
+    assert "insufficient balance" in life.said[0].text
+    assert "0.006 in place of 0.01, as 0.0069 BTC are free" in life.said[0].text
+    new = life.order.new_order()
+    assert (new.client_order_id, new.quantity, new.urgent) == ("o1", Decimal("0.006"), True)
+    life.takes(Step.SEND, Created(told(account.FILLED, "0.006", fills=(fill("f1", "0.006"),))))
+    assert life.news == [ACCEPTED, PART, DONE], "what was cut off is not filled"
+
+
+ENOUGH_FREE = {"as much": "0.010", "a little more": "0.0101", "all the coin of the account": "1000"}
+
+
+@pytest.mark.parametrize("free", ENOUGH_FREE.values(), ids=ENOUGH_FREE)
+def test_cut_to_free_never_more_than_the_order(free: str) -> None:
+    life = fresh().takes(Step.SEND, NO_COIN).takes(Step.BALANCE, FreeRead(Decimal(free)))
+    assert life.steps() == [Step.RULES], "it was refused for another reason"
+    life.takes(Step.RULES, RulesRead(RULES))
+    assert life.news == [REFUSED] and life.events[0].note == "insufficient balance" and not life.events[0].lacks
+
+
+TOO_LITTLE = {"nothing": "0", "less than a step": "0.0009", "less than is worth an order": "0.0029"}
+
+
+@pytest.mark.parametrize("free", TOO_LITTLE.values(), ids=TOO_LITTLE)
+def test_cut_to_free_too_little_is_refused_with_both_figures(free: str) -> None:
+    rules = Rules("P", "S", "BTC", "USDT", Decimal("0.1"), STEP, STEP, Decimal("0.3"))
+    life = fresh(rules=rules).takes(Step.SEND, NO_COIN).takes(Step.BALANCE, FreeRead(Decimal(free)))
+    assert life.news == [REFUSED] and life.at(100).steps() == []
+    assert life.events[0].note == f"insufficient balance; {free} BTC are free of 0.01: too little for an order"
+    assert life.events[0].lacks
+
+
+def test_cut_to_free_not_an_entry() -> None:
+    assert fresh(entry=True).takes(Step.SEND, NO_COIN).steps() == [Step.RULES]
+
+
+def test_cut_to_free_the_next_question_follows_where_the_balance_cannot_be_had() -> None:
+    life = fresh().takes(Step.SEND, REFUSAL).takes(Step.BALANCE, Failed(Step.BALANCE, Retry("v", "no answer")))
+    assert life.takes(Step.RULES, RulesRead(COARSE)).order.new_order().quantity == Decimal("0.008")
 
 
 def test_new_rules() -> None:
-    life = fresh().takes(Step.SEND, REFUSAL)
-    assert life.steps() == [Step.RULES] and life.order.refused and life.news == []
+    life = fresh().takes(Step.SEND, REFUSAL).takes(Step.BALANCE, ENOUGH)
+    assert life.steps() == [Step.RULES] and life.order.rules_wanted_anew and life.news == []
     life.takes(Step.RULES, RulesRead(COARSE))
     assert life.steps() == [Step.SEND] and "0.008 in place of 0.01" in life.said[0].text
     new = life.order.new_order()
@@ -500,8 +549,14 @@ def test_new_rules_of_the_price() -> None:
     assert life.order.new_order().price == Decimal("100.5")
 
 
-def test_new_rules_a_second_refusal_ends_it() -> None:
-    life = fresh().takes(Step.SEND, REFUSAL).takes(Step.RULES, RulesRead(COARSE)).takes(Step.SEND, REFUSAL)
+def test_asked_once() -> None:
+    life = fresh().takes(Step.SEND, NO_COIN).takes(Step.BALANCE, FreeRead(Decimal("0.009")))
+    life.takes(Step.SEND, REFUSAL).takes(Step.RULES, RulesRead(COARSE)).takes(Step.SEND, REFUSAL)
+    assert life.news == [REFUSED] and life.events[0].note == "LOT_SIZE" and life.at(100).steps() == []
+
+
+def test_asked_once_an_entry_for_the_rules_alone() -> None:
+    life = fresh(entry=True).takes(Step.SEND, REFUSAL).takes(Step.RULES, RulesRead(COARSE)).takes(Step.SEND, REFUSAL)
     assert life.news == [REFUSED] and life.events[0].note == "LOT_SIZE" and life.at(100).steps() == []
 
 
@@ -515,47 +570,13 @@ THE_SAME: dict[str, Event] = {
 
 @pytest.mark.parametrize("answer", THE_SAME.values(), ids=THE_SAME)
 def test_new_rules_that_change_nothing_refuse_it_by_the_venues_words(answer: Event) -> None:
-    life = fresh().takes(Step.SEND, REFUSAL).takes(Step.RULES, answer)
+    life = fresh().takes(Step.SEND, REFUSAL).takes(Step.BALANCE, ENOUGH).takes(Step.RULES, answer)
     assert life.news == [REFUSED] and life.events[0].note.startswith("LOT_SIZE") and life.at(100).steps() == []
-
-
-# --- free_balance: of a sell of 0.01, where no more than this is free ---
-
-FREE: dict[str, tuple[str, str, str]] = {  # free, sent anew, words
-    "less": ("0.0076", "0.007", "0.007 in place of 0.01, as 0.0076 BTC are free"),
-    "as much": ("0.010", "", "insufficient"),
-    "more": ("25", "", "insufficient"),
-    "too little for an order": ("0.0009", "", "insufficient; as 0.0009 BTC are free it is too small"),
-    "nothing": ("0", "", "insufficient; as 0 BTC are free it is too small"),
-}
-
-
-@pytest.mark.parametrize(("free", "sent", "words"), FREE.values(), ids=FREE)
-@pytest.mark.parametrize("stop", [False, True], ids=["exit", "stop"])
-def test_free_balance(free: str, sent: str, words: str, stop: bool) -> None:
-    order = task()._replace(kind="stop" if stop else "market", stop=Decimal(90) if stop else None)
-    life = (
-        Life(Tracking(order, 0, RULES)).has(OnDisk()).takes(Step.SEND, Failed(Step.SEND, Rejected("v", "insufficient")))
-    )
-    life.takes(Step.RULES, RulesRead(RULES, Decimal(free)))
-    if not sent:
-        assert life.news == [REFUSED] and life.events[0].note == words and life.at(100).steps() == []
-        return
-    new = life.order.new_order()
-    assert life.steps() == [Step.SEND] and (new.client_order_id, new.quantity) == ("o1", Decimal(sent))
-    life.takes(Step.SEND, Created(told(account.FILLED, sent, fills=(fill("f1", sent),))))
-    assert life.news == [ACCEPTED, PART, DONE] and life.events[0].note == words
-    assert sum(event.lots for event in life.events) == 7, "never what nothing is behind"
-
-
-def test_free_balance_of_now_and_new_rules_make_one_order() -> None:
-    life = fresh().takes(Step.SEND, REFUSAL).takes(Step.RULES, RulesRead(COARSE, Decimal("0.0079")))
-    assert life.order.new_order().quantity == Decimal("0.004")
 
 
 def test_rules_are_read_before_the_first_order() -> None:
     life = fresh(rules=None)
-    assert life.steps() == [Step.RULES] and not life.order.refused
+    assert life.steps() == [Step.RULES] and not life.order.rules_wanted_anew
     assert life.takes(Step.RULES, RulesRead(RULES)).steps() == [Step.SEND]
     gone = fresh(rules=None).takes(Step.RULES, RulesRead(None))
     assert gone.news == [REFUSED] and "does not list P" in gone.events[0].note
@@ -604,7 +625,7 @@ def test_paused_or_cancelled_while_it_was_under_way_it_is_not_sent_again(event: 
     life.begins(Step.SEND)
     life.has(event).has(Failed(Step.SEND, error))
     if isinstance(error, Rejected):
-        life.takes(Step.RULES, RulesRead(COARSE))
+        life.takes(Step.BALANCE, FreeRead(Decimal("0.005")))
     assert life.news == [REFUSED] and life.at(1_000).steps() == []
 
 

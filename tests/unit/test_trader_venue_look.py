@@ -61,7 +61,7 @@ class Desk:
         self._take("open orders", market.pair)
         return [one for one in self.there if one.live and one.symbol == market.symbol]
 
-    def balances(self) -> list[Balance]:
+    def balances(self, *, urgent: bool = False) -> list[Balance]:
         self._take("balances")
         return [Balance("BTC", self.base, D(0))]
 

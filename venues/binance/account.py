@@ -123,9 +123,9 @@ class BinanceAccount:
         self._signed.measure_now()
         return self._signed.time_ms()
 
-    def balances(self) -> list[Balance]:
+    def balances(self, *, urgent: bool = False) -> list[Balance]:
         """Currencies of which there is something."""
-        reply = self._signed.send(lambda time_ms: wire.account_call(self._api, self._keys, time_ms))
+        reply = self._signed.send(lambda time_ms: wire.account_call(self._api, self._keys, time_ms, urgent=urgent))
         return named(self.name, answers.parse_balances, reply.body)
 
     def create(self, order: NewOrder) -> Order:

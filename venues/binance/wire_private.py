@@ -172,9 +172,10 @@ def fills_call(
     return _call("GET", host, MY_TRADES, given, keys, time_ms, {WEIGHT: FILLS_WEIGHT})
 
 
-def account_call(host: str, keys: Keys, time_ms: int) -> Call:
+def account_call(host: str, keys: Keys, time_ms: int, *, urgent: bool = False) -> Call:
     """What the account holds."""
-    return _call("GET", host, ACCOUNT, {"omitZeroBalances": "true"}, keys, time_ms, {WEIGHT: ACCOUNT_WEIGHT})
+    given, costs = {"omitZeroBalances": "true"}, {WEIGHT: ACCOUNT_WEIGHT}
+    return _call("GET", host, ACCOUNT, given, keys, time_ms, costs, urgent=urgent)
 
 
 def commission_call(host: str, keys: Keys, symbol: str, time_ms: int) -> Call:

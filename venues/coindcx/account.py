@@ -85,8 +85,9 @@ class CoinDcxAccount:
         self._signed.measure_now()
         return self._signed.time_ms()
 
-    def balances(self) -> list[Balance]:
-        return self._ask(partial(wire.build_balances, self._hosts.api, self._keys), wire.parse_balances)
+    def balances(self, *, urgent: bool = False) -> list[Balance]:
+        build = partial(wire.build_balances, self._hosts.api, self._keys, urgent=urgent)
+        return self._ask(build, wire.parse_balances)
 
     def create(self, order: NewOrder) -> Order:
         """Sends it, once; the answer says at most that it was taken.

@@ -162,8 +162,8 @@ def build_fills(host: str, symbol: str, from_ms: int, to_ms: int, keys: Keys, ti
     return build(host, TRADES, fields, keys, time_ms, symbol)
 
 
-def build_balances(host: str, keys: Keys, time_ms: int) -> Call:
-    return build(host, BALANCES, {}, keys, time_ms, "")
+def build_balances(host: str, keys: Keys, time_ms: int, *, urgent: bool = False) -> Call:
+    return build(host, BALANCES, {}, keys, time_ms, "", urgent=urgent)
 
 
 def build_clock(host: str) -> Call:

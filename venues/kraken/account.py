@@ -111,8 +111,8 @@ class KrakenAccount:
         self._signed.measure_now()
         return self._signed.time_ms()
 
-    def balances(self) -> list[Balance]:
-        return self._ask(wire.build_balances(), answers.parse_balances)
+    def balances(self, *, urgent: bool = False) -> list[Balance]:
+        return self._ask(wire.build_balances(urgent=urgent), answers.parse_balances)
 
     def create(self, order: NewOrder) -> Order:
         """Sends an order with a deadline, once. A client id that is open already is OutcomeUnknown: look it up."""

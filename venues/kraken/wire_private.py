@@ -158,8 +158,8 @@ def build_fills(since_ms: int, offset: int) -> Ask:
     return Ask("TradesHistory", fields, cost=2.0, about=f"from {offset}")
 
 
-def build_balances() -> Ask:
-    return Ask("BalanceEx")
+def build_balances(*, urgent: bool = False) -> Ask:
+    return Ask("BalanceEx", urgent=urgent)
 
 
 def build_fees(rules: Rules) -> Ask:
