@@ -35,6 +35,7 @@ from trader.nudges import Nudges
 from trader.orders import OrderNews
 from trader.state import STOP
 from trader.terms import IOC, LIMIT, Terms
+from trader.unanswered import taken_up
 from trader.venue_news import RECONCILING, RECOVERING, exits_wanted, may_send
 from trader.venue_side import journal_view, working
 from trader.views import VenueView
@@ -98,7 +99,9 @@ class Desk:
         self._look.found(journal_view(engine))
         orders = working(engine.state)
         fills = {order.id: order.fill_ids for order in orders}
-        self.broker.adopt(orders, engine.ledger.markets, fills)
+        ids, now_ns = [order.id for order in orders], self._clock.monotonic_ns()
+        since_ns = taken_up(self._context.run_dir, ids, boot_id(), now_ns)
+        self.broker.adopt(orders, engine.ledger.markets, fills, since_ns)
         self._nudges.start()
 
     def marked(self, number: int) -> None:

@@ -96,18 +96,21 @@ class LiveBroker:
         orders: Iterable[Order],
         markets: Mapping[str, MarketTerms] | None = None,
         fills: Mapping[str, Collection[str]] | None = None,
+        since_ns: Mapping[str, int] | None = None,
     ) -> None:
         """Orders of the state that are not over, after a start.
 
         Lots count in the steps of `markets`, of the venue's rules where it is not there. `fills`: by order, the ids of
-        the fills that the journal has; without them they are told apart by their totals.
+        the fills that the journal has; without them they are told apart by their totals. `since_ns`: by order, when it
+        can have been sent at the latest (monotonic); where that is not known, now.
         """
         for order in orders:
             known = frozenset((fills or {}).get(order.id, ()))
             before = Before(order.filled, order.cash, known or None)
             task = self._task(order, (markets or {}).get(order.pair))
             now_ns = self.courier.now_ns()
-            self.courier.add(*Tracking.adopted(task, order.state, order.venue_order_id, before, now_ns))
+            since = (since_ns or {}).get(order.id)
+            self.courier.add(*Tracking.adopted(task, order.state, order.venue_order_id, before, now_ns, since))
 
     def nudge(self, order_id: str = "") -> None:
         """Looks at it (or at all) now; the id may be ours or the venue's."""

@@ -75,9 +75,9 @@ class Looking:
             self.suspects, self.step = [], Step.LOOK
         self.later(now_ns, wait_s)
 
-    def lose(self, now_ns: int) -> None:
-        """Nobody knows whether the venue has it."""
-        self._missing_ns, self._misses = now_ns, 0
+    def lose(self, now_ns: int, since_ns: int | None = None) -> None:
+        """Nobody knows whether the venue has it. `since_ns`: when it can have been sent at the latest, else now."""
+        self._missing_ns, self._misses = now_ns if since_ns is None else min(since_ns, now_ns), 0
         self.soon()
         self.ask(Step.LOOK, now_ns)
 

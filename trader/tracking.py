@@ -11,6 +11,7 @@ test of its name:
   time-out; after TRIES_MAX the exit is refused (it is decided anew then).
 * unknown: looked up by its id at once and again; absent only once a request that was lost can no longer be taken (and
   LAG_S more), it was asked for at least LOOKS_MIN times, and is neither among the open orders nor behind any fill.
+  Of an adopted one that counts from the first start that took it up (`trader.unanswered`).
 * found: it is accepted, with its fills. An order that the venue has told of is not absent where a query does not find
   it: after FORGOTTEN_S of that it is refused, and told as an error.
 * fills_add_up: an order is told as over when the venue calls it over and the fills add up to what it says was filled.
@@ -111,9 +112,15 @@ class Tracking:
 
     @classmethod
     def adopted(
-        cls, task: Task, state: OrderState, venue_order_id: str, before: Before, now_ns: int
+        cls,
+        task: Task,
+        state: OrderState,
+        venue_order_id: str,
+        before: Before,
+        now_ns: int,
+        since_ns: int | None = None,
     ) -> tuple["Tracking", list[Out]]:
-        """An order of the journal that is not over, after a start."""
+        """An order of the journal that is not over, after a start; it was not sent later than `since_ns`, else now."""
         made = cls(task, now_ns, before=before)
         made.venue_order_id = venue_order_id
         made._told = Telling(task.order_id, state)
@@ -123,7 +130,7 @@ class Tracking:
             out += made._tell(OrderNews.NO_ANSWER, "looked up after a start")
         made.phase = Phase.WORKING if venue_order_id or state == OrderState.WORKING else Phase.UNKNOWN
         if made.phase == Phase.UNKNOWN:
-            made._look.lose(now_ns)
+            made._look.lose(now_ns, since_ns)
         if made.phase == Phase.WORKING:
             made._rests(now_ns)
         if state == OrderState.CANCELLING:

@@ -682,6 +682,19 @@ def test_adopted_orders_are_looked_up_and_never_sent(
     assert life.news[-1] in (ABSENT, REFUSED) and life.at(1_000).steps() == [Step.LOOK]
 
 
+def test_adopted_by_several_starts_it_is_absent_after_the_looks_of_the_last_one() -> None:
+    now_ns = 100 * NS_PER_S
+    order, out = Tracking.adopted(task(), OrderState.UNKNOWN, "", Before(), now_ns, since_ns=now_ns // 2)
+    life = Life(order, out).at(100).takes(Step.RULES, RulesRead(RULES))
+    looks = 0
+    while Step.OPEN not in life.steps():
+        life.waits(Step.LOOK).takes(Step.LOOK, Found(None))
+        looks += 1
+    assert looks == LOOKS_MIN and life.now_s < 101
+    life.takes(Step.OPEN, Listed([])).takes(Step.FILLS, Filled([]))
+    assert life.news == [ABSENT]
+
+
 @pytest.mark.parametrize("ids", [frozenset({"f1"}), None], ids=["by id", "by totals"])
 def test_fills_of_the_journal_are_not_told_again(ids: frozenset[str] | None) -> None:
     cash = int(Decimal("0.004") * 100 * 10**8)
