@@ -10,6 +10,7 @@ name:
 * another_boot: monotonic times are of one boot; of another one, or of none that the system tells, all count from now.
 * ahead: a time that lies ahead counts from now.
 * unreadable: a file that is not there, is cut or is another version's counts as none.
+* full_disk: where it cannot be written it is removed: this start and the next count from now.
 
 The lease is no such bound: a request may leave after any pause between the look at the lease and the write.
 """
@@ -43,20 +44,32 @@ def carried(before: Unanswered | None, orders: Iterable[str], boot_id: str, now_
 
 
 def taken_up(run_dir: Path, orders: Iterable[str], boot_id: str, now_ns: int) -> dict[str, int]:
-    """`carried` from the start before, written for the next one before anything is sent. Raises BotError."""
+    """`carried` from the start before, written for the next one before anything is sent; empty where it cannot be.
+
+    Raises BotError where the file can neither be written nor removed.
+    """
     path = run_dir / FILE
     found = carried(_read(path), orders, boot_id, now_ns)
     beside = path.with_suffix(".new")
     try:
         beside.write_bytes(msgspec.msgpack.encode(found))
         os.replace(beside, path)
-    except OSError as error:
-        raise refused(f"cannot write {path}: {error.strerror}. Free the disk or set VAR_DIR.", error.errno) from error
+    except OSError:
+        _remove(path)
+        return {}
     return found.since_ns
+
+
+def _remove(path: Path) -> None:
+    """An old one would count for orders that were sent since."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise refused(f"cannot remove {path}: {error.strerror}. Free the disk or set VAR_DIR.", error.errno) from error
 
 
 def _read(path: Path) -> Unanswered | None:
     try:
         return _decoder.decode(path.read_bytes())
-    except (FileNotFoundError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError):
         return None

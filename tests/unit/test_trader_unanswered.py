@@ -38,3 +38,12 @@ def test_carried_over_several_kills_in_a_row(tmp_path: Path) -> None:
 def test_unreadable(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
     assert taken_up(tmp_path, ["a"], "boot", NOW) == {"a": NOW}
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    assert taken_up(tmp_path, ["a"], "boot", 10) == {"a": 10}
+    beside = (tmp_path / FILE).with_suffix(".new")
+    beside.mkdir()  # nothing can be written there
+    assert taken_up(tmp_path, ["a"], "boot", 20) == {}
+    beside.rmdir()
+    assert taken_up(tmp_path, ["a"], "boot", 30) == {"a": 30}
