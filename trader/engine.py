@@ -209,10 +209,11 @@ class Engine:
     def _decide(self, pair: PairState, market: MarketTerms, tick: Tick, filled: bool) -> None:
         order = pair.order
         if order is not None and not (order.resting and pair.lots):
-            cancelling = order.state == OrderState.CANCELLING
-            if order.purpose == ENTRY and pair.lots and not cancelling and self._stop_hit(pair, tick):
+            if order.purpose == ENTRY and pair.lots and self._stop_hit(pair, tick):
                 if pair.live is not None:
                     pair.live.exiting = TRAILING_STOP  # once the venue has ended the entry
+                if order.state == OrderState.CANCELLING:
+                    return
                 self._cancel(pair, tick, TRAILING_STOP)
                 if pair.lots and pair.order is None:
                     self.exit(pair, market, tick, TRAILING_STOP)

@@ -3,6 +3,7 @@
 * A result belongs to a working order or to one that was over lately; a late fill moves position and wallet as well.
 * An exit whose reason has come up is tried until the position is flat: at once where the order before it filled, was an
   entry or a stop that rested at the venue, else when `inputs.Again` says so (the stage gives it with a back-off).
+* A stop that is hit while the entry is being cancelled, whatever for, is sold as soon as the entry is over.
 * While a start has not been compared with the venue (`RECOVERING` among the blocks), nothing is sent; a stop that is
   hit meanwhile is remembered and sold as soon as journal and venue agree.
 * An order of ours that the journal does not know is adopted whole, once by its id.

@@ -146,6 +146,20 @@ def test_a_stop_hit_while_the_entry_works_cancels_it_and_sells_what_is_held() ->
     assert venue.last.purpose == "exit" and venue.last.lots == 4
 
 
+def test_a_stop_hit_while_the_entry_is_being_cancelled_for_another_reason_sells_when_it_is_over() -> None:
+    venue = Venue()
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    venue.tell(OrderNews.ACCEPTED)
+    venue.fill(4, "100000", whole=False)
+    venue.give(inputs.Command("halt", "c1"))
+    venue.tape.trades([99_400.0, 99_600.0])  # hit, and above the stop again
+    venue.feed()
+    assert venue.broker.cancelled == [venue.last.id]  # asked once
+    venue.tell(OrderNews.CANCEL_DONE)
+    assert (venue.last.purpose, venue.last.reason, venue.last.lots) == ("exit", "trailing_stop", 4)
+
+
 def test_a_fill_that_comes_after_the_end_is_booked() -> None:
     venue = Venue()
     venue.tape.trade(100_000.0, "mr")
