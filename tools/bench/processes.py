@@ -14,17 +14,20 @@ def cpu_ns(pid: int) -> int:
 
 def pss_mb(pid: int) -> float:
     """Proportional set size of a process in MB; raises OSError where it is gone or not ours to read."""
-    return _rollup_mb(pid, ("Pss:",))
+    return _rollup_mb(pid, "Pss:")
 
 
-def private_mb(pid: int) -> float:
-    """What a process shares with nobody, in MB: other processes that come and go do not move it."""
-    return _rollup_mb(pid, ("Private_Clean:", "Private_Dirty:"))
+def written_mb(pid: int) -> float:
+    """What a process has written and shares with nobody, in MB: others that come and go do not move it.
+
+    PSS they do: who maps the same libraries bears a part of them.
+    """
+    return _rollup_mb(pid, "Private_Dirty:")
 
 
-def _rollup_mb(pid: int, names: tuple[str, ...]) -> float:
+def _rollup_mb(pid: int, name: str) -> float:
     lines = [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
-    found = [int(words[1]) for words in lines if words[0] in names]
-    if len(found) != len(names):
-        raise OSError(f"no {' and '.join(names)} in /proc/{pid}/smaps_rollup")
-    return sum(found) / 1024
+    found = [int(words[1]) for words in lines if words[0] == name]
+    if not found:
+        raise OSError(f"no {name} in /proc/{pid}/smaps_rollup")
+    return found[0] / 1024

@@ -2,7 +2,8 @@
 
 The whole bot under supervisord with a page open; its market falls every ten minutes of its own time, so that it buys
 and sells all along. What is printed is the slope after the first ten minutes (of a shorter run: after a third of it),
-by least squares over all samples. Private memory is told beside PSS, which other programs on the machine move, too.
+by least squares over all samples. What a stage has written is told beside PSS, which other programs that share its
+libraries move, too.
 """
 
 import time
@@ -15,7 +16,7 @@ import numpy as np
 from core.paths import book_dir, programs
 from tools.bench.bot import Running, page, playing
 from tools.bench.figure import Figure, Options, figure
-from tools.bench.processes import private_mb, pss_mb
+from tools.bench.processes import pss_mb, written_mb
 
 MINUTES = 60.0
 SPEED = 20
@@ -51,9 +52,9 @@ def figures(options: Options) -> list[Figure]:
     judged = minutes >= JUDGED_FROM_MINUTES
     found = []
     for stage in pids:
-        pss, private = [one.pss[stage] for one in kept], [one.private[stage] for one in kept]
+        pss, written = [one.pss[stage] for one in kept], [one.written[stage] for one in kept]
         most = FLAT_MB_PER_HOUR if judged and stage != "sandbox" else None
-        note = f"{pss[0]:.1f} MB to {pss[-1]:.1f} MB; private memory {slope(hours, private):+.2f} MB/hour"
+        note = f"{pss[0]:.1f} MB to {pss[-1]:.1f} MB; written memory {slope(hours, written):+.2f} MB/hour"
         found.append(figure("soak", f"{what}: PSS of {stage}", "MB/hour", [slope(hours, pss)], most=most, note=note))
     most_of = {"tape": tape_most, "logs": LOG_MB * len(pids)}
     for name in kept[-1].files:
@@ -69,7 +70,7 @@ class Sample(NamedTuple):
 
     seconds: float
     pss: dict[str, float]
-    private: dict[str, float]
+    written: dict[str, float]
     files: dict[str, float]
     trades: float
 
@@ -80,7 +81,7 @@ def sample(seconds: float, pids: dict[str, int], bot: Running) -> Sample:
     return Sample(
         seconds,
         {stage: pss_mb(pid) for stage, pid in pids.items()},
-        {stage: private_mb(pid) for stage, pid in pids.items()},
+        {stage: written_mb(pid) for stage, pid in pids.items()},
         file_mb(bot),
         max(0, len(csv.read_bytes().splitlines()) - 1) if csv.exists() else 0,
     )
