@@ -43,7 +43,7 @@ class Guardian:
         self._context = context
         self._clock = context.clock
         self._boot_id = boot_id()
-        self._account = account(settings, context.clock, beside=True)
+        self._account = account(settings, context.clock, beside=True, run_dir=context.run_dir)
         self._market = market_data(settings, context.clock)
         context.on_stop(self._market.close)
         context.on_stop(self._account.close)
@@ -154,12 +154,13 @@ class Guardian:
 
     async def _look_up(self, action: messages.LookUp) -> messages.Event:
         rules = await self._market_of(action.pair)
-        order = await asyncio.to_thread(self._account.order, rules, action.order_id, action.venue_order_id)
+        ask = partial(self._account.order, rules, action.order_id, action.venue_order_id, urgent=True)
+        order = await asyncio.to_thread(ask)
         return messages.Found(action.pair, action.order_id, order)
 
     async def _free(self, action: messages.AskFree) -> messages.Event:
         rules = await self._market_of(action.pair)
-        balances = await asyncio.to_thread(self._account.balances)
+        balances = await asyncio.to_thread(partial(self._account.balances, urgent=True))
         free = [balance.free for balance in balances if balance.currency == action.base]
         return messages.Free(action.pair, free[0] if free else decide.NOTHING, rules)
 

@@ -78,7 +78,7 @@ def venue_and_account(settings: Settings, clock: Clock) -> tuple[list[Line], boo
     if settings.venue == "coindcx":
         lines.append(checks.tax_withheld(quote, settings.tax_buy_bps, settings.tax_sell_bps))
     try:
-        side = account(settings, clock, beside=True)
+        side = account(settings, clock, beside=True, run_dir=paths.run_dir(paths.var_dir(settings)))
     except MisconfiguredError as error:
         lines.append(_clock(found, None))
         if settings.simulation_mode:

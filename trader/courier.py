@@ -1,9 +1,10 @@
 """The worker that carries orders to the venue: what each tracked order waits for, one call at a time, exits first.
 
-* exit_first: of all that is due, exits go first, then cancels, look-ups of orders whose outcome is unknown, entries,
-  and look-ups of working orders.
-* two_hands: a second thread takes only what protects (exits, cancels, look-ups of the unknown), so that these never
-  wait for a slow answer to anything else.
+* exit_first: of all that is due, exits go first, then cancels, stops that are to rest at the venue, look-ups of orders
+  whose outcome is unknown, questions that an exit or a position's protection waits for, entries, and routine looks.
+* more_hands: a second thread takes only what protects (exits, cancels, stops), a third one only urgent questions, so
+  that no exit waits for a question's room or answer, and no question of an exit for an entry.
+* urgent: what is asked for the sake of an exit or of protection may use the share of the limits kept for exits.
 * in_order: what is told of an order is told in the order in which it became known.
 * paused: what may not be sent is dropped at once, and again just before it would go out.
 * crashed: a thread that dies says so, the other one stops, and the stage's next call raises it.
@@ -23,6 +24,7 @@ from core.errors import BotError
 from trader.broker import BrokerEvent
 from trader.steps import (
     UNSENT,
+    URGENT,
     Cancelled,
     Created,
     Dropped,
@@ -59,6 +61,7 @@ class Hand(StrEnum):
 
     ALL = "orders"
     PROTECTS = "exits"
+    ASKS = "questions"
 
 
 class Sent(NamedTuple):
@@ -218,13 +221,13 @@ class Courier:
         ]
         if not ready:
             return None
-        _, _, order_id, step = min(ready)
+        urgency, _, order_id, step = min(ready)
         order = self._orders[order_id]
         goes, out = order.begin(step, now_ns)
         self._outbox += out
-        return order, step, self._call(order, step) if goes else None
+        return order, step, self._call(order, step, urgency in URGENT) if goes else None
 
-    def _call(self, order: Tracking, step: Step) -> Callable[[], Event]:
+    def _call(self, order: Tracking, step: Step, urgent: bool) -> Callable[[], Event]:
         """The call of a step, with what it needs to know as of now."""
         account, pair = self._account, order.task.pair
         if step == Step.RULES:
@@ -241,11 +244,11 @@ class Courier:
         if step == Step.CANCEL:
             return lambda: _cancelled(account, rules, client_id, venue_id)
         if step == Step.OPEN:
-            return lambda: Listed(account.open_orders(rules))
+            return lambda: Listed(account.open_orders(rules, urgent=urgent))
         if step == Step.FILLS:
-            return lambda: Filled(account.fills(rules, since_ms))
+            return lambda: Filled(account.fills(rules, since_ms, urgent=urgent))
         query = order.query()
-        return lambda: Found(account.order(rules, *query))
+        return lambda: Found(account.order(rules, *query, urgent=urgent))
 
     def _read_rules(self, pair: str, anew: bool) -> Rules | None:
         found = None if anew else self._rules.get(pair)
@@ -320,10 +323,9 @@ class Courier:
 
 
 def _takes(hand: Hand, urgency: Urgency, step: Step) -> bool:
-    """Whether a thread takes such a step: the one that protects takes no call that may wait for room in the limits."""
-    if hand == Hand.ALL or urgency in (Urgency.EXIT, Urgency.CANCEL):
-        return True
-    return urgency == Urgency.UNKNOWN and step == Step.LOOK
+    """Whether a thread takes such a step."""
+    changes = step in (Step.SEND, Step.CANCEL, Step.WAKE)
+    return hand == Hand.ALL or (urgency in URGENT and changes == (hand == Hand.PROTECTS))
 
 
 def _free(account: Account, coin: str) -> Decimal:

@@ -62,9 +62,10 @@ class Desk:
         self._clock = context.clock
         self._give = give
         self._engine: Engine | None = None
-        self._account = account(settings, context.clock)
+        self._account = account(settings, context.clock, run_dir=context.run_dir)
         self._markets = Markets(context)
         self._fees_asked = False
+        self._recovering = True  # read on other threads
         now_ns = context.clock.monotonic_ns()
         book = context.book_dir.name
         self._lease = LeaseWriter(context.run_dir, book, settings.lease_seconds, now_ns, boot_id())
@@ -83,7 +84,7 @@ class Desk:
             self._say,
         )
         self._look = VenueLook(
-            self._account, self._traded, settings.reconcile_seconds, self._clock, self._looked, self._say
+            self._account, self._looked_at, settings.reconcile_seconds, self._clock, self._looked, self._say
         )
         self._nudges = Nudges(self._account, self._traded, self._nudged, self._say)
 
@@ -114,6 +115,7 @@ class Desk:
         if self._engine is not None and self._lease.paused(self._clock.monotonic_ns()):
             self.broker.drop(STOOD_STILL)  # first: from the renewal on the broker's threads may send again
             self._lease.renew(self._clock.monotonic_ns(), positions(self._engine), acts=False)
+            self._recovering = True
             self._give(inputs.Block(RECOVERING, True))
             self._look.ask(at_start=True)
 
@@ -207,6 +209,7 @@ class Desk:
         now_ns = self._clock.monotonic_ns()
         self._lease.renew(now_ns, positions(engine), acts=True)
         if self._lease.claim_over(self._claim_seen, now_ns):
+            self._recovering = False
             self._give(inputs.Block(RECOVERING, False))
         else:
             self._look.ask(at_start=True)
@@ -224,10 +227,17 @@ class Desk:
 
     def _traded(self) -> Sequence[Rules]:
         """The rules of the markets that are traded, or that something is held of."""
-        names = self._names
-        found = [rules for rules in self._markets.known() if rules.pair in names]
+        found = self._known_traded()
         self._ask_fees(found)
         return found
+
+    def _looked_at(self) -> Sequence[Rules]:
+        """The same, for a look: at a start exits wait for it, and fees are no matter then."""
+        return self._known_traded() if self._recovering else self._traded()
+
+    def _known_traded(self) -> Sequence[Rules]:
+        names = self._names
+        return [rules for rules in self._markets.known() if rules.pair in names]
 
     def _ask_fees(self, traded: Sequence[Rules]) -> None:
         """Once a start: the taker fee of the dearest pair; the listed one serves where the venue does not tell."""

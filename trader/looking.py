@@ -22,6 +22,7 @@ class Looking:
         self.under_way = False
         self.suspects: list[str] = []  # venue ids of orders behind fills that may be this one
         self._pause_s = FIRST_LOOK_S
+        self.news = False  # nudged, and not answered since
         self._again = False  # nudged while a question was under way
         self._missing_ns: int | None = None  # since when it is not found
         self._misses = self._failures = 0
@@ -60,11 +61,13 @@ class Looking:
     def nudge(self, now_ns: int) -> None:
         """News of it: at once, and again where a question is under way."""
         self.soon()
+        self.news = True
         self.at_ns, self._again = now_ns, self.under_way
 
     def answered(self, now_ns: int) -> None:
         """An answer was dealt with."""
         self._failures = 0
+        self.news = self._again
         if self._again and self.at_ns is not None:
             self._again, self.at_ns = False, now_ns
 

@@ -29,9 +29,15 @@ class Urgency(StrEnum):
 
     EXIT = "0_exit"
     CANCEL = "1_cancel"
-    UNKNOWN = "2_unknown"
-    ENTRY = "3_entry"
-    WORKING = "4_working"
+    STOP = "2_stop"  # that rests at the venue: to be sent
+    UNKNOWN = "3_unknown"
+    PROTECTS = "4_protects"  # a question that an exit or a position's protection waits for
+    ENTRY = "5_entry"
+    WORKING = "6_working"
+
+
+# What is asked with it may use the share of the venue's limits that ordinary calls leave alone.
+URGENT = frozenset({Urgency.EXIT, Urgency.CANCEL, Urgency.STOP, Urgency.UNKNOWN, Urgency.PROTECTS})
 
 
 class Due(NamedTuple):

@@ -33,6 +33,8 @@ test of its name:
 * stop_rests: a stop goes out behind exits and only once its intent is on the disk; it is looked at soon after it was
   accepted or had news, then every REST_LOOK_S, and is cancelled only when the fold asks for it.
 * nudged: news on the stream makes the next look due at once.
+* urgent: what an exit or a position's protection waits for is asked before routine: an order that sells, one that is
+  being cancelled, an entry that cannot rest or of which there is news, fills that are told and not here yet.
 """
 
 from collections.abc import Sequence
@@ -206,7 +208,21 @@ class Tracking:
 
     @property
     def _urgency(self) -> Urgency:
-        return Urgency.ENTRY if self.task.entry or self.task.stop is not None else Urgency.EXIT
+        if self.task.entry:
+            return Urgency.ENTRY
+        return Urgency.EXIT if self.task.stop is None else Urgency.STOP
+
+    @property
+    def _protects(self) -> bool:
+        """Whether an exit or a position's protection waits for the next look."""
+        if self._look.step == Step.FILLS:
+            return True
+        if self.phase != Phase.WORKING:
+            return False
+        decided = self._cancel_at is not None or self._over_ns is not None
+        if self.task.entry:
+            return decided or self._look.news or self.task.kind != LIMIT
+        return decided or self.task.stop is None
 
     def _due_ask(self) -> Due | None:
         at_ns = self._look.at_ns
@@ -216,7 +232,8 @@ class Tracking:
             return Due(self._urgency, at_ns, self._sent.asks[0])
         if self.phase in UNSENT:
             return Due(self._urgency, at_ns, Step.RULES) if self.rules is None else None
-        urgency = Urgency.UNKNOWN if self._look.missing else Urgency.WORKING
+        urgency = Urgency.PROTECTS if self._protects else Urgency.WORKING
+        urgency = Urgency.UNKNOWN if self._look.missing else urgency
         return Due(urgency, at_ns, Step.RULES if self.rules is None else self._look.step)
 
     def begin(self, step: Step, now_ns: int) -> tuple[bool, list[Out]]:

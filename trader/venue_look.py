@@ -11,9 +11,11 @@ and the balances lie between two equal answers. Only where a fill came are both 
 * Where an order began before the fills that were asked for, they are asked for again from its begin on.
 * Pairs with nothing held and nothing under way are looked at in turn, one a look; all at a start.
 * After two questions in a row that failed the rest is not asked.
+* At a start the questions are urgent: exits wait for the answers. Questions about one order always are.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -76,6 +78,7 @@ class _Look:
         turn: int,
     ) -> None:
         self.account = account
+        self.urgent = at_start
         self.clock = clock
         self.journal = journal
         self.before = before
@@ -135,7 +138,8 @@ class _Look:
 
     def _open_orders(self) -> None:
         for rules in self.asked:
-            orders = self._ask(f"{rules.pair}: open orders", lambda rules=rules: self.account.open_orders(rules))  # type: ignore[misc]
+            question = partial(self.account.open_orders, rules, urgent=self.urgent)
+            orders = self._ask(f"{rules.pair}: open orders", question)
             if orders is not None:
                 self._set(open_orders={**self.view.open_orders, rules.pair: tuple(orders)})
 
@@ -149,7 +153,7 @@ class _Look:
 
     def _order(self, rules: Rules, client_id: str, venue_id: str = "") -> None:
         earlier = None if self.before is None else self.before.orders.get(client_id)
-        looked = self._look_up(client_id, earlier, lambda: self.account.order(rules, client_id, venue_id))
+        looked = self._look_up(client_id, earlier, lambda: self.account.order(rules, client_id, venue_id, urgent=True))
         if looked is not None:
             self._set(orders={**self.view.orders, client_id: looked})
 
@@ -171,13 +175,14 @@ class _Look:
 
     def _balances(self) -> Balances | None:
         asked_ns = self.clock.monotonic_ns()
-        found = self._ask("balances", self.account.balances)
+        found = self._ask("balances", lambda: self.account.balances(urgent=self.urgent))
         return None if found is None else Balances(asked_ns, {one.currency: one.free + one.locked for one in found})
 
     def _fills(self, pairs: Sequence[Rules]) -> None:
         since_ms = self.view.fills_from_ms
         for rules in pairs if since_ms else ():
-            fills = self._ask(f"{rules.pair}: fills", lambda rules=rules: self.account.fills(rules, since_ms))  # type: ignore[misc]
+            question = partial(self.account.fills, rules, since_ms, urgent=self.urgent)
+            fills = self._ask(f"{rules.pair}: fills", question)
             there = dict(self.view.fills)
             if fills is None:
                 there.pop(rules.pair, None)
@@ -209,7 +214,7 @@ class _Look:
                 looked = self._look_up(
                     venue_id,
                     looked_before.get(venue_id),
-                    lambda rules=rules, venue_id=venue_id: self.account.order(rules, "", venue_id),  # type: ignore[misc]
+                    lambda rules=rules, venue_id=venue_id: self.account.order(rules, "", venue_id, urgent=True),  # type: ignore[misc]
                 )
                 if looked is not None:
                     self._set(by_venue_id={**self.view.by_venue_id, venue_id: looked})

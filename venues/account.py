@@ -161,14 +161,17 @@ class Account(Protocol):
         ...
 
     def balances(self, *, urgent: bool = False) -> list[Balance]:
-        """Currencies of which there is something; `urgent` where an exit waits for it."""
+        """Currencies of which there is something. `urgent`, here and below: an exit or the protection of a position
+        waits for it, and it may use the share of the limits that is kept for exits."""
         ...
 
     def create(self, order: NewOrder) -> Order:
         """Sends an order, once. Raises Rejected where it was certainly not taken."""
         ...
 
-    def order(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> Order | None:
+    def order(
+        self, rules: Rules, client_order_id: str, venue_order_id: str = "", *, urgent: bool = False
+    ) -> Order | None:
         """The order of that client id, open or over, None where the venue knows none (now: it may lag behind).
 
         Without the venue's id it is an order whose answer was lost: the look-up is as urgent as an exit.
@@ -179,9 +182,9 @@ class Account(Protocol):
         """Asks to cancel; accepted is not yet cancelled (`order` tells). Raises Rejected where nothing is to cancel."""
         ...
 
-    def open_orders(self, rules: Rules) -> list[Order]: ...
+    def open_orders(self, rules: Rules, *, urgent: bool = False) -> list[Order]: ...
 
-    def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
+    def fills(self, rules: Rules, since_ms: int, *, urgent: bool = False) -> list[Fill]:
         """Own fills of a market since a time, oldest first, each once, in as many requests as it takes."""
         ...
 

@@ -8,17 +8,21 @@ burst + rate * W <= N. Exits go beyond it where the venue itself says that they 
 * Ordinary calls wait in line: a newcomer does not overtake them.
 * A call that costs of several limits waits for all of them and books all at once.
 * After a ban the buckets begin almost empty: the first call after it goes alone.
+* A limit may be shared with other processes (`venues.shared`): what they used counts as our own.
+* Where a venue refuses for one limit, nothing is left of it: who comes next waits until what its call costs fits.
 * What a venue says is left in its running window (which others use up too) holds until that window ends: ordinary
   calls leave a share of it alone, urgent ones go by it alone, as far as the venue lets them.
 """
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from core.clock import NS_PER_S
+from venues.shared import SharedUse, Used
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -39,10 +43,14 @@ class Left(NamedTuple):
 
 
 class Limits:
-    """Buckets by name, safe to use from several threads. Times are monotonic nanoseconds."""
+    """Buckets by name, safe to use from several threads. Times are monotonic nanoseconds.
 
-    def __init__(self, limits: Mapping[str, Limit]) -> None:
+    `shared`: by name, where the use of a limit by all processes is kept.
+    """
+
+    def __init__(self, limits: Mapping[str, Limit], shared: Mapping[str, SharedUse] | None = None) -> None:
         self._buckets = {name: _Bucket(limit) for name, limit in limits.items()}
+        self._shared = dict(shared or {})
         self._lock = threading.Lock()
 
     def take(
@@ -59,7 +67,7 @@ class Limits:
         Who waits asks again after that time, with `in_line`. A wait beyond `patience_s` gets no place in the line.
         Costs of names that are no limits are ignored.
         """
-        with self._lock:
+        with self._current(now_ns):
             wanted = [(name, self._buckets[name], cost) for name, cost in costs.items() if name in self._buckets]
             waits = [(bucket.wait_s(cost, now_ns, urgent, in_line), name) for name, bucket, cost in wanted]
             wait_s, name = max(waits, default=(0.0, ""))
@@ -72,9 +80,14 @@ class Limits:
                     bucket.line_up(cost, wait_s, now_ns)
             return wait_s, name
 
+    def lacks_s(self, name: str, amount: float, now_ns: int) -> float:
+        """Seconds until so much is there for urgent calls; 0: it is. Books nothing."""
+        with self._current(now_ns):
+            return self._buckets[name].wait_s(amount, now_ns, True, True) if name in self._buckets else 0.0
+
     def spend(self, costs: Mapping[str, float], now_ns: int) -> None:
         """Books what went out without asking for room: never below nothing, for the venue had room for it."""
-        with self._lock:
+        with self._current(now_ns):
             for name, cost in costs.items():
                 if name in self._buckets:
                     bucket = self._buckets[name]
@@ -86,7 +99,7 @@ class Limits:
 
         A number is what is left of a limit that refills as our bucket does.
         """
-        with self._lock:
+        with self._current(now_ns):
             for name, amount in left.items():
                 if name in self._buckets:
                     self._buckets[name].told(amount, now_ns)
@@ -98,12 +111,31 @@ class Limits:
                 if name in self._buckets:
                     self._buckets[name].change(limit)
 
-    def block(self, until_ns: int, name: str = "") -> None:
-        """Nothing that costs of the limit (of any where `name` is empty) before then, and little just after."""
-        with self._lock:
+    def block(self, now_ns: int, until_ns: int, name: str = "") -> None:
+        """Nothing that costs of the limit (of any where `name` is empty) before then, and little just after.
+
+        With a name: it is used up now, and what comes back of it until then is all that there is.
+        """
+        with self._current(now_ns):
             for own, bucket in self._buckets.items():
+                if name == own:
+                    bucket.empty(now_ns)
                 if name in ("", own):
                     bucket.block(until_ns)
+
+    @contextlib.contextmanager
+    def _current(self, now_ns: int) -> Iterator[None]:
+        """The buckets as all processes have used them, for this thread alone."""
+        with self._lock, contextlib.ExitStack() as stack:
+            files = {name: stack.enter_context(use.locked()) for name, use in self._shared.items()}
+            for name, file in files.items():
+                found = None if file is None else file.read(now_ns)
+                if found is not None:
+                    self._buckets[name].use = found
+            yield
+            for name, file in files.items():
+                if file is not None:
+                    file.write(self._buckets[name].use)
 
 
 class _Bucket:
@@ -123,6 +155,14 @@ class _Bucket:
     @property
     def kept(self) -> float:
         return self._limit.burst * self._limit.kept_for_exits
+
+    @property
+    def use(self) -> Used:
+        return Used(max(0.0, self._limit.burst - self.level), self._at_ns)
+
+    @use.setter
+    def use(self, used: Used) -> None:
+        self.level, self._at_ns = self._limit.burst - used.amount, used.at_ns
 
     def told(self, left: float | Left, now_ns: int) -> None:
         self.refill(now_ns)
@@ -177,7 +217,11 @@ class _Bucket:
         own_ns = int((cost / self._limit.rate_per_s) * NS_PER_S)
         self.line_ns = max(self.line_ns + own_ns if self.line_ns > now_ns else 0, now_ns + int(wait_s * NS_PER_S))
 
+    def empty(self, now_ns: int) -> None:
+        self.refill(now_ns)
+        self.level = min(self.level, 0.0)
+
     def block(self, until_ns: int) -> None:
-        self.refill(until_ns)  # time that passes in a ban fills nothing
+        self.refill(until_ns)  # time that passes in a ban fills nothing beyond the line below
         self.blocked_ns = max(self.blocked_ns, until_ns)
         self.level = min(self.level, self.kept + 1.0)

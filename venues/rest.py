@@ -250,7 +250,7 @@ class RestClient:
         assert refusal.pause_s is not None
         pause_ns = int(refusal.pause_s * NS_PER_S)
         until_ns = now_ns + pause_ns
-        self._limits.block(until_ns, refusal.limit)
+        self._limits.block(now_ns, until_ns, refusal.limit)
         if refusal.limit:
             return
         if self._bans is not None and status in (418, 429):  # of the address; what stands in the text is of the key

@@ -1,6 +1,7 @@
 """Kraken's account against a hand-written venue: whose call goes out when, numbers in order, limits, lockouts."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_a_refused_nonce_is_followed_by_a_larger_one_once() -> None:
     played(play)
 
 
-def test_an_order_does_not_queue_behind_a_query_that_waits_for_room(clock: Held) -> None:
+def test_an_exit_does_not_queue_behind_a_query_that_waits_for_room(clock: Held) -> None:
     def play(peer: Peer, made: KrakenAccount) -> None:
         peer.results["OpenOrders"] = lambda fields: {"open": {}}
         clock.held_ns = clock.monotonic_ns()
@@ -56,7 +57,7 @@ def test_an_order_does_not_queue_behind_a_query_that_waits_for_room(clock: Held)
             made.open_orders(USD)
         waiting = threading.Thread(target=lambda: made.open_orders(USD), daemon=True)
         waiting.start()
-        made.create(order(rules=USD))
+        made.create(order(rules=USD, urgent=True))
         assert waiting.is_alive() and len(asked(peer, "OpenOrders")) == 7
         clock.held_ns += 4 * NS_PER_S
         waiting.join(20)
@@ -77,13 +78,99 @@ def test_orders_whose_answers_were_lost_are_looked_up_from_the_share_that_is_kep
         clock.held_ns = clock.monotonic_ns()
         for _ in range(7):
             made.open_orders(USD)
-        waiting = threading.Thread(target=lambda: made.order(USD, "known", "OABC"), daemon=True)
-        waiting.start()
+        with pytest.raises(RateLimited) as caught:  # at once: the next question about it may be an urgent one
+            made.order(USD, "known", "OABC")
+        assert caught.value.retry_after_s == pytest.approx(1 / 0.33)
         assert made.order(USD, "lost1") is None is made.order(USD, "lost2")
-        assert waiting.is_alive() and asked(peer, "QueryOrders") == []
+        assert asked(peer, "QueryOrders") == []
         assert [fields["cl_ord_id"] for fields in asked(peer, "ClosedOrders")] == ["lost1", "lost2"]
+
+    played(play, clock)
+
+
+def test_what_an_exit_waits_for_is_asked_while_ordinary_questions_wait(clock: Held) -> None:
+    def play(peer: Peer, made: KrakenAccount) -> None:
+        peer.results |= {
+            "OpenOrders": lambda fields: {"open": {}},
+            "QueryOrders": lambda fields: {},
+            "TradesHistory": lambda fields: {"trades": {}, "count": 0},
+            "BalanceEx": lambda fields: {},
+            "ClosedOrders": lambda fields: {"closed": {}},
+        }
+        clock.held_ns = clock.monotonic_ns()
+        for _ in range(7):
+            made.open_orders(USD)
+        waiting = threading.Thread(target=made.balances, daemon=True)
+        waiting.start()
+        made.order(USD, "", "OABC", urgent=True)
+        made.fills(USD, 0, urgent=True)
+        made.balances(urgent=True)
+        made.open_orders(USD, urgent=True)
+        assert waiting.is_alive() and len(asked(peer, "BalanceEx")) == 1
         clock.held_ns += 60 * NS_PER_S
         waiting.join(20)
+
+    played(play, clock)
+
+
+def test_no_order_that_buys_goes_out_while_too_little_could_be_asked_about_it(clock: Held) -> None:
+    def play(peer: Peer, made: KrakenAccount) -> None:
+        peer.results["OpenOrders"] = lambda fields: {"open": {}}
+        made.server_time_ms()
+        clock.held_ns = clock.monotonic_ns()
+        for _ in range(5):
+            made.open_orders(USD, urgent=True)
+        with pytest.raises(RateLimited, match="not sent: too little could be asked") as caught:
+            made.create(order(rules=USD))
+        assert caught.value.retry_after_s == pytest.approx(1 / 0.33) and asked(peer, "AddOrder") == []
+        made.create(order(rules=USD, client_order_id="exit", urgent=True))
+        clock.held_ns += 4 * NS_PER_S
+        made.create(order(rules=USD, client_order_id="entry"))
+        assert [fields["cl_ord_id"] for fields in asked(peer, "AddOrder")] == ["exit", "entry"]
+
+    played(play, clock)
+
+
+def test_a_look_up_without_room_for_its_second_question_goes_on_with_that_one(clock: Held) -> None:
+    """It would else never come to it, where others use up what comes back between two tries."""
+
+    def play(peer: Peer, made: KrakenAccount) -> None:
+        peer.results |= {"OpenOrders": lambda fields: {"open": {}}, "ClosedOrders": lambda fields: {"closed": {}}}
+        peer.faults["ClosedOrders"] = [bad("EAPI:Rate limit exceeded")]
+        clock.held_ns = clock.monotonic_ns()
+        with pytest.raises(RateLimited):
+            made.order(USD, "lost")
+        clock.held_ns += 6 * NS_PER_S
+        before = len(asked(peer, "OpenOrders"))
+        waiting = threading.Thread(target=made.order, args=(USD, "lost"), daemon=True)
+        waiting.start()
+        time.sleep(0.05)
+        assert len(asked(peer, "ClosedOrders")) == 1, "6 s bring 1.98 of the 2 that it costs"
+        clock.held_ns += NS_PER_S
+        waiting.join(20)
+        assert not waiting.is_alive() and len(asked(peer, "ClosedOrders")) == 2
+        assert len(asked(peer, "OpenOrders")) == before == 1
+        clock.held_ns += 60 * NS_PER_S
+        assert made.order(USD, "lost") is None and len(asked(peer, "OpenOrders")) == 2, "once answered, from the start"
+
+    played(play, clock)
+
+
+def test_programs_with_one_key_count_together(tmp_path: Path, clock: Held) -> None:
+    def play(peer: Peer, made: KrakenAccount) -> None:
+        peer.results["OpenOrders"] = lambda fields: {"open": {}}
+        clock.held_ns = clock.monotonic_ns()
+        one, other = (KrakenAccount(settings_for(peer), clock, run_dir=tmp_path, keep_numbers=False) for _ in range(2))
+        for _ in range(14):
+            one.open_orders(USD, urgent=True)
+        waiting = threading.Thread(target=lambda: other.open_orders(USD, urgent=True), daemon=True)
+        waiting.start()
+        time.sleep(0.05)
+        assert waiting.is_alive() and len(asked(peer, "OpenOrders")) == 14
+        clock.held_ns += 4 * NS_PER_S
+        waiting.join(20)
+        assert len(asked(peer, "OpenOrders")) == 15
+        one.close(), other.close()
 
     played(play, clock)
 
@@ -147,12 +234,12 @@ def test_what_a_cancel_costs_by_the_age_of_its_order(age_s: float, cost: float) 
     assert cancel_cost(age_s) == cost
 
 
-def test_a_full_counter_holds_up_queries_and_no_orders() -> None:
+def test_a_full_counter_holds_up_queries_and_no_exits() -> None:
     def play(peer: Peer, made: KrakenAccount) -> None:
         peer.faults["BalanceEx"] = [bad("EAPI:Rate limit exceeded")]
         with pytest.raises(RateLimited, match="no request for 5 s"):
             made.balances()
-        assert made.create(ORDER).venue_order_id == "OABC"
+        assert made.create(order(rules=USD, urgent=True)).venue_order_id == "OABC"
 
     played(play)
 

@@ -498,7 +498,7 @@ def test_an_order_that_was_found_over_is_not_asked_for_again(house: House) -> No
     asked: list[str] = []
 
     class Counted(Hooked):
-        def order(self, rules: Any, client_order_id: str, venue_order_id: str = "") -> Any:
+        def order(self, rules: Any, client_order_id: str, venue_order_id: str = "", *, urgent: bool = False) -> Any:
             asked.append(client_order_id or venue_order_id)
             return house.account.order(rules, client_order_id, venue_order_id)
 

@@ -36,6 +36,7 @@ class Script:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
+        self.urgent: list[tuple[str, str]] = []  # questions among them
         self.answers: dict[str, Any] = {}  # by "create o1": an error, or what to do first
         self.orders: dict[str, NewOrder] = {}
         self.free = Decimal(5)  # of the coin
@@ -46,6 +47,11 @@ class Script:
         if isinstance(answer, Exception):
             raise answer
         return answer() if callable(answer) else answer
+
+    def _asked(self, what: str, order_id: str, urgent: bool) -> Any:
+        if urgent:
+            self.urgent.append((what, order_id))
+        return self._called(what, order_id)
 
     def create(self, order: NewOrder) -> Told:
         answer = self._called("create", order.client_order_id)
@@ -69,8 +75,10 @@ class Script:
             fills=(fill,),
         )
 
-    def order(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> Told | None:
-        answer = self._called("order", client_order_id)
+    def order(
+        self, rules: Rules, client_order_id: str, venue_order_id: str = "", *, urgent: bool = False
+    ) -> Told | None:
+        answer = self._asked("order", client_order_id, urgent)
         return answer or (self._told(client_order_id) if client_order_id in self.orders else None)
 
     def cancel(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> None:
@@ -80,12 +88,12 @@ class Script:
         self.calls.append(("balances", "urgently" if urgent else ""))
         return [Balance("BTC", self.free, Decimal(7)), Balance("USDT", Decimal(9), Decimal(0))]
 
-    def open_orders(self, rules: Rules) -> list[Told]:
-        self.calls.append(("open", ""))
+    def open_orders(self, rules: Rules, *, urgent: bool = False) -> list[Told]:
+        self._asked("open", "", urgent)
         return []
 
-    def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
-        self.calls.append(("fills", ""))
+    def fills(self, rules: Rules, since_ms: int, *, urgent: bool = False) -> list[Fill]:
+        self._asked("fills", "", urgent)
         return []
 
 
@@ -187,12 +195,12 @@ def test_exit_first(world: World) -> None:
         ("create", "x1"),
         ("cancel", "w1"),
         ("order", "u1"),
-        ("create", "n1"),
         ("order", "w1"),
+        ("create", "n1"),
     ]
 
 
-def test_two_hands(world: World) -> None:
+def test_more_hands(world: World) -> None:
     world.venue.answers["create w1"] = world.venue.answers["order w1"] = working("w1")
     world.submit("w1", ENTRY, kind="limit", limit_ticks=1_000)
     world.turns()
@@ -207,7 +215,33 @@ def test_two_hands(world: World) -> None:
     assert world.venue.calls == [("create", "x1"), ("cancel", "w1")]
 
 
-def test_two_hands_an_exit_does_not_wait_for_an_answer_to_anything_else() -> None:
+def test_more_hands_a_third_one_asks_what_an_exit_or_protection_waits_for(world: World) -> None:
+    world.venue.answers |= {"create w1": working("w1"), "order w1": working("w1"), "create i1": working("i1")}
+    world.submit("w1", ENTRY, kind="limit", limit_ticks=1_000)
+    world.submit("i1", ENTRY, kind="ioc", limit_ticks=1_000)
+    world.turns()
+    world.passes(1.0)
+    world.submit("n1", ENTRY)
+    world.submit("x1", EXIT)
+    world.venue.calls.clear()
+    world.turns(Hand.ASKS)
+    assert world.venue.calls == [("order", "i1")], "no order, and no routine look"
+
+
+def test_urgent(world: World) -> None:
+    world.venue.answers |= {"create w1": working("w1"), "order w1": working("w1"), "create i1": working("i1")}
+    world.submit("w1", ENTRY, kind="limit", limit_ticks=1_000)
+    world.submit("i1", ENTRY, kind="ioc", limit_ticks=1_000)
+    world.turns()
+    world.passes(1.0)
+    world.turns()
+    assert ("order", "w1") in world.venue.calls and set(world.venue.urgent) == {("order", "i1")}
+    world.broker.nudge("w1")
+    world.turns()
+    assert world.venue.urgent[-1] == ("order", "w1")
+
+
+def test_more_hands_an_exit_does_not_wait_for_an_answer_to_anything_else() -> None:
     venue, told = Script(), []
     asked, answered, done = threading.Event(), threading.Event(), threading.Event()
 
@@ -355,13 +389,16 @@ def test_the_market_rules_are_asked_for_once_and_anew_after_a_refusal(world: Wor
     assert len(asked) == 2 and world.news[-1] == ("o3", OrderNews.REFUSED)
 
 
-@pytest.mark.parametrize("hand", Hand)
-def test_the_free_balance_is_asked_for_urgently_and_by_whichever_thread_is_free(world: World, hand: Hand) -> None:
+@pytest.mark.parametrize("hands", [(Hand.ALL,), (Hand.PROTECTS, Hand.ASKS)], ids=["the first", "the others"])
+def test_the_free_balance_is_asked_for_urgently_and_by_whichever_thread_is_free(
+    world: World, hands: tuple[Hand, ...]
+) -> None:
     world.broker.courier._read_ahead()
     world.venue.free = Decimal("0.001")
     world.venue.answers["create o1"] = Rejected("v", "insufficient balance")
     world.submit("o1")
-    world.turns(hand)
+    for hand in hands * 2:
+        world.turns(hand)
     assert world.venue.calls[:2] == [("create", "o1"), ("balances", "urgently")]
     assert world.news[-1] == ("o1", OrderNews.REFUSED) and "0.001 BTC are free" in world.said[0][1]
 

@@ -149,6 +149,39 @@ def lost(life: Life) -> Life:
     raise AssertionError(f"never decided: {life.order.due()}")
 
 
+# --- urgent ---
+
+
+def asks(life: Life) -> Urgency:
+    """How urgent the next question is."""
+    (due,) = [due for due in life.order.due() if due.step in (Step.LOOK, Step.FILLS)]
+    return due.urgency
+
+
+LIMITED: dict[str, Any] = {"entry": True, "kind": account.LIMIT, "price": "100"}
+ASKED: dict[str, tuple[Callable[[], Life], Urgency]] = {
+    "an exit": (working, Urgency.PROTECTS),
+    "an entry that cannot rest": (lambda: working(entry=True, kind=account.IOC, price="100"), Urgency.PROTECTS),
+    "an entry that rests": (lambda: working(**LIMITED), Urgency.WORKING),
+    "an entry that rests and has news": (lambda: working(**LIMITED).has(Nudged()), Urgency.PROTECTS),
+    "an entry that is to be cancelled": (lambda: working(**LIMITED).has(CancelAsked()), Urgency.PROTECTS),
+    "news that was answered": (
+        lambda: working(**LIMITED).has(Nudged()).takes(Step.LOOK, Found(told())),
+        Urgency.WORKING,
+    ),
+    "fills that are told and not here": (
+        lambda: working(**LIMITED).waits(Step.LOOK).takes(Step.LOOK, Found(told(filled="0.002"))),
+        Urgency.PROTECTS,
+    ),
+    "an order that nobody knows": (unknown, Urgency.UNKNOWN),
+}
+
+
+@pytest.mark.parametrize(("made", "expected"), ASKED.values(), ids=ASKED)
+def test_urgent(made: Callable[[], Life], expected: Urgency) -> None:
+    assert asks(made()) == expected
+
+
 # --- intent_first ---
 
 

@@ -64,7 +64,15 @@ def test_stop_rests_goes_out_behind_exits_and_only_from_the_disk() -> None:
     tracking = ready()
     assert tracking.due() == []  # however late it is
     tracking.handle(OnDisk(), 60 * S)
-    assert [(due.urgency, due.step) for due in tracking.due()] == [(Urgency.ENTRY, Step.SEND)]
+    assert [(due.urgency, due.step) for due in tracking.due()] == [(Urgency.STOP, Step.SEND)]
+
+
+def test_stop_rests_is_asked_for_urgently_once_an_exit_waits_for_its_end() -> None:
+    tracking = resting()
+    assert [(due.urgency, due.step) for due in tracking.due()] == [(Urgency.WORKING, Step.LOOK)]
+    tracking.handle(CancelAsked(), 0)
+    looks = [due.urgency for due in tracking.due() if due.step == Step.LOOK]
+    assert looks == [Urgency.PROTECTS]
 
 
 def test_stop_rests_at_its_price_on_the_tick_of_the_markets_rules() -> None:

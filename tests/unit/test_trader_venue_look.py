@@ -57,7 +57,7 @@ class Desk:
         if what[0] in self.fails:
             raise self.fails[what[0]]
 
-    def open_orders(self, market: Rules) -> list[Order]:
+    def open_orders(self, market: Rules, *, urgent: bool = False) -> list[Order]:
         self._take("open orders", market.pair)
         return [one for one in self.there if one.live and one.symbol == market.symbol]
 
@@ -65,11 +65,11 @@ class Desk:
         self._take("balances")
         return [Balance("BTC", self.base, D(0))]
 
-    def fills(self, market: Rules, since: int) -> list[Fill]:
+    def fills(self, market: Rules, since: int, *, urgent: bool = False) -> list[Fill]:
         self._take("fills", market.pair, since)
         return [one for one in self.made if one.symbol == market.symbol and one.time_ms >= since]
 
-    def order(self, market: Rules, client_id: str, venue_id: str = "") -> Order | None:
+    def order(self, market: Rules, client_id: str, venue_id: str = "", *, urgent: bool = False) -> Order | None:
         self._take("order", client_id or venue_id)
         return next(
             (one for one in self.there if client_id == one.client_order_id or venue_id == one.venue_order_id), None

@@ -2,6 +2,7 @@
 
 import asyncio
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from venues.coindcx.adapter import CoinDcx
 from venues.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retry, VenueError
 from venues.limits import Left, Limit, Limits
 from venues.offset import Offset, Stamp
+from venues.shared import SharedUse
 from venues.venue import Rules
 
 S = 1_000_000_000
@@ -182,10 +184,58 @@ def test_a_wait_beyond_patience_takes_no_place_in_line():
 
 def test_after_a_ban_the_first_call_goes_alone():
     limits = Limits({"a": Limit(10.0, 100.0, kept_for_exits=0.1)})
-    limits.block(61 * S)
+    limits.block(0, 61 * S)
     assert limits.take({"a": 1}, S, urgent=True)[0] == pytest.approx(60.0)
     assert limits.take({"a": 1}, 61 * S)[0] == 0.0
     assert limits.take({"a": 1}, 61 * S)[0] == pytest.approx(0.1)
+
+
+def test_after_a_refusal_for_one_limit_what_a_call_costs_has_to_come_back_first():
+    """Of 0.33 a second five seconds bring 1.65: enough for a call that costs one, and not for one that costs two."""
+    limits = Limits({"a": Limit(0.33, 14.0, kept_for_exits=0.5), "b": Limit(1.0, 5.0)})
+    limits.block(S, 6 * S, "a")
+    assert limits.take({"a": 2}, 6 * S, urgent=True)[0] == pytest.approx(0.35 / 0.33)
+    assert limits.take({"a": 1}, 6 * S, urgent=True)[0] == 0.0
+    assert limits.take({"b": 1}, S)[0] == 0.0, "the others go on"
+
+
+def test_how_long_until_so_much_is_there_is_told_without_taking_it():
+    limits = Limits({"a": Limit(1.0, 10.0, kept_for_exits=0.5)})
+    assert [limits.lacks_s("a", 10.0, S), limits.lacks_s("a", 10.0, S), limits.lacks_s("b", 1.0, S)] == [0.0] * 3
+    limits.take({"a": 4}, S)
+    assert limits.lacks_s("a", 6.0, S) == 0.0 and limits.lacks_s("a", 8.0, S) == pytest.approx(2.0)
+
+
+def shared(path: Path) -> Limits:
+    return Limits({"a": Limit(1.0, 10.0), "own": Limit(1.0, 10.0)}, {"a": SharedUse(path)})
+
+
+def test_a_shared_limit_is_used_up_by_all_processes_together(tmp_path: Path):
+    one, other = shared(tmp_path / "a"), shared(tmp_path / "a")
+    one.take({"a": 7, "own": 10}, S)
+    assert other.take({"a": 4, "own": 10}, S) == (pytest.approx(1.0), "a")
+    assert other.take({"a": 4, "own": 10}, 2 * S) == (0.0, "")
+    assert one.take({"a": 1}, 2 * S)[0] == pytest.approx(1.0)
+    one.block(2 * S, 4 * S, "a")
+    assert other.take({"a": 3}, 4 * S)[0] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("text", ["", "much now", "nan 5", "-1 5", "1e300 5", "5", "\0" * 64])
+def test_a_shared_limit_whose_file_is_broken_is_counted_by_each(tmp_path: Path, text: str):
+    (tmp_path / "a").write_text(text)
+    assert shared(tmp_path / "a").take({"a": 10}, S) == (0.0, "")
+    assert shared(tmp_path / "a").take({"a": 1}, S)[0] == pytest.approx(1.0), "it is whole again"
+
+
+def test_a_shared_limit_without_a_file_is_counted_by_each(tmp_path: Path):
+    limits = shared(tmp_path / "nowhere" / "a")
+    assert [limits.take({"a": 10}, S)[0], limits.take({"a": 1}, S)[0]] == [0.0, pytest.approx(1.0)]
+
+
+def test_a_shared_limit_of_an_earlier_boot_counts_as_of_now(tmp_path: Path):
+    shared(tmp_path / "a").take({"a": 10}, 90_000 * S)
+    assert shared(tmp_path / "a").take({"a": 1}, 5 * S)[0] == pytest.approx(1.0)
+    assert shared(tmp_path / "a").take({"a": 1}, 6 * S)[0] == 0.0
 
 
 def test_what_is_left_by_the_venues_word_is_not_exceeded():

@@ -141,8 +141,13 @@ class BinanceAccount:
         except Retry as error:
             raise OutcomeUnknown(self.name, error.text, "look up what became of it", error.code) from error
 
-    def order(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> Order | None:
-        """By the client id (of several orders of one id the last), else by the venue's; None where there is none."""
+    def order(
+        self, rules: Rules, client_order_id: str, venue_order_id: str = "", *, urgent: bool = False
+    ) -> Order | None:
+        """By the client id (of several orders of one id the last), else by the venue's; None where there is none.
+
+        Always urgent: it costs little.
+        """
         symbol = rules.symbol
         try:
             reply = self._signed.send(
@@ -165,13 +170,17 @@ class BinanceAccount:
             lambda time_ms: wire.cancel_call(self._api, self._keys, symbol, client_order_id, venue_order_id, time_ms)
         )
 
-    def open_orders(self, rules: Rules) -> list[Order]:
+    def open_orders(self, rules: Rules, *, urgent: bool = False) -> list[Order]:
         """All live orders of a market."""
-        self._keep_limits(rules.symbol)
-        reply = self._signed.send(lambda time_ms: wire.open_orders_call(self._api, self._keys, rules.symbol, time_ms))
+        symbol = rules.symbol
+        if not urgent:
+            self._keep_limits(symbol)
+        reply = self._signed.send(
+            lambda time_ms: wire.open_orders_call(self._api, self._keys, symbol, time_ms, urgent=urgent)
+        )
         return named(self.name, answers.parse_open_orders, reply.body)
 
-    def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
+    def fills(self, rules: Rules, since_ms: int, *, urgent: bool = False) -> list[Fill]:
         """Own fills since a time: windows of a day up to the first fill, from there on by id.
 
         Which part of a window with too many fills is answered, its oldest or its newest, the venue does not say: such
@@ -182,11 +191,12 @@ class BinanceAccount:
         end_ms = start_ms + wire.FILLS_WINDOW_MS - 1
         found: list[Fill] = []
         from_id = -1
-        self._keep_limits(symbol)
+        if not urgent:
+            self._keep_limits(symbol)
         if self._signed.time_ms() - start_ms > WINDOWS_MAX * wire.FILLS_WINDOW_MS:
             from_id = 0  # from the very first one on is less to ask than day by day
         for _ in range(FILLS_PAGES_MAX):
-            page = self._fills_page(symbol, start_ms, end_ms, from_id)
+            page = self._fills_page(symbol, start_ms, end_ms, from_id, urgent)
             full = len(page) >= wire.FILLS_MAX
             if full and from_id < 0:
                 if page[0].time_ms < end_ms:
@@ -204,10 +214,17 @@ class BinanceAccount:
                 start_ms, end_ms = end_ms + 1, end_ms + wire.FILLS_WINDOW_MS
         raise Retry(self.name, f"myTrades {symbol}: not at the end after {FILLS_PAGES_MAX} requests")
 
-    def _fills_page(self, symbol: str, start_ms: int, end_ms: int, from_id: int) -> list[Fill]:
+    def _fills_page(self, symbol: str, start_ms: int, end_ms: int, from_id: int, urgent: bool) -> list[Fill]:
         reply = self._signed.send(
             lambda time_ms: wire.fills_call(
-                self._api, self._keys, symbol, time_ms, since_ms=start_ms, until_ms=end_ms, from_id=from_id
+                self._api,
+                self._keys,
+                symbol,
+                time_ms,
+                since_ms=start_ms,
+                until_ms=end_ms,
+                from_id=from_id,
+                urgent=urgent,
             )
         )
         return named(self.name, answers.parse_fills, reply.body)

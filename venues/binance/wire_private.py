@@ -154,13 +154,21 @@ def _which(client_id: str, venue_id: str) -> dict[str, str]:
     return {"origClientOrderId": client_id} if client_id else {"orderId": venue_id}
 
 
-def open_orders_call(host: str, keys: Keys, symbol: str, time_ms: int) -> Call:
+def open_orders_call(host: str, keys: Keys, symbol: str, time_ms: int, *, urgent: bool = False) -> Call:
     """All live orders of a market."""
-    return _call("GET", host, OPEN_ORDERS, {"symbol": symbol}, keys, time_ms, {WEIGHT: OPEN_WEIGHT})
+    return _call("GET", host, OPEN_ORDERS, {"symbol": symbol}, keys, time_ms, {WEIGHT: OPEN_WEIGHT}, urgent=urgent)
 
 
 def fills_call(
-    host: str, keys: Keys, symbol: str, time_ms: int, *, since_ms: int = 0, until_ms: int = 0, from_id: int = -1
+    host: str,
+    keys: Keys,
+    symbol: str,
+    time_ms: int,
+    *,
+    since_ms: int = 0,
+    until_ms: int = 0,
+    from_id: int = -1,
+    urgent: bool = False,
 ) -> Call:
     """Own fills of a market: of a time of 24 hours at most, ends included, or from an id on; oldest first."""
     given = {"symbol": symbol}
@@ -169,7 +177,7 @@ def fills_call(
     else:
         given |= {"startTime": str(since_ms), "endTime": str(until_ms)}
     given["limit"] = str(FILLS_MAX)
-    return _call("GET", host, MY_TRADES, given, keys, time_ms, {WEIGHT: FILLS_WEIGHT})
+    return _call("GET", host, MY_TRADES, given, keys, time_ms, {WEIGHT: FILLS_WEIGHT}, urgent=urgent)
 
 
 def account_call(host: str, keys: Keys, time_ms: int, *, urgent: bool = False) -> Call:

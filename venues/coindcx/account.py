@@ -114,12 +114,14 @@ class CoinDcxAccount:
         self._learn(told)
         return told.order
 
-    def order(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> Order | None:
+    def order(
+        self, rules: Rules, client_order_id: str, venue_order_id: str = "", *, urgent: bool = False
+    ) -> Order | None:
         """Asked for by our id, and where that is unknown by theirs. None may be lag: ask for 2 s and more.
 
         Without their id nothing is known of the order, and an exit may wait for that: it is urgent.
         """
-        urgent = not venue_order_id
+        urgent = urgent or not venue_order_id
         for name in _names(client_order_id, venue_order_id):
             try:
                 reply = self._send(partial(wire.build_status, self._hosts.api, name, self._keys, urgent=urgent))
@@ -145,12 +147,12 @@ class CoinDcxAccount:
             self._read(wire.parse_cancelled, reply)
             return
 
-    def open_orders(self, rules: Rules) -> list[Order]:
-        build = partial(wire.build_open_orders, self._hosts.api, rules.symbol, self._keys)
+    def open_orders(self, rules: Rules, *, urgent: bool = False) -> list[Order]:
+        build = partial(wire.build_open_orders, self._hosts.api, rules.symbol, self._keys, urgent=urgent)
         told = self._ask(build, wire.parse_orders)
         return [item.order for item in told if item.order.symbol == rules.symbol and item.order.live]
 
-    def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
+    def fills(self, rules: Rules, since_ms: int, *, urgent: bool = False) -> list[Fill]:
         """Pages on from the last time seen until an answer has nothing new.
 
         Whether the venue sorts as it is asked to, cuts its answers shorter than asked for, or counts the first time
@@ -163,7 +165,8 @@ class CoinDcxAccount:
         def build(time_ms: int) -> Call:
             # The newest are asked for by the time of the call itself: before the first one ours may be far behind.
             to_ms = until_ms or time_ms + FILLS_AHEAD_MS
-            return wire.build_fills(self._hosts.api, rules.symbol, from_ms, to_ms, self._keys, time_ms)
+            api, symbol = self._hosts.api, rules.symbol
+            return wire.build_fills(api, symbol, from_ms, to_ms, self._keys, time_ms, urgent=urgent)
 
         for _ in range(FILL_PAGES):
             page = self._ask(build, lambda body: wire.parse_fills(body, rules))

@@ -145,12 +145,14 @@ def build_cancel(host: str, name: Mapping[str, object], keys: Keys, time_ms: int
     return build(host, CANCEL, name, keys, time_ms, _of(name), urgent=True)
 
 
-def build_open_orders(host: str, symbol: str, keys: Keys, time_ms: int) -> Call:
-    costs = {ACTIVE_ORDERS: 1.0}
-    return build(host, ACTIVE, {"market": symbol, "size": OPEN_MAX}, keys, time_ms, symbol, costs=costs)
+def build_open_orders(host: str, symbol: str, keys: Keys, time_ms: int, *, urgent: bool = False) -> Call:
+    fields = {"market": symbol, "size": OPEN_MAX}
+    return build(host, ACTIVE, fields, keys, time_ms, symbol, costs={ACTIVE_ORDERS: 1.0}, urgent=urgent)
 
 
-def build_fills(host: str, symbol: str, from_ms: int, to_ms: int, keys: Keys, time_ms: int) -> Call:
+def build_fills(
+    host: str, symbol: str, from_ms: int, to_ms: int, keys: Keys, time_ms: int, *, urgent: bool = False
+) -> Call:
     """Own trades of a market with from <= time <= to, oldest first."""
     fields = {
         "symbol": symbol,
@@ -159,7 +161,7 @@ def build_fills(host: str, symbol: str, from_ms: int, to_ms: int, keys: Keys, ti
         "limit": FILLS_MAX,
         "sort": "asc",
     }
-    return build(host, TRADES, fields, keys, time_ms, symbol)
+    return build(host, TRADES, fields, keys, time_ms, symbol, urgent=urgent)
 
 
 def build_balances(host: str, keys: Keys, time_ms: int, *, urgent: bool = False) -> Call:

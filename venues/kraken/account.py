@@ -3,6 +3,11 @@
 Calls of one key go out one after the other, in the order of their nonces, and urgent ones wait for no answer of another
 (`nonces`). Room in the limits is waited for before a call takes its turn, so that an order never queues behind a query
 that waits. A lockout of the key is obeyed after a restart too.
+
+* The REST counter is the key's: trader, guardian and doctor count their calls together, in a file.
+* What an exit or a position's protection waits for is asked from the share that ordinary calls leave alone.
+* An order that buys is RateLimited, not sent, while there is no room to learn what became of it and to end it.
+* A look-up that had no room for its second question goes on with that one: the order was not open a moment ago.
 """
 
 import asyncio
@@ -10,6 +15,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -42,6 +48,7 @@ from venues.kraken.wire_public import parse_time_s, time_path
 from venues.limits import Limit, Limits
 from venues.offset import Offset, Stamp
 from venues.rest import RestClient, public_get
+from venues.shared import SharedUse
 from venues.signed import Signed
 from venues.venue import Rules
 
@@ -53,9 +60,13 @@ STREAM = "wss://ws-auth.kraken.com"
 
 # The Starter tier: the REST counter of the key (15), and the engine's own of one pair (60), here for all of them
 # together. One less of each: calls may arrive closer to each other than they were sent. Orders and cancels cost nothing
-# of the first; what is kept of it lets two orders be looked up whose answers were lost, which exits wait for.
-LIMITS = {COUNTER: Limit(0.33, 14.0, kept_for_exits=0.45), ORDERS: Limit(1.0, 59.0, kept_for_exits=0.2)}
+# of the first; what is kept of it lets two orders be looked up whose answers were lost.
+LIMITS = {COUNTER: Limit(0.33, 14.0, kept_for_exits=0.5), ORDERS: Limit(1.0, 59.0, kept_for_exits=0.2)}
+# With less left of the counter an order that buys does not go out: it (1) and its fills (2) are to be asked for, the
+# cancel of its stop (1), its exit (1) and what that filled (2), and one order more by a guardian that takes over (3).
+ENTRY_LEAVES = 10.0
 PATIENCE_S = 20.0
+NOT_OPEN_S = 6.0  # how long an order that was not open is not looked for there again
 PAGES_MAX = 100  # of own fills
 REMEMBERED = 1000  # orders whose age is known
 
@@ -81,10 +92,16 @@ class KrakenAccount:
     )
 
     def __init__(
-        self, settings: Settings, clock: Clock, opener: Opener | None = None, *, keep_numbers: bool = True
+        self,
+        settings: Settings,
+        clock: Clock,
+        opener: Opener | None = None,
+        *,
+        keep_numbers: bool = True,
+        run_dir: Path | None = None,
     ) -> None:
         """Without `keep_numbers` those of its calls come from the clock alone: then they are never ahead of another
-        program's that uses the same key, which would be refused for it."""
+        program's that uses the same key, which would be refused for it. In `run_dir` programs count together."""
         self.name = settings.venue
         self._clock = clock
         self._opener = opener
@@ -100,7 +117,9 @@ class KrakenAccount:
         self._nonce = Nonce(lasting_file(settings, self._host, "nonce") if keep_numbers else None)
         self._turns = Turns(clock)
         self._sent_ns: OrderedDict[str, int] = OrderedDict()  # monotonic, by client id
-        self._limits = Limits(LIMITS)
+        counted = {} if run_dir is None else {COUNTER: SharedUse(run_dir / f"{COUNTER}-{self.name}")}
+        self._limits = Limits(LIMITS, counted)
+        self._not_open: OrderedDict[str, int] = OrderedDict()  # client ids, and when (monotonic ns) they were not
         lockout = lasting_file(settings, self._host, "lockout")
         self._lockout = None if lockout is None else Bans(lockout)
         self._rest = RestClient(self.name, clock, judge, self._limits, bans=bans_of(settings, self._host, lockout))
@@ -115,7 +134,12 @@ class KrakenAccount:
         return self._ask(wire.build_balances(urgent=urgent), answers.parse_balances)
 
     def create(self, order: NewOrder) -> Order:
-        """Sends an order with a deadline, once. A client id that is open already is OutcomeUnknown: look it up."""
+        """Sends an order with a deadline, once. A client id that is open already is OutcomeUnknown: look it up.
+
+        RateLimited also for an order that buys, while too little could be asked about it.
+        """
+        if not order.urgent:
+            self._leave_room(order)
 
         def build(venue_time_ms: int) -> wire.Ask:
             return wire.build_order(self.name, order, None if self._fast else venue_time_ms)
@@ -135,29 +159,18 @@ class KrakenAccount:
                     self._signed.measure_now(alone=True)
             raise
 
-    def order(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> Order | None:
+    def order(
+        self, rules: Rules, client_order_id: str, venue_order_id: str = "", *, urgent: bool = False
+    ) -> Order | None:
         """By the venue's id where it is known, which costs least; else among those open, then among those over.
 
-        Without the venue's id nothing is known of the order, and an exit may wait for that: it is urgent.
+        Without the venue's id nothing is known of the order, and an exit may wait for that: it is urgent. What is not
+        urgent is RateLimited at once where there is no room.
         """
-        found: Order | None = None
-        urgent = not venue_order_id
-        if venue_order_id:
-            found = self._by_id(venue_order_id)
+        urgent = urgent or not venue_order_id
+        found = self._by_id(venue_order_id, urgent) if venue_order_id else None
         if found is None and client_order_id:
-            asks = (
-                (wire.build_open_orders(client_order_id, urgent=urgent), answers.parse_open_orders),
-                (wire.build_closed_orders(client_order_id, urgent=urgent), answers.parse_closed_orders),
-            )
-            for ask, parse in asks:
-                told = self._ask(ask, parse)
-                orders = [item for item in told if item.client_order_id == client_order_id]
-                if orders:
-                    found = answers.newest(orders)
-                    break
-                if len(told) >= answers.ORDERS_A_PAGE:  # of others: it was overlooked which one was asked for
-                    text = f"{ask.method} {client_order_id}: {len(told)} orders, none of them of that id"
-                    raise Retry(self.name, text, "there may be one all the same: look for it by hand")
+            found = self._by_client_id(client_order_id, urgent)
         return found and _renamed(found, rules)
 
     def cancel(self, rules: Rules, client_order_id: str, venue_order_id: str = "") -> None:
@@ -170,16 +183,16 @@ class KrakenAccount:
         if sent_ns is not None:
             self._limits.spend({ORDERS: wire.cancel_cost((now_ns - sent_ns) / NS_PER_S)}, now_ns)
 
-    def open_orders(self, rules: Rules) -> list[Order]:
-        orders = self._ask(wire.build_open_orders(), answers.parse_open_orders)
+    def open_orders(self, rules: Rules, *, urgent: bool = False) -> list[Order]:
+        orders = self._ask(wire.build_open_orders(urgent=urgent), answers.parse_open_orders)
         return [_renamed(order, rules) for order in orders if naming.is_of(rules, order.symbol)]
 
-    def fills(self, rules: Rules, since_ms: int) -> list[Fill]:
+    def fills(self, rules: Rules, since_ms: int, *, urgent: bool = False) -> list[Fill]:
         """Fifty of all markets a request, the newest first; raises Retry beyond PAGES_MAX of them."""
         found: dict[str, Fill] = {}
         offset = 0
         for _ in range(PAGES_MAX):
-            page = self._ask(wire.build_fills(since_ms, offset), answers.parse_fills, rules)
+            page = self._ask(wire.build_fills(since_ms, offset, urgent=urgent), answers.parse_fills, rules)
             # A fill that happens meanwhile moves the others on: some come twice, none is missed.
             found.update({fill.venue_fill_id: fill for fill in page.fills})
             offset += page.size
@@ -266,19 +279,19 @@ class KrakenAccount:
             raise Retry(self.name, str(error)) from error
 
     def _wait_for_room(self, ask: wire.Ask) -> None:
-        """Blocks until the limits have room. Raises RateLimited where that would take longer than PATIENCE_S."""
-        waited_s = 0.0
+        """Blocks until the limits have room. Raises RateLimited where that would take longer than its patience."""
+        waited_s, patience_s = 0.0, PATIENCE_S if ask.waits else 0.0
         while True:
             wait_s, limit = self._limits.take(
                 ask.costs,
                 self._clock.monotonic_ns(),
                 urgent=ask.urgent,
                 in_line=waited_s > 0,
-                patience_s=PATIENCE_S - waited_s,
+                patience_s=patience_s - waited_s,
             )
             if wait_s <= 0:
                 return
-            if waited_s + wait_s > PATIENCE_S:
+            if waited_s + wait_s > patience_s:
                 raise RateLimited(self.name, f"{ask.method} {ask.about} not sent: no room in {limit!r}", wait_s)
             sleep(wait_s)
             waited_s += wait_s
@@ -291,14 +304,48 @@ class KrakenAccount:
             raise Retry(self.name, str(error)) from error
         return Stamp(reply.sent_ns, reply.received_ns, seconds * NS_PER_S, NS_PER_S)
 
-    def _by_id(self, venue_order_id: str) -> Order | None:
+    def _leave_room(self, order: NewOrder) -> None:
+        """Raises RateLimited where what becomes of the order could not be asked for at once."""
+        wait_s = self._limits.lacks_s(COUNTER, ENTRY_LEAVES, self._clock.monotonic_ns())
+        if wait_s > 0:
+            text = f"{order.client_order_id} not sent: too little could be asked about it (no room in {COUNTER!r})"
+            raise RateLimited(self.name, text, wait_s)
+
+    def _by_id(self, venue_order_id: str, urgent: bool) -> Order | None:
         try:
-            orders = self._ask(wire.build_orders_by_id(venue_order_id), answers.parse_orders_by_id)
+            orders = self._ask(wire.build_orders_by_id(venue_order_id, urgent=urgent), answers.parse_orders_by_id)
         except Skewed:
             raise
         except Rejected:  # it knows no such order: the client id decides
             return None
         return next((item for item in orders if item.venue_order_id == venue_order_id), None)
+
+    def _by_client_id(self, client_order_id: str, urgent: bool) -> Order | None:
+        now_ns = self._clock.monotonic_ns()
+        before_ns = self._not_open.pop(client_order_id, None)
+        if before_ns is None or now_ns - before_ns > NOT_OPEN_S * NS_PER_S:
+            before_ns = now_ns
+            ask = wire.build_open_orders(client_order_id, urgent=urgent)
+            found = self._of_client_id(client_order_id, ask, self._ask(ask, answers.parse_open_orders))
+            if found is not None:
+                return found
+        ask = wire.build_closed_orders(client_order_id, urgent=urgent)
+        try:
+            return self._of_client_id(client_order_id, ask, self._ask(ask, answers.parse_closed_orders))
+        except RateLimited:
+            self._not_open[client_order_id] = before_ns
+            while len(self._not_open) > REMEMBERED:
+                self._not_open.popitem(last=False)
+            raise
+
+    def _of_client_id(self, client_order_id: str, ask: wire.Ask, told: Sequence[Order]) -> Order | None:
+        orders = [item for item in told if item.client_order_id == client_order_id]
+        if orders:
+            return answers.newest(orders)
+        if len(told) >= answers.ORDERS_A_PAGE:  # of others: it was overlooked which one was asked for
+            text = f"{ask.method} {client_order_id}: {len(told)} orders, none of them of that id"
+            raise Retry(self.name, text, "there may be one all the same: look for it by hand")
+        return None
 
 
 def _renamed(order: Order, rules: Rules) -> Order:

@@ -66,6 +66,7 @@ class Ask(NamedTuple):
     orders: float = 0.0  # of the engine's own counter
     changes: bool = False
     urgent: bool = False
+    waits: bool = True  # for room in the limits
     about: str = ""  # for messages
 
     @property
@@ -138,24 +139,26 @@ def cancel_cost(age_s: float) -> float:
 
 
 def build_open_orders(client_order_id: str = "", *, urgent: bool = False) -> Ask:
+    """All of them, or by client id."""
     fields = {"cl_ord_id": client_order_id} if client_order_id else {}
-    return Ask("OpenOrders", fields, urgent=urgent, about=client_order_id)
+    return Ask("OpenOrders", fields, urgent=urgent, waits=urgent or not client_order_id, about=client_order_id)
 
 
 def build_closed_orders(client_order_id: str, *, urgent: bool = False) -> Ask:
     fields = {"cl_ord_id": client_order_id, "closetime": "both", "without_count": "true"}
-    return Ask("ClosedOrders", fields, cost=2.0, urgent=urgent, about=client_order_id)
+    return Ask("ClosedOrders", fields, cost=2.0, urgent=urgent, waits=urgent, about=client_order_id)
 
 
-def build_orders_by_id(venue_order_id: str) -> Ask:
-    return Ask("QueryOrders", {"txid": venue_order_id}, about=venue_order_id)
+def build_orders_by_id(venue_order_id: str, *, urgent: bool = False) -> Ask:
+    """A routine question about an order never waits: the next one about it may be urgent, and would wait for this."""
+    return Ask("QueryOrders", {"txid": venue_order_id}, urgent=urgent, waits=urgent, about=venue_order_id)
 
 
-def build_fills(since_ms: int, offset: int) -> Ask:
+def build_fills(since_ms: int, offset: int, *, urgent: bool = False) -> Ask:
     """One page of own fills, the newest first; a taker's partial fills are told one by one."""
     start_s = max(0, since_ms // 1000 - 1)  # the venue gives what is after it
     fields = {"start": str(start_s), "ofs": str(offset), "consolidate_taker": "false"}
-    return Ask("TradesHistory", fields, cost=2.0, about=f"from {offset}")
+    return Ask("TradesHistory", fields, cost=2.0, urgent=urgent, about=f"from {offset}")
 
 
 def build_balances(*, urgent: bool = False) -> Ask:
