@@ -51,6 +51,7 @@ from sandbox.world import TapeWorld, born_ms
 HOST = "127.0.0.1"
 START = Decimal(10_500)  # of each quote currency, where no settings say otherwise
 GRACE_S = 1  # for answers under way when told to stop
+KEEP_ALIVE_S = 65  # how long an idle connection stays open, as at the venues
 
 
 class World(NamedTuple):
@@ -194,6 +195,7 @@ def config(app: Gate, pings: tuple[float, float] | None = None) -> uvicorn.Confi
         date_header=False,
         server_header=False,
         lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
 

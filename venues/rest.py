@@ -7,6 +7,7 @@
   of which the venue does not say how long it lasts, is taken to be twice as long.
 * Calls wait for room in the client's own limits, so that bans do not come about; beyond `max_wait_s` they are
   RateLimited, not sent.
+* What changes something goes out on a connection that was used lately: the other side may just be closing an idle one.
 * An answer has TOTAL_S in all, its size is bounded, redirects are not followed.
 * No message holds a query, header or body, nor do the library's errors, which would: they are not chained.
 
@@ -53,6 +54,7 @@ RATE_PAUSE_S = 60.0
 RATE_PAUSE_MAX_S = 3600.0  # of those that we choose; what the venue says has no such limit
 MAX_WAIT_S = 5.0  # for room in our own limits
 NAP_S = 0.001
+IDLE_S = 45.0  # venues close idle connections after a minute and more
 
 # Its warnings of every broken connection repeat what our own errors say.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -296,6 +298,11 @@ class RestClient:
             link.close()
 
 
+def too_idle(call: Call, idle_ns: int) -> bool:
+    """Whether a call is not to go out on a connection that was not used for so long."""
+    return call.changes and idle_ns > IDLE_S * NS_PER_S
+
+
 # --- one thread's connections ----------------------------------------------------------------------
 
 
@@ -304,6 +311,8 @@ class _Link:
 
     def __init__(self, clock: Clock, total_s: float, verify: str | bool) -> None:
         self.sent_ns = 0
+        self._clock = clock
+        self._used_ns = clock.monotonic_ns()
         self._verify = verify
         self.session = requests.Session()
         self.session.trust_env = False  # no proxies or netrc from the environment
@@ -325,13 +334,17 @@ class _Link:
 
     def send(self, call: Call, timeout_s: tuple[float, float]) -> requests.Response:
         self.sent_ns = _written.ns = 0
+        if too_idle(call, self._clock.monotonic_ns() - self._used_ns):
+            self.session.close()  # its connections; it makes new ones
         request = requests.Request(call.method, call.url, headers=dict(call.headers), data=call.body or None)
         prepared = self.session.prepare_request(request)
         if call.query:
             prepared.url = f"{prepared.url}?{call.query}"  # after preparing, which would encode it anew
-        return self.session.send(
+        response = self.session.send(
             prepared, timeout=timeout_s, stream=True, allow_redirects=False, verify=self._verify, proxies={}, cert=None
         )
+        self._used_ns = self._clock.monotonic_ns()
+        return response
 
     def begins(self, clock: Clock) -> None:
         """Bytes are about to leave."""
