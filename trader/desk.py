@@ -33,7 +33,7 @@ from trader.live import LiveBroker
 from trader.look_thread import VenueLook
 from trader.nudges import Nudges
 from trader.orders import OrderNews
-from trader.state import STOP
+from trader.state import ENTRY, STOP
 from trader.terms import IOC, LIMIT, Terms
 from trader.unanswered import taken_up
 from trader.venue_news import RECONCILING, RECOVERING, exits_wanted, may_send
@@ -47,6 +47,7 @@ FIRST_AGAIN_S, LAST_AGAIN_S = 0.2, 5.0
 MARKETS_AGE_S = 3_600.0
 CLOSE_S = 2.0
 FEES_MOST = 5  # pairs whose fee is asked for
+UNSENT = "not sent: "  # so the note of a refusal begins that was not the venue's
 STOOD_STILL = "this process stood still for more than half of LEASE_SECONDS"
 
 Give = Callable[[inputs.Input], object]
@@ -180,7 +181,8 @@ class Desk:
     def _refused(self, event: BrokerEvent) -> None:
         order = self._running.ledger.ended_order(event.order_id)
         if order is None or order.kind != STOP:
-            if event.news == OrderNews.REFUSED:
+            unsent = order is not None and order.purpose == ENTRY and event.note.startswith(UNSENT)
+            if event.news == OrderNews.REFUSED and not unsent:  # a look would use up the room that it waited for
                 self._look.ask()
             if event.lacks and order is not None:
                 self._lacking.add(order.pair)

@@ -172,6 +172,19 @@ def test_compared_first_at_most_five_seconds(at: At) -> None:
     assert exits(at) == 1
 
 
+@pytest.mark.parametrize(("note", "asks"), [("not sent: no room", 0), ("insufficient funds", 1)])
+def test_an_entry_that_was_not_sent_for_lack_of_room_asks_for_no_comparison(at: At, note: str, asks: int) -> None:
+    """Which would use up the room that comes back, for ever."""
+    venue = at.venue = Venue()
+    at.desk._engine = venue.engine
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    asked: list[bool] = []
+    at.desk._look.ask = lambda *, at_start=False: asked.append(at_start)  # type: ignore[method-assign]
+    at.desk._told([BrokerEvent(venue.last.id, OrderNews.REFUSED, note=note)])
+    assert len(asked) == asks
+
+
 # --- what stands in it --------------------------------------------------------------------------------
 
 
