@@ -75,10 +75,10 @@ def minute_of(at: str | None, now_ms: int, offset: int) -> int:
         today = (datetime.fromtimestamp(now_ms / 1000, UTC) + zone).date().isoformat()
         try:
             told = datetime.fromisoformat(f"{today}T{at}" if ":" in at[:3] else at)
-        except ValueError as error:
+            if told.tzinfo is None:
+                told = told.replace(tzinfo=UTC) - zone
+        except (ValueError, OverflowError) as error:  # the latter: of the calendar's first or last day, in another zone
             raise BadMinute(f"at={at[:40]}: give ms of market time, ISO-8601 or HH:MM, for example 14:03") from error
-        if told.tzinfo is None:
-            told = told.replace(tzinfo=UTC) - zone
         ms = int(told.timestamp() * 1000)
     if not 1_000_000_000_000 <= ms < 10_000_000_000_000:
         raise BadMinute(f"at={str(at)[:40]}: that is no time in ms since 1970 of our days")

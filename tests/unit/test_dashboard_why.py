@@ -41,6 +41,12 @@ def test_what_is_no_minute_is_told_with_an_example(at: str) -> None:
         minute_of(at, NOW, 0)
 
 
+@pytest.mark.parametrize(("at", "offset"), [("0001-01-01", 60), ("9999-12-31T23:59", -60)])
+def test_a_day_at_the_end_of_the_calendar_is_no_minute_in_any_zone(at: str, offset: int) -> None:
+    with pytest.raises(BadMinute, match=f"at={at}"):
+        minute_of(at, NOW, offset)
+
+
 def test_a_bad_minute_is_400_and_a_damaged_database_503() -> None:
     rows = Rows()
     asked = page_client(healthy(page(rows)))
