@@ -335,7 +335,7 @@ def add_live(totals: Totals, live: dict[int, TradeEvent]) -> Totals:
     return Totals(
         trades=totals.trades + len(profits),
         wins=totals.wins + sum(1 for p in profits if p > 0),
-        losses=totals.losses + sum(1 for p in profits if p <= 0),
+        losses=totals.losses + sum(1 for p in profits if p < 0),
         fees=totals.fees + sum(number(t.fee) or 0.0 for t in fresh),
         realized=totals.realized + sum(profits),
         last_id=max(t.id for t in fresh),

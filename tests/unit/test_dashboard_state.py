@@ -238,6 +238,8 @@ def test_sums_take_in_what_storage_has_not_summed_yet() -> None:
     live = {2: trade(2), 3: trade(3, "buy", None), 4: trade(4, "sell", "-2.0")}
     assert payloads.add_live(known, live) == Totals(trades=2, wins=1, losses=1, fees=1.25, realized=3.0, last_id=4)
     assert payloads.add_live(known, {2: trade(2)}) is known
+    even = payloads.add_live(known, {3: trade(3, "sell", "0")})
+    assert (even.trades, even.wins, even.losses) == (2, 1, 0), "as storage sums it: neither won nor lost"
 
 
 def test_the_forming_candle_replaces_the_older_copy_of_storage() -> None:
