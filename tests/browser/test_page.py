@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import uvicorn
 
@@ -265,6 +266,16 @@ def test_a_lost_link_is_told_and_comes_back_by_itself(visit: Visit, site: Site) 
     site.start()
     visit.wait("document.body.dataset.link === 'open'")
     visit.wait("document.querySelector('#notices').textContent === ''")
+    visit.moves()
+
+
+def test_a_page_that_stayed_open_over_a_restart_with_other_settings_takes_them(visit: Visit, site: Site) -> None:
+    site.stop()
+    visit.wait("document.body.dataset.link === 'lost'")
+    state = site.demo.page.state
+    state.config = msgspec.structs.replace(state.config, rsi_buy=27.0, settings_hash=3)
+    site.start()
+    visit.wait("document.querySelector('#tick-buy')?.textContent === '27'")
     visit.moves()
 
 

@@ -135,7 +135,14 @@ function onLogs(rows) {
   showEvents(rows, store.page.pairs.length > 1);
 }
 
+/** After a restart pairs, thresholds and candles may be others: then all begins anew. A session that is over leads to the login. */
+async function compareSettings() {
+  const page = await get("api/page").catch(() => null);
+  if (page && JSON.stringify(page) !== JSON.stringify(store.page)) location.reload();
+}
+
 function onLink(state, silentMs) {
+  if (state === "lost" || store.link === "lost") compareSettings();
   if (state === "lost" && store.link !== "lost") store.lostAt = performance.now() - silentMs;
   if (state === "open" && store.link === "lost") {
     loadCandles(false);

@@ -34,7 +34,6 @@ export function connect(pair, handlers) {
     source?.close();
     source = null;
     handlers.onLink("lost", performance.now() - heardAt);
-    get("api/page").catch(() => {}); // a session that is over ends streams: then this leads to the login
     const pause = PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)];
     failures += 1;
     retry = setTimeout(() => {
