@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -139,6 +140,8 @@ def _guarded(
 ) -> int:
     """Everything around the loop; returns the exit code."""
     os.umask(0o077)
+    # A core file would hold the venue's keys and the page's password.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if name in paths.HOT_PATH:
         ask_for_short_slice()  # before there are other threads: they inherit it
     clock = LiveClock()

@@ -1,6 +1,7 @@
 """What a stage is, as real processes: exit codes, signals, waits, logs."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from core.paths import ROOT
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, resource, sys
 from core.errors import MisconfiguredError, NotCalledFor
 from core.stage import run, run_async
 
@@ -53,6 +54,8 @@ def build(context):
         context.loop.call_later(0, fail)
     context.event("start", f"ready after {context.restarts} restarts")
 
+hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 driver, mode = sys.argv[1:]
 run("trader", build) if driver == "blocking" else run_async("trader", forever)
 """
@@ -106,6 +109,8 @@ def line_of(process: "subprocess.Popen[str]", text: str) -> str:
 def test_a_signal_stops_it_cleanly(stage: Stage, driver: str, number: int) -> None:
     process = stage.start(driver, "run")
     line_of(process, "ready")
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+    assert re.search(r"Max core file size +0 ", limits), "a core file would hold the venue's keys"
     process.send_signal(number)
     code, out = stage.finish(process)
     assert code == 0
