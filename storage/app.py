@@ -21,7 +21,7 @@ from core.stage import Context
 from storage.batch import numbered_per_stage
 from storage.csvlog import TradesCsv
 from storage.migrations import migrate
-from storage.pruner import retention_ms
+from storage.pruner import drop_candles_of_another, retention_ms
 from storage.reasons import reason
 from storage.recorder import Recorder
 from storage.room import Limits
@@ -56,16 +56,18 @@ class Storage:
     def _open(self) -> None:
         """Opens the database and follows everybody; where that cannot be now, tries again in a second."""
         context = self._context
+        settings = context.settings
         path = context.book_dir / "bot_data.db"
         try:
-            self._writer, told = open_database(path, context.clock.wall_ms(), self._publisher.breathe)
+            self._writer, told = open_database(
+                path, context.clock.wall_ms(), self._publisher.breathe, settings.timeframe
+            )
         except NotNow as error:
             if not self._told:
                 context.event("error", str(error))
             self._told = True
             context.loop.call_later(OPEN_RETRY_SECONDS, self._open)
             return
-        settings = context.settings
         keep_ms = retention_ms(settings.retention_minutes, settings.warmup_candles, settings.timeframe_ms)
         csv = TradesCsv(context.book_dir / "trades.csv", self._writer.trades_from)
         recorder = Recorder(self._writer, csv, keep_ms, context.clock, context.event, self._limits)
@@ -145,17 +147,21 @@ class NotNow(BotError):
 
 
 def open_database(
-    database: Path, wall_ms: int, breathe: Callable[[], object] = lambda: None
+    database: Path, wall_ms: int, breathe: Callable[[], object] = lambda: None, timeframe: str = ""
 ) -> tuple[Writer, list[tuple[str, str]]]:
     """The writer on a file of this release's schema, and (level, text) that a person should know of how it came to be.
 
     A file that is damaged is kept under another name and a new one begun: the trader's journal refills the ledger.
+    Candles of another `timeframe` go.
     Raises NotNow where it cannot be opened yet, MisconfiguredError where this release cannot use it.
     """
     writer = Writer(database, breathe)
     try:
         try:
-            return writer, _told_of(migrate(writer.engine, database, wall_ms))
+            steps = migrate(writer.engine, database, wall_ms)
+            if timeframe and (others := drop_candles_of_another(writer.engine, timeframe)):
+                steps.append(f"{others} candles of another TIMEFRAME were removed, those of {timeframe} come anew")
+            return writer, _told_of(steps)
         except writer.damage as error:
             if not any(sign in str(error) for sign in ("not a database", "malformed")):
                 raise

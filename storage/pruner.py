@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Engine, delete, func, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -53,6 +54,19 @@ def prune(engine: Engine, keep_ms: int, rows_kept: int = ROWS_KEPT) -> Pruned:
     finally:
         pooled.close()
     return pruned
+
+
+def drop_candles_of_another(engine: Engine, timeframe: str) -> int:
+    """Deletes all candles where the trader last started with another TIMEFRAME; returns how many.
+
+    Together they would be no series. Indicators tell the whole of the one in force to who joins.
+    """
+    starts = select(reasons.c.why).where(reasons.c.kind == "start").order_by(reasons.c.id.desc()).limit(1)
+    with engine.begin() as connection:
+        why = connection.execute(starts).scalar()
+        if why is None or msgspec.json.decode(why, type=dict[str, str]).get("TIMEFRAME", timeframe) == timeframe:
+            return 0
+        return connection.execute(delete(candles)).rowcount
 
 
 def _prune(connection: Connection, keep_ms: int, rows_kept: int) -> Pruned:

@@ -6,7 +6,7 @@ import pytest
 from bus import sockets
 from bus.frames import CANDLE, EVENT, GAP, TRADER, Frame
 from bus.layouts import layout_hash
-from bus.messages import Entry
+from bus.messages import Entry, StartedEvent
 from bus.subscriber import Subscriber
 from core.errors import BotError
 from core.settings import shared_hash
@@ -42,6 +42,21 @@ def test_candles_journal_events_and_gaps_find_their_tables(others):
     assert {("feeder", "info"), ("storage", "start")} <= told
     facts = others.storage._recorder.facts()
     assert facts["cursor"] == 4 and facts["rows"] > 5 and facts["db_mb"] > 0 and facts["waiting"] == 0
+
+
+def test_after_another_timeframe_the_candles_are_those_of_the_one_in_force_alone(others):
+    indicators = others.publisher("indicators")
+    held = [samples.candle(0), samples.candle(1)]
+    indicators.topic(CANDLE, 7, last=5, ring=100, snapshot=lambda: msgspec.msgpack.encode(held))
+    indicators.attach(others.loop)
+    others.trader()
+    others.say(StartedEvent(samples.at(1), "j", "sim", {"TIMEFRAME": "15s"}, "new", ""))
+    others.start_storage()
+    others.run_until(lambda: others.storage._entry() == 2 and len(others.history.candles(samples.PAIR)) == 2)
+    others.stop_storage()
+    held[:] = [samples.candle(5)]
+    others.start_storage()
+    others.run_until(lambda: [row["time"] for row in others.history.candles(samples.PAIR)] == [held[0].time])
 
 
 def test_what_the_watchdog_tells_is_kept(others):

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from bus.messages import Gap, StateEvent
+from bus.messages import Gap, StartedEvent, StateEvent
 from storage.batch import Batch
 from storage.migrations import migrate
-from storage.pruner import prune, retention_ms
+from storage.pruner import drop_candles_of_another, prune, retention_ms
 from storage.queries import History
 from storage.writer import Writer
 from tests.unit import storage_samples as samples
@@ -38,6 +38,20 @@ def test_candles_go_by_the_newest_market_time_of_all_pairs(writer):
     times = [row["time"] for row in history.candles(samples.PAIR)]
     assert (times[0], times[-1], len(times)) == (START + 139 * MINUTE, START + 199 * MINUTE, 61)
     assert [row["time"] for row in history.candles("QUIET")] == [START + 150 * MINUTE]
+
+
+@pytest.mark.parametrize(("now", "kept"), [("1m", 3), ("15s", 0)])
+def test_candles_of_another_timeframe_go_as_they_would_be_no_series_together(writer, now, kept):
+    assert drop_candles_of_another(writer.engine, now) == 0, "no trader has started yet"
+    batch = Batch()
+    for number, timeframe in enumerate(("15s", "1m"), 1):
+        at = samples.at(number)
+        batch.add_entry(1, number, StartedEvent(at, "j", "sim", {"TIMEFRAME": timeframe}, "clean", ""))
+    for minute in range(3):
+        batch.add_candle(samples.candle(minute))
+    writer.write(batch)
+    assert drop_candles_of_another(writer.engine, now) == 3 - kept
+    assert len(History(writer.database).candles(samples.PAIR)) == kept
 
 
 def test_old_signals_go_unless_they_made_an_order(writer):
