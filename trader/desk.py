@@ -18,11 +18,12 @@ The broker at the venue, the comparison of journal and venue, the account's stre
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import partial
 
 from core.clock import NS_PER_S, boot_id
 from core.lease import LeaseWriter
-from core.money import to_parts
+from core.money import steps_up
 from core.stage import Context
 from trader import inputs, protection
 from trader.broker import BrokerEvent
@@ -48,6 +49,7 @@ MARKETS_AGE_S = 3_600.0
 CLOSE_S = 2.0
 FEES_MOST = 5  # pairs whose fee is asked for
 UNSENT = "not sent: "  # so the note of a refusal begins that was not the venue's
+PART = Decimal("0.01")  # basis points
 STOOD_STILL = "this process stood still for more than half of LEASE_SECONDS"
 
 Give = Callable[[inputs.Input], object]
@@ -252,14 +254,18 @@ class Desk:
             return
         self._fees_asked = True
         if told:
-            taker = to_parts(max(taker for taker, _ in told), "the account's taker fee")
-            self._context.loop.call_threadsafe(partial(self._give, inputs.Fee(taker)))
+            self._context.loop.call_threadsafe(partial(self._give, inputs.Fee(dearest(told))))
 
     @property
     def _names(self) -> frozenset[str]:
         engine = self._engine
         named = frozenset(self._context.settings.pairs)
         return named if engine is None else named | frozenset(engine.state.pairs)
+
+
+def dearest(told: Sequence[tuple[Decimal, Decimal]]) -> int:
+    """The highest taker fee of (taker, maker) in basis points, in parts; what is finer rounds against us."""
+    return steps_up(max(taker for taker, _ in told), PART)
 
 
 class Markets:

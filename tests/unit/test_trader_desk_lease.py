@@ -15,7 +15,7 @@ from core.stage import Context
 from tests.live_world import Venue
 from trader import inputs
 from trader.broker import BrokerEvent
-from trader.desk import Desk
+from trader.desk import Desk, dearest
 from trader.ids import client_order_id
 from trader.leased import ATTEMPTS, positions
 from trader.orders import OrderNews
@@ -244,3 +244,9 @@ def test_a_fee_in_the_coin_leaves_whole_steps() -> None:
     venue.fill(10, "100000", fee="0.00001", in_base=True)
     [one] = positions(venue.engine)
     assert Decimal(one.quantity) == Decimal("0.009")
+
+
+def test_a_fee_finer_than_a_part_is_taken_against_us() -> None:
+    told = [(Decimal("10"), Decimal("8")), (Decimal("11.8001"), Decimal("-1"))]  # a tax on the fee has its own digits
+    assert dearest(told) == 1_181
+    assert dearest(told[:1]) == 1_000
