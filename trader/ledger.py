@@ -21,13 +21,23 @@ from bus.messages import (
     TraderEvent,
 )
 from core.errors import BotError
-from core.money import UNIT, notional_floor, plain, share_ceil, steps_nearest, steps_text, units_text
+from core.money import (
+    MAX_UNITS,
+    UNIT,
+    notional_floor,
+    plain,
+    scale_of,
+    share_ceil,
+    steps_nearest,
+    steps_text,
+    units_text,
+)
 from trader import costs, ladder, risk
 from trader.base import add_base, dust_text, held_text, lose_base
 from trader.broker import BrokerEvent, Tick
 from trader.fills import below_minimum, sell_proceeds
 from trader.orders import TERMINAL, OrderState, advance
-from trader.state import BUY, ENTRY, EXIT, SELL, STOP, LiveState, Order, PairState, State
+from trader.state import BUY, ENTRY, EXIT, SELL, STOP, LivePair, LiveState, Order, PairState, State
 from trader.terms import MarketTerms, Terms
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,6 +63,13 @@ def keep_ended(live: LiveState, order: Order) -> None:
     for old in live.ended[:-MAX_ENDED]:
         live.known_from_ms = max(live.known_from_ms, old.created_ms + 1)
     del live.ended[:-MAX_ENDED]
+
+
+def open_at(live: LivePair, epoch: int, record: int) -> None:
+    """A position begins; one after another at the same record goes on counting exits: their ids are of the place."""
+    if (live.opened_epoch, live.opened_record) != (epoch, record):
+        live.opened_epoch, live.opened_record, live.exits = epoch, record, 0
+    live.exiting = ""
 
 
 class Ledger:
@@ -181,8 +198,7 @@ class Ledger:
                 pair.highest = tick.price
                 pair.opened_ms = tick.ms
                 if pair.live is not None:
-                    pair.live.opened_epoch, pair.live.opened_record = state.epoch, state.record
-                    pair.live.exits, pair.live.exiting = 0, ""
+                    open_at(pair.live, state.epoch, state.record)
             add_base(pair, event.lots, moved)
             pair.cost += event.cash
             pair.entry_gross += event.price * quantity
@@ -228,8 +244,8 @@ class Ledger:
 
         One in a third currency has no price here: it counts nothing, and stands in its row of `fills`.
         """
-        market = self.markets[pair.pair]
-        if event.fee_currency == market.base:
+        market = self._market(pair)
+        if event.fee_currency == (market.base or event.fee_currency) != market.quote:
             return Decimal(steps_nearest(event.fee * event.price, Decimal(1) / UNIT)) / UNIT
         return event.fee if event.fee_currency in ("", market.quote) else Decimal(0)
 
@@ -287,8 +303,17 @@ class Ledger:
 
     def is_dust(self, pair: PairState, tick: Tick) -> bool:
         """Whether the market would refuse to buy the position off us; nothing at all counts as dust too."""
-        market = self.markets[pair.pair]
+        market = self._market(pair)
         return below_minimum(tick.ticks, pair.lots, market.num, market.den, market.min_lots, market.min_notional)
+
+    def _market(self, pair: PairState) -> MarketTerms:
+        """Its rules; of a pair that no START names any more what the position itself tells."""
+        known = self.markets.get(pair.pair)
+        if known is not None:
+            return known
+        quote = next((market.quote for market in self.markets.values()), "")
+        scale = scale_of(pair.tick, pair.step, pair.pair)
+        return MarketTerms(pair.pair, "", quote, scale, 1, 0, MAX_UNITS, active=False)
 
     def _close_dust(self, pair: PairState, tick: Tick) -> None:
         """Closes a position that is too little to be sold; of one that a sell still works for, its end does that."""
@@ -309,7 +334,7 @@ class Ledger:
         if live is not None:
             live.dust_spare += live.spare
             live.spare = Decimal(0)
-            live.exiting, live.exits = "", 0
+            live.exiting = ""
 
     # --- what no order of ours explains ------------------------------------------------------------
 
@@ -322,11 +347,12 @@ class Ledger:
         lost = lose_base(pair, live, gone)
         self.external_event(pair.pair, gone, 0, "sold or moved outside the bot")
         if lost:
-            market = self.markets[pair.pair]
+            market = self._market(pair)
             pair.cost -= share_ceil(cost, lost, before)
             worth = notional_floor(tick.ticks, lost, market.num, market.den)
             profit = worth - (cost - pair.cost)
             self.state.realized += profit
+            self.state.risk.peak -= worth  # what it was sold for comes back with `wallet_is`
             order = Order(
                 id="",
                 pair=pair.pair,

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from bus.messages import CheckedEvent, ExternalEvent, FillEvent, OrderEvent, PositionEvent, TradeEvent
@@ -12,7 +13,7 @@ from trader import inputs, venue_news
 from trader.broker import BrokerEvent
 from trader.orders import OrderNews, OrderState
 from trader.reconcile import Orphan
-from trader.state import pack, unpack
+from trader.state import PairState, pack, unpack
 from trader.status import status_of, status_without_market
 
 UNIT = 10**8
@@ -281,8 +282,75 @@ def test_a_position_sold_by_hand_is_external_and_the_wallet_follows_the_venue() 
     assert venue.pair.lots == 0 and venue.engine.state.wallet == 10_020 * UNIT
     trade = of(venue.events, TradeEvent)[-1]
     assert (trade.reason, trade.price, trade.profit) == ("external", "101000", "10")
-    assert venue.engine.state.risk.peak == peak + 1_020 * UNIT
+    assert venue.engine.state.risk.peak == peak + 10 * UNIT  # 1,020 came for coin that was worth 1,010
     assert venue_news.exits_wanted(venue.engine) == []
+
+
+def test_a_position_sold_by_hand_is_no_drawdown() -> None:
+    venue = entered(Venue(max_drawdown_pct="0.05"))
+    venue.give(inputs.Checked(world_agrees(external=((venue.pair.pair, Decimal("0.01")),))))
+    venue.tape.trade(100_000.0, after_ms=61_000)
+    venue.feed()
+    assert venue.engine.state.trading == "active"  # the coin is gone, and what it was sold for not seen yet
+    venue.give(inputs.Checked(world_agrees(10_000 * UNIT)))
+    venue.tape.trade(100_000.0, after_ms=61_000)
+    venue.feed()
+    assert venue.engine.state.trading == "active"
+
+
+def unnamed(venue: Venue) -> PairState:
+    """A new tape begins whose START does not name the pair: it is not among PAIRS any more."""
+    start = venue.tape.start
+    other = msgspec.structs.replace(start.markets[0], pair="B-ETH_USDT", base="ETH")
+    pair = venue.pair
+    venue.give(inputs.NewStart(2, 0, msgspec.structs.replace(start, markets=[other])))
+    return pair
+
+
+def test_a_pair_that_no_start_names_any_more_is_sold_by_hand() -> None:
+    venue = entered()
+    pair = unnamed(venue)
+    venue.give(inputs.Checked(world_agrees(external=((pair.pair, Decimal("0.01")),))))
+    trade = of(venue.events, TradeEvent)[-1]
+    assert (pair.lots, trade.reason, trade.price, trade.profit) == (0, "external", "100000", "0")
+
+
+@pytest.mark.parametrize(("in_base", "fee", "told"), [(True, "0.00001", "0.99"), (False, "0.5", "0.5")])
+def test_an_exit_of_a_pair_that_no_start_names_any_more_fills(in_base: bool, fee: str, told: str) -> None:
+    venue = entered()
+    venue.tape.trade(99_000.0)
+    venue.feed()
+    pair = unnamed(venue)
+    exit_id, step = venue.last.id, pair.step
+    paid = Decimal(fee)
+    venue.tell(
+        OrderNews.ALL_FILLED,
+        exit_id,
+        lots=10,
+        price=Decimal(99_000),
+        cash=990 * UNIT - (0 if in_base else int(paid * UNIT)),
+        fee=paid,
+        fee_currency="BTC" if in_base else "USDT",
+        quantity=10 * step,
+        base=10 * step + (paid if in_base else 0),
+        venue_fill_id="f1",
+    )
+    assert (pair.lots, pair.order) == (0, None)
+    assert of(venue.events, TradeEvent)[-1].fee == told
+
+
+def test_two_positions_at_one_record_have_exits_of_different_ids() -> None:
+    """An entry's late fill, after what came first is sold, while no trade of the market has come."""
+    venue = entered()
+    entry, ids = venue.last.id, []
+    for lots in (10, 2):
+        venue.give(inputs.Command("flatten", f"c{lots}"))
+        venue.give(inputs.Again(venue.pair.pair))
+        ids.append(venue.last.id)
+        assert venue.last.lots == lots
+        venue.fill(lots, "100000")
+        venue.fill(2, "100000", order_id=entry)
+    assert len(set(ids)) == 2
 
 
 def test_a_part_sold_by_hand_leaves_a_smaller_position_and_a_smaller_exit() -> None:
