@@ -6,7 +6,8 @@
 * While a ban lasts nothing is sent, not even an exit: each request would prolong it. A ban that follows on a ban, and
   of which the venue does not say how long it lasts, is taken to be twice as long.
 * Calls wait for room in the client's own limits, so that bans do not come about; beyond `max_wait_s` they are
-  RateLimited, not sent.
+  RateLimited, not sent. Nor is a change sent whose wait was made longer by a process that stood still: somebody else
+  may have acted in its place.
 * What changes something goes out on a connection that was used lately: the other side may just be closing an idle one.
 * An answer has TOTAL_S in all, its size is bounded, redirects are not followed.
 * No message holds a query, header or body, nor do the library's errors, which would: they are not chained.
@@ -55,6 +56,7 @@ RATE_PAUSE_MAX_S = 3600.0  # of those that we choose; what the venue says has no
 MAX_WAIT_S = 5.0  # for room in our own limits
 NAP_S = 0.001
 IDLE_S = 45.0  # venues close idle connections after a minute and more
+STILL_S = 1.0  # by which a wait for room may last longer; beyond that the process did not run
 
 # Its warnings of every broken connection repeat what our own errors say.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -131,12 +133,14 @@ class RestClient:
 
         `again` makes the call anew where it had to wait for room: its stamp would be as old as the wait.
         """
-        what = named(call)
+        what, began_ns = named(call), self._clock.monotonic_ns()
         waited_s, in_line = 0.0, False
         while (wait_s := self._room(call, what, waited_s, in_line)) > 0:
             sleep(wait_s)
             waited_s += wait_s
             in_line = True
+        if call.changes and self._clock.monotonic_ns() - began_ns > (self._max_wait_s + STILL_S) * NS_PER_S:
+            raise Retry(self._venue, f"{what} not sent: this process stood still while it waited for room")
         return self._exchange(again() if again and in_line else call, what)
 
     async def send(self, call: Call) -> Reply:

@@ -450,6 +450,37 @@ def test_what_had_to_wait_for_room_is_made_anew_as_it_goes_out(rest, serve):
     assert [request.split()[1].partition(b"?")[2] for request in server.requests] == [b"made=before", b"made=after"]
 
 
+class Stops(LiveClock):
+    """The process is stopped for a minute while a call waits for room."""
+
+    still_ns = 0
+
+    def monotonic_ns(self):
+        return super().monotonic_ns() + self.still_ns
+
+
+class RoomAfterAStop(Limits):
+    def __init__(self, clock):
+        super().__init__({})
+        self.clock = clock
+
+    def take(self, *_, in_line=False, **__):
+        self.clock.still_ns = 60 * 10**9
+        return (0.0 if in_line else 0.001), "requests"
+
+
+def test_a_change_that_waited_while_the_process_stood_still_is_not_sent(rest, serve):
+    server = serve(http(200, b"[]"))
+    clock = Stops()
+    client = rest(limits=RoomAfterAStop(clock), clock=clock)
+    with pytest.raises(Retry, match="stood still while it waited for room"):
+        client.send_blocking(change(server), lambda: change(server))
+    assert server.requests == []
+    clock.still_ns = 0
+    client.send_blocking(read(server))
+    assert len(server.requests) == 1, "a question is asked all the same"
+
+
 def test_a_wait_that_is_too_long_is_told_and_nothing_is_sent(rest, serve):
     server = serve(http(200, b"[]"), http(200, b"[]"))
     client = rest(limits=Limits({"requests": Limit(0.1, 1.0, kept_for_exits=0.0)}))
