@@ -55,6 +55,7 @@ TABLE: dict[tuple[OrderState, OrderNews], OrderState] = {
     (_S.WORKING, _N.CANCEL_SENT): _S.CANCELLING,
     (_S.WORKING, _N.CANCEL_DONE): _S.CANCELLED,  # without our asking: the venue's time-out or operator
     (_S.WORKING, _N.CANCEL_REFUSED): _S.WORKING,  # a repeated answer to a cancel that was settled already
+    (_S.WORKING, _N.NO_ANSWER): _S.UNKNOWN,  # a comparison told of its fill before the submit was answered
     (_S.WORKING, _N.REFUSED): _S.REJECTED,  # CoinDCX accepts a market order and can reject it later
     (_S.CANCELLING, _N.ACCEPTED): _S.CANCELLING,  # the answer to the submit was slower than our cancel
     (_S.CANCELLING, _N.PART_FILLED): _S.CANCELLING,  # a fill on its way while the cancel is

@@ -12,7 +12,7 @@ S, N = OrderState, OrderNews
 # What must not be: state -> news that raise. Everything else must be in the table.
 ILLEGAL = {
     S.SUBMITTING: {N.CANCEL_REFUSED, N.ABSENT},
-    S.WORKING: {N.NO_ANSWER, N.ABSENT},
+    S.WORKING: {N.ABSENT},
     S.CANCELLING: set(),
     S.UNKNOWN: {N.CANCEL_REFUSED},
     S.CANCELLED: {N.CANCEL_SENT, N.REFUSED, N.NO_ANSWER, N.ABSENT},

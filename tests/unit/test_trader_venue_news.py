@@ -458,6 +458,29 @@ def test_an_unknown_outcome_is_neither_end_nor_fill() -> None:
     assert venue.pair.order is None
 
 
+def test_an_answer_that_is_lost_after_a_comparison_told_of_a_fill_leaves_the_fill() -> None:
+    venue = Venue()
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    found = BrokerEvent(
+        venue.last.id,
+        OrderNews.PART_FILLED,
+        4,
+        Decimal(100_000),
+        400 * UNIT,
+        quantity=Decimal("0.004"),
+        base=Decimal("0.004"),
+        venue_fill_id="a",
+    )
+    venue.give(inputs.Checked(world_agrees(told=(found,))))
+    venue.tell(OrderNews.NO_ANSWER)
+    assert venue.last.state is OrderState.UNKNOWN and venue.pair.lots == 4
+    venue.tell(OrderNews.ACCEPTED, venue_order_id="v1")
+    venue.give(inputs.Told(found))
+    venue.tell(OrderNews.CANCEL_DONE)
+    assert (venue.pair.lots, venue.pair.order, venue.last.filled) == (4, None, 4)
+
+
 def test_a_simulated_book_takes_no_word_of_a_venue() -> None:
     live = world.Live(world.Tape())
     with pytest.raises(TypeError, match="simulated book"):
