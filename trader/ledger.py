@@ -28,6 +28,7 @@ from core.money import (
     plain,
     scale_of,
     share_ceil,
+    steps_down,
     steps_nearest,
     steps_text,
     units_text,
@@ -70,6 +71,13 @@ def open_at(live: LivePair, epoch: int, record: int) -> None:
     if (live.opened_epoch, live.opened_record) != (epoch, record):
         live.opened_epoch, live.opened_record, live.exits = epoch, record, 0
     live.exiting = ""
+
+
+def _lots_of(event: BrokerEvent, step: Decimal) -> int:
+    """A fill's lots: whole ones of the step of now, though the broker may still count in the one that it sent by."""
+    if event.quantity is None or event.quantity % step:
+        return event.lots
+    return steps_down(event.quantity, step)
 
 
 class Ledger:
@@ -192,6 +200,7 @@ class Ledger:
         state = self.state
         quantity = event.lots * pair.step if event.quantity is None else event.quantity
         moved = event.lots * pair.step if event.base is None else event.base
+        lots = _lots_of(event, pair.step)
         if order.purpose == ENTRY:
             if pair.lots == 0:
                 pair.entry_gross = pair.entry_quantity = Decimal(0)
@@ -199,7 +208,7 @@ class Ledger:
                 pair.opened_ms = tick.ms
                 if pair.live is not None:
                     open_at(pair.live, state.epoch, state.record)
-            add_base(pair, event.lots, moved)
+            add_base(pair, lots, moved)
             pair.cost += event.cash
             pair.entry_gross += event.price * quantity
             pair.entry_quantity += quantity
@@ -207,7 +216,7 @@ class Ledger:
             order.reserve = max(0, order.reserve - event.cash)
         else:
             before = pair.lots
-            lacking = add_base(pair, -event.lots, -moved)
+            lacking = add_base(pair, -lots, -moved)
             if lacking:
                 self.external_event(pair.pair, lacking, 0, f"order {order.id} gave more than the journal holds")
             if order.kind == STOP and pair.live is not None:
@@ -218,7 +227,7 @@ class Ledger:
             order.share += share
         if pair.live is not None:
             order.fill_ids.append(event.venue_fill_id)
-        order.filled += event.lots
+        order.filled += lots
         order.cash += event.cash
         order.gross += event.price * quantity
         order.fee += self._fee_in_quote(event, pair)

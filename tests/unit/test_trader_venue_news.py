@@ -439,6 +439,27 @@ def test_lots_of_a_new_step_keep_every_digit_of_the_base_coin() -> None:
     assert (venue.pair.lots, venue.pair.live and venue.pair.live.spare) == (2, Decimal("0.00199"))
 
 
+@pytest.mark.parametrize("step", ["0.0001", "0.005"])
+def test_a_fill_told_in_lots_of_the_step_before_is_booked_in_those_of_now(step: str) -> None:
+    venue = entered()
+    venue.tape.trade(99_000.0)
+    venue.feed()
+    start = venue.tape.start
+    market = msgspec.structs.replace(start.markets[0], step=step, min_quantity=step)
+    venue.give(inputs.NewStart(1, 3, msgspec.structs.replace(start, markets=[market])))
+    venue.tell(  # the broker counts on in the lots of 0.001 that it sent
+        OrderNews.ALL_FILLED,
+        lots=10,
+        price=Decimal(99_000),
+        cash=990 * UNIT,
+        quantity=Decimal("0.010"),
+        base=Decimal("0.010"),
+        venue_fill_id="f1",
+    )
+    sold = of(venue.events, TradeEvent)[-1]
+    assert (venue.pair.lots, sold.quantity, sold.price, sold.profit) == (0, "0.01", "99000", "-10")
+
+
 def test_the_state_survives_packing() -> None:
     venue = entered(fee="0.00001", in_base=True)
     state = venue.engine.sync()
