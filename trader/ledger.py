@@ -215,7 +215,7 @@ class Ledger:
             state.wallet -= event.cash
             order.reserve = max(0, order.reserve - event.cash)
         else:
-            before = pair.lots
+            before, dust = pair.lots, pair.dust_lots
             lacking = add_base(pair, -lots, -moved)
             if lacking:
                 self.external_event(pair.pair, lacking, 0, f"order {order.id} gave more than the journal holds")
@@ -224,7 +224,7 @@ class Ledger:
             share = share_ceil(pair.cost, before - pair.lots, before) if before else 0
             pair.cost -= share
             state.wallet += event.cash
-            order.share += share
+            order.share += share + self._share_of_dust(pair, dust)
         if pair.live is not None:
             order.fill_ids.append(event.venue_fill_id)
         order.filled += lots
@@ -247,6 +247,13 @@ class Ledger:
             )
         )
         state.next_fill += 1
+
+    def _share_of_dust(self, pair: PairState, before: int) -> int:
+        """The cost of what a sell took of the `before` lots of dust."""
+        taken = before - pair.dust_lots
+        share = share_ceil(pair.dust_cost, taken, before) if taken > 0 else 0
+        pair.dust_cost -= share
+        return share
 
     def _fee_in_quote(self, event: BrokerEvent, pair: PairState) -> Decimal:
         """A fill's fee as a row of `trades` counts it: one in the base coin at the fill's price, to the unit.

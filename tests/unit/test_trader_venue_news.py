@@ -460,6 +460,21 @@ def test_a_fill_told_in_lots_of_the_step_before_is_booked_in_those_of_now(step: 
     assert (venue.pair.lots, sold.quantity, sold.price, sold.profit) == (0, "0.01", "99000", "-10")
 
 
+def test_a_late_fill_of_what_was_booked_as_dust_takes_its_cost_along() -> None:
+    """9 of 10 lots are told and the order as over; what is left is too little to be sold, and was sold all the same."""
+    tape = world.Tape(world.start(world.market(min_notional="150")))
+    venue = entered(Venue(tape))
+    venue.tape.trade(99_000.0)
+    venue.feed()
+    venue.fill(9, "99000", whole=False)
+    venue.tell(OrderNews.CANCEL_DONE)
+    assert (venue.pair.lots, venue.pair.dust_lots, venue.pair.dust_cost) == (0, 1, 100 * UNIT)
+    venue.fill(1, "99000")
+    assert (venue.pair.dust_lots, venue.pair.dust_cost) == (0, 0)
+    assert [trade.profit for trade in of(venue.events, TradeEvent)] == [None, "-9", "-1"]
+    assert venue.engine.state.realized == -10 * UNIT
+
+
 def test_the_state_survives_packing() -> None:
     venue = entered(fee="0.00001", in_base=True)
     state = venue.engine.sync()
