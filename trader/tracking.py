@@ -311,7 +311,7 @@ class Tracking:
     def _cancel_asked(self, now_ns: int) -> list[Out]:
         self._told.follow(OrderNews.CANCEL_SENT)
         if self.phase in UNSENT:
-            return self._end(0, OrderNews.CANCEL_DONE, "cancelled before it was sent")
+            return self._end(None, OrderNews.CANCEL_DONE, "cancelled before it was sent")
         if self.phase != Phase.ENDED and self._cancel_at is None:
             self._cancel_at = now_ns + int(INTENT_S * NS_PER_S)
             self._sent.no_more = self._sent.no_more or "it was cancelled meanwhile"
@@ -396,7 +396,7 @@ class Tracking:
         return self._tell(OrderNews.NO_ANSWER, error.text)
 
     def _refuse(self, note: str) -> list[Out]:
-        self._over(0)
+        self._over(None)
         lacks = self._sent.lacks
         return self._tell_all([BrokerEvent(self.task.order_id, OrderNews.REFUSED, note=note, lacks=lacks)])
 
@@ -527,13 +527,13 @@ class Tracking:
         if self._complete:
             fills = fills or [BrokerEvent(self.task.order_id, OrderNews.ALL_FILLED)]
             fills[-1] = fills[-1]._replace(news=OrderNews.ALL_FILLED)
-            self._over(0)
+            self._over(None)
             return self._tell_all(fills)
         seen = self._seen
         rejected = seen is not None and seen.status == REJECTED and self.executed.empty
         reason = ", ".join(word for word in (self._sent.note, "" if seen is None else seen.reason) if word)
         news = OrderNews.REFUSED if rejected else OrderNews.CANCEL_DONE
-        return [*self._tell_all(fills), *self._end(0 if rejected else now_ns, news, reason)]
+        return [*self._tell_all(fills), *self._end(None if rejected else now_ns, news, reason)]
 
     def _absent(self, now_ns: int) -> list[Out]:
         """Looked for everywhere: the venue does not have it."""
@@ -581,12 +581,12 @@ class Tracking:
         self._look.ask(step, now_ns)
         return []
 
-    def _over(self, linger_from_ns: int) -> None:
+    def _over(self, linger_from_ns: int | None) -> None:
         """It is over; kept for a late fill where it had a rest."""
         self.phase = Phase.ENDED
         self._cancel_at = self._rest_until = None
         self._look.end(None)
-        if linger_from_ns:
+        if linger_from_ns is not None:
             self._linger(linger_from_ns)
 
     def _linger(self, from_ns: int) -> None:
@@ -594,7 +594,7 @@ class Tracking:
         self._late_at = from_ns + int(LATE_LOOK_S * NS_PER_S)
         self._look.end(self._late_at)
 
-    def _end(self, linger_from_ns: int, news: OrderNews, note: str) -> list[Out]:
+    def _end(self, linger_from_ns: int | None, news: OrderNews, note: str) -> list[Out]:
         self._over(linger_from_ns)
         return self._tell(news, note)
 

@@ -370,6 +370,12 @@ def cancelled(filled: str = "0", fills: Sequence[Fill] = ()) -> Life:
     return life.takes(Step.FILLS, Filled(fills)) if fills else life
 
 
+def test_late_fill_of_one_that_was_over_as_the_clock_began() -> None:
+    life = fresh().takes(Step.SEND, Created(told(account.CANCELLED)))
+    assert life.now_ns == 0 and life.news[-1] == OrderNews.CANCEL_DONE
+    assert [due.step for due in life.order.due()] == [Step.LOOK] and not life.order.done(0)
+
+
 def test_late_fill() -> None:
     life = cancelled("0.004", [fill("f1", "0.004")])
     assert life.news == [ACCEPTED, PART, DONE]
