@@ -2,7 +2,8 @@
 
 Each call reads and writes some bytes under the lock, which costs microseconds; nobody holds it while waiting. Times
 are monotonic nanoseconds, the same for all processes of a boot; a file of an earlier boot counts as of now. Where the
-file cannot be had, each process counts for itself.
+file cannot be had, each process counts for itself, as it does while one that was stopped holds the lock: the guardian
+must not wait for a trader that stands still.
 """
 
 import contextlib
@@ -12,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from core.clock import NS_PER_S
+from core.clock import NS_PER_S, sleep
 
 SIZE = 64
+TRIES, BETWEEN_S = 20, 0.001  # for the lock
 AHEAD_NS = 3_600 * NS_PER_S  # the longest pause of our own; a time further ahead is of an earlier boot
 
 
@@ -33,18 +35,29 @@ class SharedUse:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator["Held | None"]:
-        """Waits until no other process looks; None where the file cannot be had."""
+        """Waits for a moment until no other process looks; None where the file cannot be had."""
         try:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
             yield None
             return
         try:
-            with contextlib.suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            yield Held(handle)
+            yield Held(handle) if _got(handle) else None
         finally:
             os.close(handle)
+
+
+def _got(handle: int) -> bool:
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sleep(BETWEEN_S)
+        except OSError:
+            return False
+        else:
+            return True
+    return False
 
 
 class Held:

@@ -227,6 +227,14 @@ def test_a_shared_limit_whose_file_is_broken_is_counted_by_each(tmp_path: Path, 
     assert shared(tmp_path / "a").take({"a": 1}, S)[0] == pytest.approx(1.0), "it is whole again"
 
 
+def test_a_shared_limit_is_counted_by_each_while_a_stopped_process_holds_the_lock(tmp_path: Path):
+    limits = shared(tmp_path / "a")
+    with SharedUse(tmp_path / "a").locked() as held:
+        assert held is not None
+        assert limits.take({"a": 10}, S) == (0.0, "")
+        assert limits.take({"a": 1}, S)[0] == pytest.approx(1.0)
+
+
 def test_a_shared_limit_without_a_file_is_counted_by_each(tmp_path: Path):
     limits = shared(tmp_path / "nowhere" / "a")
     assert [limits.take({"a": 10}, S)[0], limits.take({"a": 1}, S)[0]] == [0.0, pytest.approx(1.0)]
