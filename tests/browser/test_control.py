@@ -219,3 +219,21 @@ def test_on_a_phone_everything_fits_and_can_be_hit(site: Site, come: Callable[..
     visitor.until("document.querySelector('#trading-state').textContent === 'paused'")
     visitor.page.click("#said summary")
     assert visitor.page.evaluate(fits)
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_a_long_reason_pushes_no_command_aside(site: Site, come: Callable[..., Visitor], width: int) -> None:
+    visitor = come(site, {"width": width, "height": 844})
+    visitor.log_in()
+    visitor.shown()
+    orders = "JSON.stringify([...document.querySelectorAll('.order')].map(one => [one.offsetWidth, one.offsetHeight]))"
+    before = visitor.page.evaluate(orders)
+    visitor.page.click("[data-action=pause]")
+    visitor.page.fill("#ask-why", "the news at two, and " + "x" * 179)
+    visitor.page.click("#ask-yes")
+    visitor.until("document.querySelector('#trading-why').textContent.includes('xxx')")
+    assert visitor.page.evaluate("[document.documentElement.scrollWidth, innerWidth]") == [width, width]
+    assert visitor.page.evaluate(orders) == before
+    at = "document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2) === one"
+    hit = f"one => {{ one.scrollIntoView({{block: 'center'}}); const box = one.getBoundingClientRect(); return {at} }}"
+    assert visitor.page.eval_on_selector("[data-action=flatten]", hit)
