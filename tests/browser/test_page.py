@@ -84,9 +84,17 @@ class Visit:
     def wait(self, condition: str, seconds: float = 30.0) -> None:
         """Waits for a condition in JavaScript; the page's own policy forbids Playwright's way, which is eval."""
         end = time.monotonic() + seconds
-        while not self.page.evaluate(condition):
+        while not self._holds(condition):
             assert time.monotonic() < end, f"not within {seconds:g} s: {condition}; the page said {self.said}"
             time.sleep(0.05)
+
+    def _holds(self, condition: str) -> bool:
+        try:
+            return bool(self.page.evaluate(condition))
+        except Exception as error:
+            if "context was destroyed" not in str(error):  # it is being loaded anew
+                raise
+            return False
 
     def moves(self) -> None:
         """Waits until the price is another."""
