@@ -347,6 +347,13 @@ def test_rows_of_the_ledger_become_round_trips(visit: Visit) -> None:
         rows,
     )
     assert found == [[3, 0], [2, 4], [0, 1]], "newest first, each pair by itself"
+    told = visit.page.evaluate(
+        "rows => import('/static/js/trades.js').then(t => { t.showEquity(rows);"
+        " const spark = document.getElementById('spark');"
+        " return [spark.getAttribute('aria-label'), spark.dataset.side] })",
+        [{"balance": balance, "position_value": 0} for balance in (0, 10_500, 10_450, 10_378)],
+    )
+    assert told == ["Equity from 10,500.00 to 10,378.00", "down"], "an account's money is not known at first"
 
 
 @pytest.mark.parametrize(

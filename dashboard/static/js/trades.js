@@ -72,9 +72,10 @@ function leg(row, decimals) {
   return make("td", { class: "num" }, make("b", {}, fixed(row.price, decimals)), make("small", { "data-reason": row.reason }, words(row.reason)));
 }
 
-/** A line of balance plus position value over time; hidden while there is no curve to draw. */
+/** A line of balance plus position value over time, from the first that is known on: an account's is 0 until it was asked. */
 export function showEquity(rows) {
-  const values = rows.map((row) => row.balance + row.position_value).filter(Number.isFinite);
+  const all = rows.map((row) => row.balance + row.position_value).filter(Number.isFinite);
+  const values = all.slice(Math.max(0, all.findIndex((value) => value !== 0)));
   const low = Math.min(...values);
   const high = Math.max(...values);
   const drawn = values.length > 1 && high > low;
