@@ -27,6 +27,7 @@ from sqlalchemy import (
 
 BREATHE_STEPS = 100_000  # of SQLite's machine: some milliseconds
 BUSY_TIMEOUT_MS = 400  # the stage's heartbeat of 1 s must go on while another program holds the lock
+READER_CACHE_KB = 256  # the system keeps the pages as well; SQLite's 2 MB would let the dashboard grow with the file
 WAL_KEPT_BYTES = 8 * 1024 * 1024  # the log is cut back to this after a checkpoint
 
 WRITER_PRAGMAS = (
@@ -319,5 +320,6 @@ def reader_engine(database: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}").fetchall()
+        connection.execute(f"PRAGMA cache_size=-{READER_CACHE_KB}").fetchall()
 
     return engine

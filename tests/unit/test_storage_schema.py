@@ -120,6 +120,14 @@ def test_replace_does_not_get_round_the_refusal(ledger, table, row, recursive):
     assert _all(ledger, table) == before
 
 
+def test_a_reader_keeps_few_pages_of_its_own(tmp_path):
+    made = writer_engine(tmp_path / "bot_data.db")
+    migrate(made, tmp_path / "bot_data.db", 1)
+    made.dispose()
+    with schema.reader_engine(tmp_path / "bot_data.db").connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA cache_size").scalar_one() == -schema.READER_CACHE_KB
+
+
 def test_migration_of_a_new_file_keeps_no_copy_and_runs_once(tmp_path):
     database = tmp_path / "bot_data.db"
     engine = writer_engine(database)
