@@ -7,7 +7,7 @@
 * urgent: what is asked for the sake of an exit or of protection may use the share of the limits kept for exits.
 * in_order: what is told of an order is told in the order in which it became known.
 * paused: what may not be sent is dropped at once, and again just before it would go out.
-* crashed: a thread that dies says so, the other one stops, and the stage's next call raises it.
+* crashed: a thread that dies says so, the others stop, and the stage's next call raises it.
 
 What to do next is decided in `trader.tracking`; nothing here decides.
 """

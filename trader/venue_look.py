@@ -11,7 +11,9 @@ and the balances lie between two equal answers. Only where a fill came are both 
 * Where an order began before the fills that were asked for, they are asked for again from its begin on.
 * Pairs with nothing held and nothing under way are looked at in turn, one a look; all at a start.
 * After two questions in a row that failed the rest is not asked.
-* At a start the questions are urgent: exits wait for the answers. Questions about one order always are.
+* At a start that finds a position or an order the questions are urgent: exits wait for the answers. At one that finds
+  neither they leave the room kept for exits alone, or the first entry would have to wait for it. Questions about one
+  order are always urgent.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,7 +80,8 @@ class _Look:
         turn: int,
     ) -> None:
         self.account = account
-        self.urgent = at_start
+        held = any(one.base for one in journal.held)
+        self.urgent = at_start and (held or any(not known.over for known in journal.orders))
         self.clock = clock
         self.journal = journal
         self.before = before

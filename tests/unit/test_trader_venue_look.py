@@ -48,6 +48,7 @@ class Desk:
         self.made = list(fills)
         self.base = D(base)
         self.asked: list[tuple[Any, ...]] = []
+        self.urgent: dict[str, bool] = {}  # of the last question of a kind
         self.fails: dict[str, Exception] = {}
         self.before: Callable[[str], object] = lambda name: None
 
@@ -58,14 +59,17 @@ class Desk:
             raise self.fails[what[0]]
 
     def open_orders(self, market: Rules, *, urgent: bool = False) -> list[Order]:
+        self.urgent["open orders"] = urgent
         self._take("open orders", market.pair)
         return [one for one in self.there if one.live and one.symbol == market.symbol]
 
     def balances(self, *, urgent: bool = False) -> list[Balance]:
+        self.urgent["balances"] = urgent
         self._take("balances")
         return [Balance("BTC", self.base, D(0))]
 
     def fills(self, market: Rules, since: int, *, urgent: bool = False) -> list[Fill]:
+        self.urgent["fills"] = urgent
         self._take("fills", market.pair, since)
         return [one for one in self.made if one.symbol == market.symbol and one.time_ms >= since]
 
@@ -100,6 +104,21 @@ def test_a_quiet_look_asks_open_orders_then_balances_then_fills() -> None:
     view = looked(desk, book)
     assert desk.asked == [("open orders", PAIR), ("balances",), ("fills", PAIR, T0 - MARGIN_MS)]
     assert view.balances[0].of("BTC") == 1 and not view.failures
+
+
+URGENT: dict[str, tuple[JournalView, bool, bool]] = {  # the journal, at a start, whether its questions are urgent
+    "a start with a position": (journal(held="1"), True, True),
+    "a start with an order": (journal(known()), True, True),
+    "a start with neither": (journal(), True, False),
+    "later": (journal(known(), held="1"), False, False),
+}
+
+
+@pytest.mark.parametrize(("book", "at_start", "urgent"), URGENT.values(), ids=URGENT)
+def test_what_exits_wait_for_is_urgent(book: JournalView, at_start: bool, urgent: bool) -> None:
+    desk = Desk(base="1")
+    looked(desk, book, at_start=at_start)
+    assert desk.urgent == {"open orders": urgent, "balances": urgent, "fills": urgent}
 
 
 def test_where_a_fill_came_balances_and_fills_are_asked_once_more() -> None:
