@@ -54,6 +54,7 @@ class BrokerEvent(NamedTuple):
         None  # live: base coin moved: a buy's receipt, a sell's cost, a fee in base counted; None: lots x step
     )
     lacks: bool = False  # live: an exit is refused, and what is free of its coin is too little for any
+    unsent: bool = False  # live: refused by us, it never left
 
 
 class Broker(Protocol):

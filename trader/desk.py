@@ -48,7 +48,6 @@ FIRST_AGAIN_S, LAST_AGAIN_S = 0.2, 5.0
 MARKETS_AGE_S = 3_600.0
 CLOSE_S = 2.0
 FEES_MOST = 5  # pairs whose fee is asked for
-UNSENT = "not sent: "  # so the note of a refusal begins that was not the venue's
 PART = Decimal("0.01")  # basis points
 STOOD_STILL = "this process stood still for more than half of LEASE_SECONDS"
 
@@ -183,7 +182,7 @@ class Desk:
     def _refused(self, event: BrokerEvent) -> None:
         order = self._running.ledger.ended_order(event.order_id)
         if order is None or order.kind != STOP:
-            unsent = order is not None and order.purpose == ENTRY and event.note.startswith(UNSENT)
+            unsent = order is not None and order.purpose == ENTRY and event.unsent
             if event.news == OrderNews.REFUSED and not unsent:  # a look would use up the room that it waited for
                 self._look.ask()
             if event.lacks and order is not None:

@@ -319,7 +319,7 @@ class Tracking:
 
     def _dropped(self, why: str) -> list[Out]:
         if self.phase in UNSENT:
-            return self._refuse(f"not sent: {why}")
+            return self._refuse(f"not sent: {why}", unsent=True)
         if self.phase in (Phase.SENDING, Phase.REFUSED):
             self._sent.no_more = why
         return []
@@ -338,7 +338,7 @@ class Tracking:
                 if self.phase == Phase.INTENT
                 else self._sent.why_unsent or "it took too long"
             )
-            return self._refuse(f"not sent: {why}")
+            return self._refuse(f"not sent: {why}", unsent=True)
         resting = self.phase == Phase.WORKING and self._cancel_at is None and self._over_ns is None
         if resting and self._rest_until is not None and now_ns >= self._rest_until:
             self._cancel_at, self._cancel_on_disk = now_ns, True
@@ -355,7 +355,7 @@ class Tracking:
         if self.phase == Phase.REFUSED:
             return self._resize(rules, None, now_ns)
         if rules is None and self.phase in UNSENT:
-            return self._refuse(f"not sent: the venue does not list {self.task.pair}")
+            return self._refuse(f"not sent: the venue does not list {self.task.pair}", unsent=True)
         if rules is None and before is None:
             self._look.later(now_ns)
             return self._told.once("error", f"the venue lists {self.task.pair} no more")
@@ -390,15 +390,15 @@ class Tracking:
         if isinstance(error, Retry):  # raised by `create` only where it was certainly not taken
             words = self._sent.again(error, now_ns)
             self.phase = Phase.READY
-            return self._refuse(words) if words else []
+            return self._refuse(words, unsent=True) if words else []
         self.phase = Phase.UNKNOWN
         self._look.lose(now_ns)
         return self._tell(OrderNews.NO_ANSWER, error.text)
 
-    def _refuse(self, note: str) -> list[Out]:
+    def _refuse(self, note: str, *, unsent: bool = False) -> list[Out]:
         self._over(None)
-        lacks = self._sent.lacks
-        return self._tell_all([BrokerEvent(self.task.order_id, OrderNews.REFUSED, note=note, lacks=lacks)])
+        event = BrokerEvent(self.task.order_id, OrderNews.REFUSED, note=note, lacks=self._sent.lacks, unsent=unsent)
+        return self._tell_all([event])
 
     # --- at the venue -----------------------------------------------------------------------------------
 

@@ -153,8 +153,8 @@ def test_an_exit_that_the_trader_had_decided_on_is_sold_without_a_price() -> Non
     assert len(world.sent) == 1
 
 
-def test_an_outcome_that_is_not_known_is_looked_up_and_absent_only_after_a_request_may_no_longer_live() -> None:
-    world = World()
+def no_answer_to_orders(world: World) -> None:
+    """What is sent has no answer, and is nowhere to be found."""
 
     def lost(action: Any) -> messages.Event | None:
         if isinstance(action, Send):
@@ -163,6 +163,11 @@ def test_an_outcome_that_is_not_known_is_looked_up_and_absent_only_after_a_reque
         return world.usual(action)
 
     world.answer = lost
+
+
+def test_an_outcome_that_is_not_known_is_looked_up_and_absent_only_after_a_request_may_no_longer_live() -> None:
+    world = World()
+    no_answer_to_orders(world)
     world.turn()
     world.price = 98.9
     world.dead()
@@ -175,14 +180,7 @@ def test_an_outcome_that_is_not_known_is_looked_up_and_absent_only_after_a_reque
 
 def test_an_outcome_that_is_not_known_is_not_absent_sooner_where_the_lease_was_renewed_meanwhile() -> None:
     world = World()
-
-    def lost(action: Any) -> messages.Event | None:
-        if isinstance(action, Send):
-            world.sent.append(action)
-            return messages.Lost(PAIR, action.order_id, "no answer")
-        return world.usual(action)
-
-    world.answer = lost
+    no_answer_to_orders(world)
     world.turn()
     world.price = 98.9
     world.dead()

@@ -172,8 +172,8 @@ def test_compared_first_at_most_five_seconds(at: At) -> None:
     assert exits(at) == 1
 
 
-@pytest.mark.parametrize(("note", "asks"), [("not sent: no room", 0), ("insufficient funds", 1)])
-def test_an_entry_that_was_not_sent_for_lack_of_room_asks_for_no_comparison(at: At, note: str, asks: int) -> None:
+@pytest.mark.parametrize("unsent", [True, False], ids=["not sent", "refused by the venue"])
+def test_an_entry_that_was_not_sent_for_lack_of_room_asks_for_no_comparison(at: At, unsent: bool) -> None:
     """Which would use up the room that comes back, for ever."""
     venue = at.venue = Venue()
     at.desk._engine = venue.engine
@@ -181,8 +181,8 @@ def test_an_entry_that_was_not_sent_for_lack_of_room_asks_for_no_comparison(at: 
     venue.feed()
     asked: list[bool] = []
     at.desk._look.ask = lambda *, at_start=False: asked.append(at_start)  # type: ignore[method-assign]
-    at.desk._told([BrokerEvent(venue.last.id, OrderNews.REFUSED, note=note)])
-    assert len(asked) == asks
+    at.desk._told([BrokerEvent(venue.last.id, OrderNews.REFUSED, unsent=unsent)])
+    assert len(asked) == (not unsent)
 
 
 # --- what stands in it --------------------------------------------------------------------------------

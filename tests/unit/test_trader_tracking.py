@@ -251,7 +251,7 @@ def test_certainly_not_sent_an_entry_is_given_up_when_it_is_old() -> None:
     life.has(Failed(Step.SEND, RateLimited("v", "banned", 1800.0)))
     assert life.at(TIMEOUT_S - 0.01).steps() == []
     assert not life.at(TIMEOUT_S).begins(Step.WAKE)
-    assert life.news == [REFUSED] and life.events[0].note == "not sent: banned"
+    assert life.news == [REFUSED] and life.events[0].unsent and life.events[0].note == "not sent: banned"
 
 
 def test_certainly_not_sent_an_entry_that_waited_too_long_for_its_turn_does_not_go() -> None:
@@ -263,7 +263,11 @@ def test_certainly_not_sent_an_exit_is_refused_in_the_end() -> None:
     life = fresh()
     for _ in range(TRIES_MAX):
         life.waits(Step.SEND).takes(Step.SEND, Failed(Step.SEND, Retry("v", "no route")))
-    assert life.news == [REFUSED] and life.events[0].note == f"not sent in {TRIES_MAX} tries: no route"
+    assert (
+        life.news == [REFUSED]
+        and life.events[0].unsent
+        and life.events[0].note == f"not sent in {TRIES_MAX} tries: no route"
+    )
 
 
 # --- unknown, found ---
@@ -592,11 +596,13 @@ def test_asked_once() -> None:
     life = fresh().takes(Step.SEND, NO_COIN).takes(Step.BALANCE, FreeRead(Decimal("0.009")))
     life.takes(Step.SEND, REFUSAL).takes(Step.RULES, RulesRead(COARSE)).takes(Step.SEND, REFUSAL)
     assert life.news == [REFUSED] and life.events[0].note == "LOT_SIZE" and life.at(100).steps() == []
+    assert not life.events[0].unsent
 
 
 def test_asked_once_an_entry_for_the_rules_alone() -> None:
     life = fresh(entry=True).takes(Step.SEND, REFUSAL).takes(Step.RULES, RulesRead(COARSE)).takes(Step.SEND, REFUSAL)
     assert life.news == [REFUSED] and life.events[0].note == "LOT_SIZE" and life.at(100).steps() == []
+    assert not life.events[0].unsent
 
 
 THE_SAME: dict[str, Event] = {
@@ -650,7 +656,9 @@ UNSENT_ONES: dict[str, Callable[[], Life]] = {
 @pytest.mark.parametrize("made", UNSENT_ONES.values(), ids=UNSENT_ONES)
 def test_paused(made: Callable[[], Life]) -> None:
     life = made().has(Dropped("the machine was asleep"))
-    assert life.news == [REFUSED] and life.events[0].note == "not sent: the machine was asleep"
+    assert (
+        life.news == [REFUSED] and life.events[0].unsent and life.events[0].note == "not sent: the machine was asleep"
+    )
     assert life.has(OnDisk()).at(1_000).steps() == []
 
 
