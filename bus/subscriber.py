@@ -51,13 +51,14 @@ __all__ = [
     "PeerUp",
     "Subscriber",
     "open_subscriber",
+    "passing_subscriber",
 ]
 
 FRAMES_PER_TURN = 256
 BYTES_PER_TURN = 8 * 1024 * 1024
 ANSWERS_PER_TURN = 64
 TICK_SECONDS = 0.5
-LOOK_FRAMES = 1_024  # as much as the sockets hold
+LOOK_TURNS = 4  # of so many frames: as much as the sockets hold
 FIRST_RETRY_S = 0.02
 LONGEST_RETRY_S = 2.0
 ANSWER_TIMEOUT_NS = 2 * NS_PER_S
@@ -113,8 +114,6 @@ class Subscriber:
         self._in = sockets.data_in(run_dir, peer, [*topics, BEAT])
         self._requests = sockets.requests_to(run_dir, peer)
         self._loop: Loop | None = None
-        self._eager = False
-        self._looked = False  # by its owner, since the last tick
         self._handle: Handle = lambda notices: None
         self._tick_timer: Cancellable | None = None
         self._retry_timer: Cancellable | None = None
@@ -139,39 +138,14 @@ class Subscriber:
         """Joined, and nothing is being replayed."""
         return self._questions[topic].follower.live
 
-    def attach(self, loop: Loop, handle: Handle, *, eager: bool = True) -> None:
-        """Begins: `handle` gets lists of what happened, in order. `eager`: see `hurry`."""
+    def attach(self, loop: Loop, handle: Handle) -> None:
+        """Begins: `handle` gets lists of what happened, in order."""
         self._loop = loop
         self._handle = handle
-        self.hurry(eager)
+        loop.add_reader(sockets.fd(self._in), self._read_data)
         loop.add_reader(sockets.fd(self._requests), self._read_answers)
         self._tick_timer = loop.every(TICK_SECONDS, self._tick)
         self._ask_all()
-
-    def hurry(self, eager: bool) -> None:
-        """Whether data is handed over as it comes, or only when `look` is called (else twice a second).
-
-        Who is not woken by each message spares itself and whoever shares the processor.
-        """
-        if self._loop is None or eager == self._eager:
-            return
-        self._eager = eager
-        if eager:
-            self._loop.add_reader(sockets.fd(self._in), self._read_data)
-        else:
-            self._loop.remove_reader(sockets.fd(self._in))
-
-    def look(self, most: int = LOOK_FRAMES) -> bool:
-        """Hands over what has arrived, at most so many frames (by default what the sockets hold); True where there may
-        be more."""
-        self._looked = more = True
-        while most > 0 and more and not self._closed:
-            now_ns = self._clock.monotonic_ns()
-            self._hand_over(self._received(now_ns, min(most, FRAMES_PER_TURN)), now_ns)
-            most -= FRAMES_PER_TURN
-            more = not self._closed and sockets.more(self._in)
-        self._ask_all()
-        return more and not self._closed
 
     def close(self) -> None:
         """Ends; `handle` is not called any more."""
@@ -311,9 +285,9 @@ class Subscriber:
             return False
         now_ns = self._clock.monotonic_ns()
         out: list[Notice] = []
-        more = True
+        more = sockets.more(self._requests)  # mostly not: that is cheaper to hear so than by zmq's exception
         for _ in range(ANSWERS_PER_TURN):
-            parts = sockets.receive(self._requests)
+            parts = sockets.receive(self._requests) if more else None
             if parts is None:
                 more = False
                 break
@@ -368,12 +342,11 @@ class Subscriber:
     def _tick(self) -> None:
         """Twice a second: silence, requests without an answer."""
         now_ns = self._clock.monotonic_ns()
-        # What arrived while this process was busy or stopped is no silence. Who looks by itself is left to do so.
-        if not self._looked:
-            self.look()
-        elif sockets.more(self._in):
-            self._watch.heard_ns = now_ns
-        self._looked = False
+        # What arrived while this process was busy or stopped is no silence; to look swallows zmq's word of it.
+        for _ in range(LOOK_TURNS):
+            if self._closed or not sockets.more(self._in):
+                break
+            self._hand_over(self._received(now_ns, FRAMES_PER_TURN), now_ns)
         self._read_answers()
         out: list[Notice] = []
         self._watch.check(now_ns, out)
@@ -395,10 +368,22 @@ def open_subscriber(
     handle: Handle,
     layout_hash: int,
     publisher: Publisher | None = None,
-    *,
-    eager: bool = True,
 ) -> Subscriber:
     """A subscriber of a stage: attached to its loop, closed at its end; latency is counted by its publisher."""
+    subscriber = passing_subscriber(context, peer, topics, handle, layout_hash, publisher)
+    context.on_stop(subscriber.close)
+    return subscriber
+
+
+def passing_subscriber(
+    context: "Context",
+    peer: str,
+    topics: Mapping[str, Join],
+    handle: Handle,
+    layout_hash: int,
+    publisher: Publisher | None = None,
+) -> Subscriber:
+    """As `open_subscriber`, for one that comes and goes: who opens it closes it."""
     subscriber = Subscriber(
         peer,
         topics,
@@ -408,6 +393,5 @@ def open_subscriber(
         settings_hash=shared_hash(context.settings),
         arrived=publisher.arrived if publisher is not None else None,
     )
-    subscriber.attach(context.loop, handle, eager=eager)
-    context.on_stop(subscriber.close)
+    subscriber.attach(context.loop, handle)
     return subscriber

@@ -18,7 +18,7 @@ from bus.passage import Passage
 from bus.publisher import Facts, open_publisher
 from bus.records import UPDATE as RECORDS
 from bus.records import WARM
-from bus.subscriber import Subscriber, open_subscriber
+from bus.subscriber import Subscriber, open_subscriber, passing_subscriber
 from core.errors import MisconfiguredError
 from core.money import units_text
 from core.paths import WATCHDOG
@@ -41,7 +41,6 @@ from trader.timing import OrderTimes
 from trader.words import words
 
 TURN_SECONDS = 0.2  # status at most so often
-RAWS_AT_ONCE = 16  # raw trades that are looked at before an update that waits has its turn
 SAVE_TURNS = 150  # the state is saved so often, where it moved without an entry: a restart catches up with the rest
 REPLAY_MESSAGES = 500  # in one frame
 UNTAPED_SECONDS = 1.0  # how long the feeder is waited for, for records that are not on the tape
@@ -82,7 +81,6 @@ class Trader:
             self._engine = Engine(self._desk.terms(terms), state, self._desk.broker)
             self._shadow = Shadow(self._engine, terms)
         self._turns = 0
-        self._looking = False  # at raw trades; the rest of them follows in the next rounds of the loop
         self._saved_record = state.record
         self._checkpoint: tuple[int, int] | None = None  # epoch and hour of market time of the latest one
         self._arrived_ns = 0
@@ -107,8 +105,8 @@ class Trader:
         self._from_start = state.start is None
         self._trial: Joined | None = None
         self._updates = self._follow_updates(FIRST if self._from_start else None)
-        # Looked at some times a second, and as it comes once the fold lives by it.
-        self._raws = open_subscriber(context, "feeder", {TRADE: LATEST}, self._take, layout_hash(), eager=False)
+        open_subscriber(context, "feeder", {}, self._take, layout_hash())
+        self._raws: Subscriber | None = None  # raw trades, while the fold lives by them
         open_subscriber(context, WATCHDOG, {}, self._take_watchdog, layout_hash())
 
     def _begin(self, known: bool) -> None:
@@ -194,7 +192,7 @@ class Trader:
                 case Joined(topic="update/0/"):
                     self._new_book_waits(notice, now_ns)
                 case Joined(topic="trade/0/"):
-                    self._follow.raw_joined(notice.epoch, notice.next_number, now_ns)
+                    self._follow.raw_reached(notice.epoch, notice.next_number - 1, now_ns)
                 case GapFound(topic="update/0/"):
                     self._follow.updates_lost(notice.epoch, notice.last, now_ns)
                 case GapFound():
@@ -206,8 +204,9 @@ class Trader:
                     self._differs(notice)
                 case PeerSilent():
                     self._warn(f"nothing was heard of {notice.peer} for 3 s")
-                case BeatSeen():
-                    pass
+                case BeatSeen(beat=beat):
+                    if TRADE in beat.last and beat.layout_hash == layout_hash():  # else its tape cannot be read either
+                        self._follow.raw_reached(*beat.last[TRADE], now_ns)
         if any(isinstance(notice, Frame) for notice in notices):
             self._publisher.latency.record((self._clock.monotonic_ns() - now_ns) / 1000)
         if self._engine.unknown_pairs > self._unknown_told:
@@ -302,18 +301,23 @@ class Trader:
 
     # --- what is shown ------------------------------------------------------------------------------------
 
-    def _look_at_raws(self) -> None:
-        """Sees how far raw trades have come, a few at a time."""
-        self._looking = self._raws.look(RAWS_AT_ONCE)
-        if self._looking:
-            self._context.loop.aside(self._look_at_raws)
+    def _follow_raws(self) -> None:
+        """Takes raw trades while the fold lives by them, and only then: each would wake this process for nothing."""
+        if (self._raws is not None) == (self._follow.mode == LAGGING):
+            return
+        if self._raws is None:
+            self._raws = passing_subscriber(self._context, "feeder", {TRADE: LATEST}, self._take_raws, layout_hash())
+        else:
+            self._raws.close()
+            self._raws = None
+
+    def _take_raws(self, notices: list[Notice]) -> None:
+        """Raw trades alone; what else there is to say of the feeder is heard all the time."""
+        self._take([notice for notice in notices if isinstance(notice, Frame | Joined | GapFound)])
 
     def _turn(self) -> None:
-        if not self._looking:
-            self._looking = True
-            self._context.loop.aside(self._look_at_raws)
         self._follow.check(self._clock.monotonic_ns())
-        self._raws.hurry(self._follow.mode == LAGGING)
+        self._follow_raws()
         if self._desk is not None:
             self._desk.turn()
         self._turns += 1
@@ -351,6 +355,8 @@ class Trader:
     def _close(self) -> None:
         """Says good-bye in the journal, so that the next start knows; then what waits goes to the disk and out."""
         self._timer.cancel()
+        if self._raws is not None:
+            self._raws.close()
         if self._desk is not None:
             self._desk.close()
         state = self._engine.sync()

@@ -1,8 +1,8 @@
 """Which records the fold gets, from where: updates while they come, the tape and raw trades where they do not.
 
     joining    the journal is taken up, the market is not yet joined
-    live       updates come; raw trades are only watched
-    degraded   updates are 2 s behind the raw trades, because they are silent or because they come too slowly: the fold
+    live       updates come; how far the tape has come is only watched, by the feeder's beats and by the tape itself
+    degraded   updates are 2 s behind the tape, because they are silent or because they come too slowly: the fold
                goes on from raw trades, and only the trailing stop decides, until updates have reached the fold's place
 
 Time is handed in (monotonic ns); the tape is behind `Source`. Nothing here knows a socket.
@@ -48,6 +48,10 @@ class Source(Protocol):
     @property
     def first(self) -> int:
         """The first record that still exists."""
+
+    @property
+    def last(self) -> int:
+        """The last record on the disk; -1 where there is none or it cannot be seen."""
 
     def stretches(self, first: int, last: int) -> Iterator[Stretch]:
         """Records first..last, as far as they exist."""
@@ -208,28 +212,36 @@ class Follow:
 
     # --- raw trades ---------------------------------------------------------------------------------
 
-    def raw_joined(self, epoch: int, next_number: int, now_ns: int) -> None:
-        """Raw trades go on after `next_number` - 1 of tape `epoch` (the feeder may know only where its tape begins)."""
-        if epoch != self._raw_epoch:
-            self._raw.clear()
-            self._raw_bytes = 0
-            self._raw_epoch, self._raw_last = epoch, -1
-        self._raw_last = max(self._raw_last, next_number - 1)
+    def raw_reached(self, epoch: int, last: int, now_ns: int) -> None:
+        """The feeder has published up to record `last` of tape `epoch` (it may know only where its tape begins)."""
+        self._reached(epoch, last)
         self._watch(now_ns)
 
     def raw_frame(self, frame: Frame, now_ns: int) -> None:
         """A frame of trade/0/: kept; in a degraded span the fold takes it at once."""
+        self._reached(frame.epoch, frame.last)
         if frame.epoch != self._state.epoch or frame.last > self._state.record:
             self._raw.append(frame)
             self._raw_bytes += len(frame.payload)
         while self._raw_bytes > BUFFER_BYTES or len(self._raw) > BUFFER_FRAMES:
             self._raw_bytes -= len(self._raw.popleft().payload)
-        self._raw_epoch, self._raw_last = frame.epoch, frame.last
         self._watch(now_ns)
 
     def check(self, now_ns: int) -> None:
-        """To be called some times a second: updates may have fallen behind."""
+        """To be called some times a second: how far has the tape come, have updates fallen behind?"""
+        epoch = self._state.epoch
+        if self._state.start is not None and self._raw_epoch == epoch:  # else the feeder is at another tape by now
+            source = self._source(epoch)
+            if source is not None:
+                self._reached(epoch, source.last)
         self._watch(now_ns)
+
+    def _reached(self, epoch: int, last: int) -> None:
+        if epoch != self._raw_epoch:
+            self._raw.clear()
+            self._raw_bytes = 0
+            self._raw_epoch, self._raw_last = epoch, -1
+        self._raw_last = max(self._raw_last, last)
 
     def _watch(self, now_ns: int) -> None:
         state = self._state

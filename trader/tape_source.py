@@ -40,6 +40,14 @@ class TapeSource:
         frames = self._untaped(0)
         return frames[0].first if frames else 0
 
+    @property
+    def last(self) -> int:
+        """The last record on the disk; -1 where there is none or it cannot be seen (who reads it is told why)."""
+        try:
+            return self._reader.last
+        except (TapeError, OSError):
+            return -1
+
     def stretches(self, first: int, last: int) -> Iterator[Stretch]:
         """Records first..last, as far as they exist; a START stands alone with its body."""
         number = first

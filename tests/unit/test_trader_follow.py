@@ -23,6 +23,7 @@ class FakeTape:
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
         self.gone = 0
+        self.last = -1  # as far as the disk shows it
 
     @property
     def first(self) -> int:
@@ -273,6 +274,43 @@ def test_updates_that_come_back_only_to_fall_silent_again_do_not_hold_raw_trades
     assert world.decisions[1:] == [(7, "trailing_stop")]
 
 
+def test_how_far_the_tape_has_come_is_seen_on_the_disk_between_beats() -> None:
+    tape = Tape().trade(100, "mr").trade(110).trade(109)
+    world = World(tape)
+    world.join(1)
+    world.updates(1, 1)
+    world.follow.raw_reached(1, 1, world.now)  # a beat: the feeder is at this tape
+    world.tapes[1].last = 3
+    world.later(S // 5)
+    world.later(2 * S)
+    assert (world.follow.mode, world.spans) == (LIVE, [])
+    world.later(1)
+    assert (world.follow.mode, world.spans) == (LAGGING, [("degraded", 2, -1)])
+    assert world.decisions[1:] == [(3, "trailing_stop")]
+
+
+def test_a_beat_tells_of_trades_that_the_disk_does_not_have() -> None:
+    tape = Tape().trade(100, "mr").trade(110).trade(109)
+    world = World(tape)
+    world.join(1)
+    world.updates(1, 1)
+    world.tapes[1].last = 1
+    world.follow.raw_reached(1, 3, world.now)
+    world.later(2 * S + 1)
+    assert (world.follow.mode, world.decisions[1:]) == (LAGGING, [(3, "trailing_stop")])
+
+
+def test_the_old_tape_is_not_looked_at_once_the_feeder_is_at_another() -> None:
+    world = World(Tape().trade(100, "mr").trade(110))
+    world.join(1)
+    world.updates(1, 1)
+    world.follow.raw_reached(2, -1, world.now)  # nothing is published of the new one
+    world.tapes[1].last = 2
+    world.later(S // 5)
+    world.later(3 * S)
+    assert (world.follow.mode, world.spans) == (LIVE, [])
+
+
 def test_silence_without_trades_is_no_degradation() -> None:
     world = World(Tape().trade(100, "mr"))
     world.join(1)
@@ -288,7 +326,7 @@ def test_started_without_indicators_it_goes_on_from_raw_trades() -> None:
     first.join(1)
     first.updates(1, 1)
     second = World(tape, unpack(pack(first.engine.sync())))
-    second.follow.raw_joined(1, 3, second.now)
+    second.follow.raw_reached(1, 2, second.now)
     second.raws(3, 3)
     second.later(2 * S + 1)
     assert second.spans == [("blind", 2, 3), ("degraded", 4, -1)]
