@@ -35,10 +35,13 @@ class Line:
 
     async def read(self, take: Take) -> None:
         """Hands over all that comes; ends with the connection's error."""
-        while True:
-            if take(await self.stream.read()):
+
+        def handed(items: Sequence[Trade | Notice]) -> None:
+            if take(items):
                 self.ending.set()
             self.delivers.set()
+
+        await self.stream.hand_over(handed)
 
     async def close(self) -> None:
         """Closes it; raises what went wrong in reading it and was no fault of the venue's."""

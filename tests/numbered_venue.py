@@ -54,6 +54,10 @@ class Line:
         items, self.items = self.items, []
         return items
 
+    async def hand_over(self, take: Callable[[Sequence[Trade | Notice]], object]) -> None:
+        while True:
+            take(await self.read())
+
     async def close(self) -> None:
         self.closed = True
         if self in self.venue.lines:

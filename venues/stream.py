@@ -9,6 +9,7 @@ Nearly every frame of a venue is one whole text message: those are cut out of wh
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -37,6 +38,8 @@ WINDOW_S = 0.02
 WHOLE_TEXT = 0x81  # the final frame of a message, which is text; masked where the next byte is above 127
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
+Handle = Callable[[list[str | None]], bool]  # gets the messages that arrived; False: no more of them for now
+
 
 class Connection(ClientConnection):
     """The library's connection, with messages handed over many at a time (None for a binary one)."""
@@ -44,7 +47,8 @@ class Connection(ClientConnection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._messages: list[str | None] = []
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None  # of who waits; told whether its `handle` wants no more
+        self._handle: Handle | None = None  # gets messages in the moment they arrive
         self._begun = b""  # what has arrived of the next frame, or of the handshake's answer
         self._shaking = True  # hands
         self._cutting = False  # frames are cut out here; else the library reads everything
@@ -67,11 +71,21 @@ class Connection(ClientConnection):
                 await self._waiter
             finally:
                 self._waiter = None
-        taken, self._messages = self._messages, []
-        self.heard_s = self.loop.time()
-        self._full = False
-        self._go_on()
-        return taken
+        return self._taken()
+
+    async def deliver(self, handle: Handle) -> None:
+        """Has `handle` called with messages in the moment they arrive, until it says that it wants no more.
+
+        A reader that waits for them gets its turn a round of the loop later, and each round runs cold. Raises
+        ConnectionClosed once all were handed over, and what `handle` raises.
+        """
+        while handle(await self.take()):
+            self._handle, self._waiter = handle, self.loop.create_future()
+            try:
+                if await self._waiter:
+                    return
+            finally:
+                self._handle = self._waiter = None
 
     def leave(self) -> None:
         """Nobody reads any more: what still comes is dropped, so that the farewell gets through."""
@@ -79,6 +93,13 @@ class Connection(ClientConnection):
         self._messages = []
         self._full = self._resting = False
         self._go_on()
+
+    def _taken(self) -> list[str | None]:
+        taken, self._messages = self._messages, []
+        self.heard_s = self.loop.time()
+        self._full = False
+        self._go_on()
+        return taken
 
     # --- called by asyncio and by the library --------------------------------------------------------
 
@@ -194,8 +215,17 @@ class Connection(ClientConnection):
     # --- the pace ------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self._handle is not None and self._messages:
+            try:
+                if not self._handle(self._taken()):
+                    waiter.set_result(True)
+            except Exception as error:  # noqa: BLE001 - it is the reader's, who waits for it
+                waiter.set_exception(error)
+        else:
+            waiter.set_result(False)
 
     def _hold_on(self, count: int) -> None:
         """Stops reading where the reader is slow, and for a moment where much comes."""
@@ -239,6 +269,18 @@ class Socket:
             return left[::-1]
         try:
             return await self._connection.take()
+        except ConnectionClosed as error:
+            raise Retry(self._venue, f"the stream was cut ({_closing(error)})") from error
+
+    async def deliver(self, handle: Handle) -> None:
+        """Has `handle` called with what `receive_many` would give, in the moment it arrives, until it returns False.
+
+        Raises Retry when the connection is over and all was handed over, and what `handle` raises.
+        """
+        if self._left and not handle(await self.receive_many()):
+            return
+        try:
+            await self._connection.deliver(handle)
         except ConnectionClosed as error:
             raise Retry(self._venue, f"the stream was cut ({_closing(error)})") from error
 

@@ -4,7 +4,7 @@ An adapter is thin: it asks (`venues.rest`, `venues.stream`) and leaves building
 Times are nanoseconds since 1970 UTC by the venue's clock; rows are always handed over oldest first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -100,6 +100,10 @@ class Stream(Protocol):
 
         An announced end is a Notice of kind SHUTDOWN, or the code of the Retry.
         """
+        ...
+
+    async def hand_over(self, take: Callable[[Sequence[Trade | Notice]], object]) -> None:
+        """Has `take` called with what `read` would give, in the moment it arrives; ends as `read` does, by `Retry`."""
         ...
 
     async def close(self) -> None: ...

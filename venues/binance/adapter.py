@@ -7,8 +7,9 @@ replace all of them.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
+from typing import Any, TypeVar
 
 from core import pairs
 from core.clock import NS_PER_MS, Clock
@@ -43,6 +44,7 @@ ACK_S = 5.0  # within which a subscription is acknowledged
 SENDS_APART_S = 1.2 / (wire_stream.MESSAGES_PER_S - 1)  # one of the five is left for a pong
 
 Opener = Callable[[str, str], Awaitable[Socket]]
+Answer = TypeVar("Answer")
 
 
 class Binance:
@@ -261,20 +263,39 @@ class BinanceStream:
             early, self._early = self._early, []
             return early
         while True:
-            try:
-                arrived = await self._arrived()
-            except Retry as error:
-                if any(reader.ending for reader in self._readers):
-                    raise Retry(self._venue, error.text, error.next_step, SHUTDOWN) from error
-                raise
+            arrived = await self._or_ending(self._arrived())
             received_ns = self._clock.wall_ns()
             items: list[Trade | Notice] = []
             for reader, frames in arrived:
-                items += reader.read(frames, received_ns)
-                acks, reader.acks = reader.acks, []
-                items += [Notice("unexpected answer", f"{ack.id}: {ack.refusal or 'granted'}") for ack in acks]
+                items += _items(reader, frames, received_ns)
             if items:
                 return items
+
+    async def hand_over(self, take: Callable[[Sequence[Trade | Notice]], object]) -> None:
+        """Has `take` called with what `read` would give, in the moment it arrives; ends as `read` does, by `Retry`.
+
+        With more than one connection, each thousand pairs need one, it waits as `read` does.
+        """
+
+        def handed(frames: list[str | None]) -> bool:
+            items = _items(self._readers[0], frames, self._clock.wall_ns())
+            if items:
+                take(items)
+            return True
+
+        while True:
+            take(await self.read())
+            if len(self._sockets) == 1:
+                await self._or_ending(self._sockets[0].deliver(handed))
+
+    async def _or_ending(self, reading: Coroutine[Any, Any, Answer]) -> Answer:
+        """Waits for it; a connection that is lost after its end was announced says so."""
+        try:
+            return await reading
+        except Retry as error:
+            if any(reader.ending for reader in self._readers):
+                raise Retry(self._venue, error.text, error.next_step, SHUTDOWN) from error
+            raise
 
     async def _arrived(self) -> list[tuple[wire_stream.Reader, list[str | None]]]:
         """Frames of every connection that has some. Raises Retry where a connection is lost and none has any."""
@@ -296,6 +317,12 @@ class BinanceStream:
         await asyncio.gather(*self._reading, return_exceptions=True)
         self._reading.clear()
         await asyncio.gather(*(socket.close() for socket in self._sockets))
+
+
+def _items(reader: wire_stream.Reader, frames: list[str | None], received_ns: int) -> list[Trade | Notice]:
+    items: list[Trade | Notice] = list(reader.read(frames, received_ns))
+    acks, reader.acks = reader.acks, []
+    return items + [Notice("unexpected answer", f"{ack.id}: {ack.refusal or 'granted'}") for ack in acks]
 
 
 def _own_name(name: str) -> str:

@@ -41,6 +41,7 @@ class EventStream(ABC, Generic[Item]):
         self._session = engineio.Session(version, clock.monotonic_ns())
         self._items: list[Item | Notice] = []
         self._frames: list[str | None] = []  # taken off the socket and not handled yet, the newest first
+        self._actions: list[engineio.Action] = []  # what the last one of them asked for and is not done yet
         self._failure: Exception | None = None
         self._ticking = asyncio.create_task(self._tick())
 
@@ -81,6 +82,23 @@ class EventStream(ABC, Generic[Item]):
         items, self._items = self._items, []
         return items
 
+    async def hand_over(self, take: Callable[[Sequence[Item | Notice]], object]) -> None:
+        """Has `take` called with what `read` would give, in the moment it arrives; ends as `read` does, by `Retry`."""
+
+        def handed(frames: list[str | None]) -> bool:
+            self._frames = frames[::-1]
+            action = self._sift()
+            if self._items:
+                items, self._items = self._items, []
+                take(items)
+            if action is not None:
+                self._actions.insert(0, action)
+            return action is None
+
+        while True:
+            take(await self.read())
+            await self._or_failure(self._socket.deliver(handed))
+
     async def close(self) -> None:
         self._ticking.cancel()
         await asyncio.gather(self._ticking, return_exceptions=True)
@@ -90,24 +108,40 @@ class EventStream(ABC, Generic[Item]):
         """Takes what arrived, waiting for it; Retry where nothing comes any more."""
         if self._failure is not None:
             raise self._failure
+        await self._or_failure(self._handled())
+
+    async def _handled(self) -> None:
+        if not self._frames and not self._actions:
+            self._frames = (await self._socket.receive_many())[::-1]
+        while (action := self._sift()) is not None:
+            await self._do(action)
+
+    async def _or_failure(self, reading: Awaitable[None]) -> None:
+        """Waits for it; where the connection is lost, raises why."""
         try:
-            if not self._frames:
-                self._frames = (await self._socket.receive_many())[::-1]
-            now_ns = self._clock.monotonic_ns()
-            while self._frames:
-                frame = self._frames.pop()
-                if frame is None:
-                    self._items.append(Notice("unknown frame", "a binary frame"))
-                    continue
-                for action in self._session.receive(frame, now_ns):
-                    if type(action) is engineio.Arrived:
-                        self._items.extend(self._event(action.name, action.body))
-                    else:
-                        await self._do(action)
+            await reading
         except Retry as error:
             if self._failure is None:  # else the socket was closed under us
                 self._failure = error
             raise self._failure from None
+
+    def _sift(self) -> engineio.Action | None:
+        """Makes items of what arrived, up to what asks for something to be done: that is returned."""
+        now_ns = self._clock.monotonic_ns()
+        while self._actions or self._frames:
+            if not self._actions:
+                frame = self._frames.pop()
+                if frame is None:
+                    self._items.append(Notice("unknown frame", "a binary frame"))
+                    continue
+                self._actions = self._session.receive(frame, now_ns)
+            for place, action in enumerate(self._actions, 1):
+                if type(action) is not engineio.Arrived:
+                    self._actions = self._actions[place:]
+                    return action
+                self._items.extend(self._event(action.name, action.body))
+            self._actions = []
+        return None
 
     async def _do(self, action: engineio.Action) -> None:
         match action:

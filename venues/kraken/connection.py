@@ -9,7 +9,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.clock import NS_PER_S, Clock
@@ -85,6 +85,20 @@ class Connection:
         items, self._items = self._items, []
         return items
 
+    async def hand_over(self, take: Callable[[Sequence[Any]], object]) -> None:
+        """Has `take` called with what `read` would give, in the moment it arrives; ends as `read` does, by `Retry`."""
+
+        def handed(texts: list[str | None]) -> bool:
+            self._quiet_ns = self._clock.monotonic_ns()
+            items = self._read(texts)
+            if items:
+                take(items)
+            return True
+
+        take(await self.read())
+        with self._waiting():
+            await self._socket.deliver(handed)
+
     async def close(self) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
@@ -93,13 +107,22 @@ class Connection:
 
     async def _receive(self) -> list[Any]:
         """The items of the frames that arrived, perhaps none."""
+        with self._waiting():
+            texts = await self._socket.receive_many()
+        return self._read(texts)
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Around a wait for frames: a silence counts only in here, and why we ended it ourselves is told."""
         self._quiet_ns = self._clock.monotonic_ns()
         try:
-            texts = await self._socket.receive_many()
+            yield
         except Retry as error:
             raise self._failure or error from None
         finally:
             self._quiet_ns = None
+
+    def _read(self, texts: list[str | None]) -> list[Any]:
         now_ns = self._clock.wall_ns()
         items: list[Any] = []
         for text in texts:
