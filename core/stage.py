@@ -21,6 +21,7 @@ from core.aloop import AsyncLoop
 from core.books import open_book
 from core.clock import Clock, LiveClock
 from core.errors import MisconfiguredError, NotCalledFor
+from core.huge_pages import gather_when_settled
 from core.lock import StageLock
 from core.loop import STOP_SIGNALS, Loop, PollLoop
 from core.parent import stop_without_supervisord
@@ -217,6 +218,7 @@ def _drive(context: Context, lock: StageLock, build: Callable[[Context], None]) 
             try:
                 build(context)
                 loop.every(10.0, logs.flush_repeats)
+                gather_when_settled(loop)
                 stop_without_supervisord(context, loop)
                 loop.run()
             finally:
@@ -232,6 +234,7 @@ async def _drive_async(context: Context, lock: StageLock, main: Callable[[Contex
     for number in STOP_SIGNALS:
         loop.inner.add_signal_handler(number, loop.stop)
     loop.every(10.0, logs.flush_repeats)
+    gather_when_settled(loop)
     stop_without_supervisord(context, loop)
     work = asyncio.ensure_future(cast("Coroutine[Any, Any, None]", main(context)))
     stop = asyncio.ensure_future(loop.until_stopped())
