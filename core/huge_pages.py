@@ -36,7 +36,7 @@ def pieces() -> Iterator[tuple[int, int]]:
 
 
 def whole_pieces(lines: Iterable[str], size: int) -> Iterator[tuple[int, int]]:
-    """The same from the lines of `smaps`: whole pages of `size` bytes in writable mappings without a file, if filled."""
+    """The same from the lines of `smaps`: whole pages of `size` bytes in filled, writable mappings without a file."""
     begin = end = reserved = 0
     for line in lines:
         words = line.split()

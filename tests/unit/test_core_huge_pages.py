@@ -38,7 +38,7 @@ def mapping(begin: int, end: int, filled: float, rights: str = "rw-p", inode: in
         (mapping(4 * MB, 8 * MB, 1.0, rights="rw-s", inode=7, name="/dev/shm/x"), []),
         (mapping(4 * MB, 8 * MB, 1.0, inode=7, name="/usr/lib/a name with spaces"), []),
         (mapping(4 * MB, 8 * MB, 1.0, name="[stack]"), []),
-        (mapping(4 * MB, 6 * MB, 1.0) + mapping(6 * MB, 9 * MB, 0.1) + mapping(10 * MB, 12 * MB, 1.0), [4 * MB, 10 * MB]),
+        (mapping(4 * MB, 6 * MB, 1) + mapping(6 * MB, 9 * MB, 0.1) + mapping(10 * MB, 12 * MB, 1), [4 * MB, 10 * MB]),
         ([], []),
     ],
     ids=[
