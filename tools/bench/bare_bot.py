@@ -37,10 +37,10 @@ class Node(NamedTuple):
 NODES = {
     "feeder": Node({}),
     "indicators": Node(
-        {"feeder": (TRADE, BEAT)}, (UPDATE, bytes(128)), ((0.1, VIEW, SMALL), (0.25, CANDLE, SMALL))
+        {"feeder": (TRADE, BEAT)}, (UPDATE, bytes(128)), ((0.25, VIEW, SMALL), (0.25, CANDLE, SMALL))
     ),
     "trader": Node(
-        {"feeder": (TRADE, BEAT), "indicators": (UPDATE, BEAT)}, None, ((0.1, STATUS, SMALL),)
+        {"feeder": (BEAT,), "indicators": (UPDATE, BEAT)}, None, ((1.0, STATUS, SMALL),)
     ),
     "storage": Node({"feeder": (BEAT,), "indicators": (CANDLE, BEAT), "trader": (TRADER, BEAT)}),
     "dashboard": Node(
