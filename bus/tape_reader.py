@@ -77,8 +77,13 @@ class TapeReader:
     def last(self) -> int:
         """The last whole record's number; -1 before the first."""
         self.refresh()
+        return self.last_seen if self._firsts else -1
+
+    @property
+    def last_seen(self) -> int:
+        """As `last`, at the price of a look at one file: without segments that came since the last `refresh`."""
         if not self._firsts:
-            return -1
+            return self.last
         segment = self._segment(self._firsts[-1])
         return segment.header.first + segment.count() - 1
 

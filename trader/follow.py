@@ -49,9 +49,9 @@ class Source(Protocol):
     def first(self) -> int:
         """The first record that still exists."""
 
-    @property
-    def last(self) -> int:
-        """The last record on the disk; -1 where there is none or it cannot be seen."""
+    def reaches(self, told: int) -> int:
+        """The last record on the disk; -1 where there is none or it cannot be seen. It was told to reach `told`: files
+        that are not known yet are only looked for where the known ones end before that."""
 
     def stretches(self, first: int, last: int) -> Iterator[Stretch]:
         """Records first..last, as far as they exist."""
@@ -233,7 +233,7 @@ class Follow:
         if self._state.start is not None and self._raw_epoch == epoch:  # else the feeder is at another tape by now
             source = self._source(epoch)
             if source is not None:
-                self._reached(epoch, source.last)
+                self._reached(epoch, source.reaches(self._raw_last))
         self._watch(now_ns)
 
     def _reached(self, epoch: int, last: int) -> None:

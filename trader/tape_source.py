@@ -40,11 +40,11 @@ class TapeSource:
         frames = self._untaped(0)
         return frames[0].first if frames else 0
 
-    @property
-    def last(self) -> int:
+    def reaches(self, told: int) -> int:
         """The last record on the disk; -1 where there is none or it cannot be seen (who reads it is told why)."""
         try:
-            return self._reader.last
+            seen = self._reader.last_seen
+            return seen if seen >= told else self._reader.last
         except (TapeError, OSError):
             return -1
 

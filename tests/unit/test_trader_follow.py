@@ -29,6 +29,9 @@ class FakeTape:
     def first(self) -> int:
         return self.gone
 
+    def reaches(self, told: int) -> int:
+        return self.last
+
     def stretches(self, first: int, last: int) -> Iterator[Stretch]:
         first = max(first, self.gone)
         if first == 0:

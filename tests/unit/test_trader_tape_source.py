@@ -93,6 +93,32 @@ def test_a_tape_that_is_all_in_memory_is_read(tmp_path: Path) -> None:
     assert len(given(source, 1, 2500)) == 2500
 
 
+def test_how_far_the_disk_reaches_is_seen_as_it_grows_and_into_a_new_file_once_that_is_told_of(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    assert world.tape.next_number == 0
+    world.fill_tape()
+    source = world.source()
+    assert source.reaches(-1) == 9
+    world.tape.append(records(TRADE, 10, 5))
+    assert source.reaches(9) == 14
+    world.tape.start(a_start("0.2"))  # other rules: another file
+    world.tape.append(records(TRADE, 16, 3))
+    assert source.reaches(14) == 14
+    assert source.reaches(17) == 18
+    assert source.reaches(18) == 18
+    world.tape.close()
+
+
+def test_a_disk_that_cannot_be_seen_reaches_nowhere(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.fill_tape()
+    world.tape.close()
+    for file in (tmp_path / "tape").glob("*/*.tape"):
+        file.write_bytes(b"no tape")
+    assert world.source().reaches(9) == -1
+    assert world.said == [], "who has to read it is told"
+
+
 def test_an_epoch_that_nobody_has_is_none(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.fill_memory()
