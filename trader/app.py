@@ -180,14 +180,17 @@ class Trader:
         """What the bus brings."""
         now_ns = self._clock.monotonic_ns()
         self._arrived_ns = now_ns
+        worked = False
         for notice in notices:
             match notice:
                 case Frame(topic="update/0/"):
+                    worked = True
                     if self._trial is not None and self._new_book_waits(notice, now_ns):
                         return
                     self._follow.update_frame(notice, now_ns)
                     self._passage.done(notice, now_ns)
                 case Frame(topic="trade/0/"):
+                    worked = True
                     self._follow.raw_frame(notice, now_ns)
                 case Joined(topic="update/0/"):
                     self._new_book_waits(notice, now_ns)
@@ -207,11 +210,8 @@ class Trader:
                 case BeatSeen(beat=beat):
                     if TRADE in beat.last and beat.layout_hash == layout_hash():  # else its tape cannot be read either
                         self._follow.raw_reached(*beat.last[TRADE], now_ns)
-        if any(isinstance(notice, Frame) for notice in notices):
+        if worked:
             self._publisher.latency.record((self._clock.monotonic_ns() - now_ns) / 1000)
-        if self._engine.unknown_pairs > self._unknown_told:
-            self._unknown_told = self._engine.unknown_pairs
-            self._warn(f"{self._unknown_told} trades of pairs that no START record names were left out")
 
     def _take_watchdog(self, notices: list[Notice]) -> None:
         """No entries while a stage keeps dying or has given up; a watchdog that is not heard changes nothing."""
@@ -323,6 +323,9 @@ class Trader:
         self._turns += 1
         self._shown.turn(self._follow.mode)
         self._name_unwatched()
+        if self._engine.unknown_pairs > self._unknown_told:
+            self._unknown_told = self._engine.unknown_pairs
+            self._warn(f"{self._unknown_told} trades of pairs that no START record names were left out")
         state = self._engine.state
         if self._turns % SAVE_TURNS == 0 and state.record != self._saved_record:
             self._append([])

@@ -103,6 +103,8 @@ class Session:
     def receive(self, frame: str, now_ns: int) -> list[Action]:
         """What a text frame asks for, in order."""
         self._heard_ns = now_ns
+        if frame.startswith("42["):
+            return [_event(frame)]
         kind = frame[:1]
         if kind == "4":
             return self._message(frame, now_ns)
@@ -142,7 +144,7 @@ class Session:
 
     def _message(self, frame: str, now_ns: int) -> list[Action]:
         kind = frame[1:2]
-        if kind == "2":
+        if kind == "2":  # with a namespace, an acknowledgement, or none at all
             return [_event(frame)]
         if kind == "0":
             if frame == "40" and not self.pings:

@@ -154,6 +154,10 @@ class Connection(ClientConnection):
     def _cut(self, data: bytes) -> None:
         """Takes the frames out of the data; the beginning of one that is not whole yet is kept."""
         at, size = 0, len(data)
+        usual = size > 4 and data[0] == WHOLE_TEXT and data[1] == 126 and size - 4 == data[2] << 8 | data[3]
+        if usual and not self._parts:  # one whole frame, as nearly always where little comes
+            self._put(data[4:], True)
+            return
         while size - at >= 2:
             second = data[at + 1]
             begin = at + 2
