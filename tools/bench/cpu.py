@@ -3,8 +3,9 @@
 The real bot under supervisord; its sandbox plays a file made for this, with exactly so many trades a second and an
 hour of history before them, so that the indicators are warm. Measured with the page closed and with one open, which is
 a client of its event stream. All stages are the five and the watchdog; the sandbox and supervisord are told apart.
-The floor is as many bare processes that pass on, write and wake as often. They run all the while beside the bot and are
-read in the same seconds: what such short work costs depends on who else has the caches. Closed and open take turns.
+The floor is as many bare processes that pass on, write and wake as often. What such short work costs depends on who
+else has the caches: so both are alone while they are looked at, the bare ones before the bot and after it. Closed and
+open take turns.
 """
 
 import statistics
@@ -31,39 +32,46 @@ def figures(options: Options) -> list[Figure]:
     seconds = options.seconds_or(SECONDS, 1.0)
     rounds = options.rounds_or(3)
     found = []
+    settle_s = 1.0 if options.quick else SETTLE_SECONDS
     for rate in RATES:
         looks: dict[str, list[Look]] = {"page closed": [], "one page open": []}
-        with bare_bot.running(rate) as bare, playing(rate, rounds * seconds * 3 + 120) as bot:
+        bare = bare_alone(rate, (rounds + 1) // 2, seconds, settle_s)
+        with playing(rate, rounds * seconds * 3 + 120) as bot:
             pids = {stage: bot.pid(stage) for stage in COUNTED}
             pids |= {"sandbox": bot.pid("sandbox"), "supervisord": bot.supervisord}
-            time.sleep(1.0 if options.quick else SETTLE_SECONDS)
+            time.sleep(settle_s)
             for _ in range(rounds):
-                looks["page closed"].append(look(bot, pids, bare, seconds))
+                looks["page closed"].append(look(bot, pids, seconds))
                 with page(bot):
-                    looks["one page open"].append(look(bot, pids, bare, seconds))
+                    looks["one page open"].append(look(bot, pids, seconds))
+        bare += bare_alone(rate, (rounds + 1) // 2, seconds, settle_s)
         for label, ones in looks.items():
-            found += told(f"{rate} trades/s, {label}", ones, MOST.get(rate))
+            found += told(f"{rate} trades/s, {label}", ones, bare, MOST.get(rate))
     return found
 
 
+def bare_alone(rate: float, rounds: int, seconds: float, settle_s: float) -> list[dict[str, float]]:
+    """Per cent of a core by bare process, of each of so many looks."""
+    with bare_bot.running(rate) as pids:
+        time.sleep(settle_s)
+        return [used(pids, seconds) for _ in range(rounds)]
+
+
 class Look(NamedTuple):
-    """Per cent of a core by process, ours and bare, and records a second onto the tape, in the same seconds."""
+    """Per cent of a core by process, and records a second onto the tape in the same seconds."""
 
     ours: dict[str, float]
-    bare: dict[str, float]
     records: float
 
 
-def look(bot: Running, pids: dict[str, int], bare: dict[str, int], seconds: float) -> Look:
+def look(bot: Running, pids: dict[str, int], seconds: float) -> Look:
     """Looks for so many seconds."""
     before, began = bot.tape_bytes(), time.monotonic()
-    # A name of ours is also a name of a bare one.
-    both = used({**{f"{name} ": pid for name, pid in bare.items()}, **pids}, seconds)
-    records = (bot.tape_bytes() - before) / RECORD_SIZE / (time.monotonic() - began)
-    return Look({name: both[name] for name in pids}, {name: both[f"{name} "] for name in bare}, records)
+    ours = used(pids, seconds)
+    return Look(ours, (bot.tape_bytes() - before) / RECORD_SIZE / (time.monotonic() - began))
 
 
-def told(what: str, looks: list[Look], most: float | None) -> list[Figure]:
+def told(what: str, looks: list[Look], bare: list[dict[str, float]], most: float | None) -> list[Figure]:
     """The sum over all stages, then each process."""
     records = statistics.median(one.records for one in looks)
     whole = figure(
@@ -71,7 +79,7 @@ def told(what: str, looks: list[Look], most: float | None) -> list[Figure]:
         f"{what}: all stages",
         UNIT,
         [sum(one.ours[stage] for stage in COUNTED) for one in looks],
-        floor=[sum(one.bare.values()) for one in looks],
+        floor=[sum(one.values()) for one in bare],
         floor_of="bare processes that wake as often",
         most=most,
         note=f"{records:.1f} records/s came onto the tape meanwhile",
@@ -82,7 +90,7 @@ def told(what: str, looks: list[Look], most: float | None) -> list[Figure]:
             f"{what}: {name}",
             UNIT,
             [one.ours[name] for one in looks],
-            floor=[one.bare[name] for one in looks if name in one.bare],
+            floor=[one[name] for one in bare if name in one],
         )
         for name in looks[0].ours
     ]
