@@ -1,13 +1,12 @@
 """The floor of every hop: pyzmq alone, in the topology and sizes of the real stages.
 
 `python -m tools.bench.bare relay SOURCE OUT` stands for indicators: SUB to PUB, 128 bytes for each 64.
-`python -m tools.bench.bare sink SOURCE RELAY STAMPS [eager]` stands for the trader: SUB on both, stamps what the relay
-sent. It looks at the raw trades five times a second, as the trader does; `eager`: each of them wakes it.
+`python -m tools.bench.bare sink SOURCE RELAY STAMPS [eager]` stands for the trader: SUB, stamps what the relay sent;
+`eager`: SUB to the raw trades as well, and each of them wakes it.
 `BareLine.write` stands for the feeder: head and payload in one part where that is cheaper, as ours, also written to a
 file.
 """
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from tools.bench.stamps import FRAMES, LAST, RAWS, UPDATES, Stamps
 
 TRADE, UPDATE = b"trade/0/", b"update/0/"
 CONNECT_SECONDS = 10.0
-LOOK_NS = 200_000_000
 
 
 def relay(source: str, out: str) -> None:
@@ -46,24 +44,18 @@ def relay(source: str, out: str) -> None:
 
 def sink(source: str, relayed: str, stamps: Stamps, eager: bool) -> None:
     context = zmq.Context()
-    trades, updates = _subscriber(context, source, TRADE), _subscriber(context, relayed, UPDATE)
+    updates = _subscriber(context, relayed, UPDATE)
     poller = zmq.Poller()
     poller.register(updates, zmq.POLLIN)
     if eager:
-        poller.register(trades, zmq.POLLIN)
-    looked_ns = 0
+        poller.register(_subscriber(context, source, TRADE), zmq.POLLIN)
     while True:
-        for socket, _ in poller.poll(LOOK_NS // 1_000_000):
+        for socket, _ in poller.poll():
             parts = socket.recv_multipart()
             if socket is updates:
                 take_update(parts, stamps)
             else:
                 stamps.words[RAWS] += trades_in(parts)
-        if not eager and time.monotonic_ns() - looked_ns >= LOOK_NS:
-            looked_ns = time.monotonic_ns()
-            with contextlib.suppress(zmq.Again):
-                while True:
-                    stamps.words[RAWS] += trades_in(trades.recv_multipart(zmq.NOBLOCK))
 
 
 def trades_in(parts: list[bytes]) -> int:
@@ -100,6 +92,7 @@ class BareLine:
         self._out.setsockopt(zmq.LINGER, 0)
         source, relayed, stamps = folder / "a", folder / "b", folder / "stamps"
         self._out.bind(f"ipc://{source}")
+        self._eager = eager
         self._file = os.open(folder / "tape", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self.stamps = Stamps(stamps, create=True)
         self.next_number = 0
@@ -132,7 +125,7 @@ class BareLine:
 
     def _join(self) -> None:
         deadline = time.monotonic() + CONNECT_SECONDS
-        while not (self.stamps.words[RAWS] and self.stamps.words[UPDATES]):
+        while not (self.stamps.words[UPDATES] and (self.stamps.words[RAWS] or not self._eager)):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the bare relays did not connect within {CONNECT_SECONDS:g} s")
             self.write(bytes(RECORD_SIZE))

@@ -1,9 +1,8 @@
 """Two hops: from just before the feeder's append and send to the trader's decision, beside bare relays.
 
 Trades come at a steady pace, one a frame. Ours and bare take turns, each in fresh processes that are alone meanwhile.
-The floor is pyzmq's PUB, SUB to PUB, and SUB on both, with the same sizes and the same write to a file. As the trader
-does, its sink is woken by updates alone and looks at the raw trades now and then; relays whose sink is woken by both
-are told as well.
+The floor is pyzmq's PUB, SUB to PUB, and SUB, with the same sizes and the same write to a file. As the trader does, its
+sink takes updates alone; relays whose sink takes the raw trades as well are told, too.
 """
 
 import time
@@ -52,7 +51,7 @@ def figures(options: Options) -> list[Figure]:
                 )
             )
     for label, value in told():
-        name = f"bare relays whose sink each raw trade wakes, {PER_SECOND:,}/s: {label}"
+        name = f"bare relays whose sink takes raw trades, too, {PER_SECOND:,}/s: {label}"
         found.append(figure("hops", name, "µs", [value(times) for times in eager]))
     return found
 
