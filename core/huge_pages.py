@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.loop import Loop
 
-SETTLED_SECONDS = 5.0
+SETTLED_SECONDS = 20.0  # each piece holds the process up for some milliseconds: not while it still catches up
 FILLED = 0.8  # of a mapping that is worth it
 MADV_COLLAPSE = 25  # madvise(2), since Linux 6.1
 _SIZE = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
