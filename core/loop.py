@@ -9,8 +9,6 @@ right after the last; but then others still need the processor for it, which the
 
 * a piece that is due waits for a pause: PAUSE_S in which nothing comes
 * one piece in a pause, so that pieces do not add up
-* where what comes is SLOW_S and more apart, the moment after something came is a pause, given to others first if they
-  want it; to wait there would wake the process once more for each piece
 * where there is no pause a period's piece runs a quarter of the period too late, at most LONGEST_PATIENCE_S, one that
   was put aside ASIDE_PATIENCE_S
 
@@ -32,7 +30,6 @@ from core.clock import NS_PER_S, Clock, LiveClock
 
 Reader = Callable[[], bool | None]
 PAUSE_S = 0.0002
-SLOW_S = 0.005
 LONGEST_PATIENCE_S = 0.02
 ASIDE_PATIENCE_S = 0.005
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -90,7 +87,6 @@ class PollLoop:
         self._timers: list[tuple[int, int, Timer]] = []  # by when they run
         self._patient: list[tuple[int, int, Timer]] = []  # by when they run at the latest
         self._order = count()
-        self._came_ns = self._before_ns = 0  # when something came last, and the time before that
         self._from_threads: deque[Callable[[], object]] = deque()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll.register(self._wake_read, select.POLLIN)
@@ -175,7 +171,7 @@ class PollLoop:
                 return
             if self._readers.get(fd) is callback and callback():
                 self._again[fd] = callback
-        self._run_due(bool(ready))
+        self._run_due()
 
     def _timeout_ms(self) -> int | None:
         """How long nothing has to be done, in whole ms rounded up: no timer must find itself called too early."""
@@ -202,11 +198,9 @@ class PollLoop:
         for _ in range(len(self._from_threads)):
             self._from_threads.popleft()()
 
-    def _run_due(self, came: bool) -> None:
+    def _run_due(self) -> None:
         """What cannot wait any longer, in the order of its time; else one piece of what can, in a pause."""
         now_ns = self._clock.monotonic_ns()
-        if came:
-            self._before_ns, self._came_ns = self._came_ns, now_ns
         timers, patient = self._timers, self._patient
         waited = True
         while not self.stopped:
@@ -217,14 +211,8 @@ class PollLoop:
                 self._run_first(timers, now_ns)
             else:
                 break
-        if waited and patient and patient[0][2].due_ns <= now_ns and not self.stopped and self._is_pause(now_ns):
+        if waited and patient and patient[0][2].due_ns <= now_ns and not self.stopped and not self._more_comes():
             self._run_first(patient, now_ns)
-
-    def _is_pause(self, now_ns: int) -> bool:
-        if max(now_ns - self._came_ns, self._came_ns - self._before_ns) >= SLOW_S * NS_PER_S:
-            os.sched_yield()
-            return True
-        return not self._more_comes()
 
     def _run_first(self, timers: list[tuple[int, int, Timer]], now_ns: int) -> None:
         _, _, timer = heapq.heappop(timers)

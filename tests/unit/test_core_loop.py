@@ -229,22 +229,6 @@ class Waits:
         self.coming = messages
         os.write(self._pipe[1], b"m")
 
-    def later(self, ns: int, apart_ns: int = 1_000_000) -> None:
-        """Time passes while something comes, the last of it `apart_ns` ago."""
-        self.clock.advance(ns - apart_ns)
-        self.come(1)
-        self.turns(1)
-        self.clock.advance(apart_ns)
-
-    def busy(self, milliseconds: int) -> list[str]:
-        """Something comes each millisecond, with more behind it; what happened in the last round."""
-        self.come(2 * milliseconds)
-        seen: list[str] = []
-        for _ in range(milliseconds):
-            self.clock.advance(1_000_000)
-            seen = self.turns(1)
-        return seen
-
     def turns(self, number: int) -> list[str]:
         """What happened in so many rounds."""
         for _ in range(number):
@@ -271,13 +255,13 @@ def waits(pipe: tuple[int, int]) -> Iterator[Waits]:
 
 
 def test_a_piece_that_is_due_waits_for_a_pause(waits: Waits) -> None:
-    waits.later(NS_PER_S)
+    waits.clock.advance(NS_PER_S)
     waits.come(3)
     assert waits.turns(3) == ["read", "read", "read", "period"]
 
 
 def test_one_piece_in_a_pause(waits: Waits) -> None:
-    waits.later(NS_PER_S)
+    waits.clock.advance(NS_PER_S)
     waits.come(1)
     assert waits.turns(1) == ["read", "period"]
     waits.come(1)
@@ -288,35 +272,26 @@ def test_one_piece_in_a_pause(waits: Waits) -> None:
     ("patience_s", "expected"), [(LONGEST_PATIENCE_S, ["read", "period", "other period"]), (0.01, ["read"])]
 )
 def test_without_a_pause_a_period_runs_a_little_too_late(waits: Waits, patience_s: float, expected: list[str]) -> None:
-    waits.later(NS_PER_S - 2_000_000)
-    assert waits.busy(2 + int(patience_s * 1000)) == expected
+    waits.clock.advance(NS_PER_S + int(patience_s * NS_PER_S))
+    waits.come(100)
+    assert waits.turns(1) == expected
 
 
 @pytest.mark.parametrize(("patience_s", "expected"), [(ASIDE_PATIENCE_S, ["read", "aside"]), (0.004, ["read"])])
 def test_without_a_pause_what_was_put_aside_runs_a_little_later(
     waits: Waits, patience_s: float, expected: list[str]
 ) -> None:
-    waits.later(2_000_000)
     waits.loop.aside(lambda: waits.seen.append("aside"))
-    assert waits.busy(int(patience_s * 1000)) == expected
+    waits.clock.advance(int(patience_s * NS_PER_S))
+    waits.come(100)
+    assert waits.turns(1) == expected
 
 
 def test_a_short_period_is_late_by_a_quarter_of_it_at_most(waits: Waits) -> None:
     waits.loop.every(0.004, lambda: waits.seen.append("short"))
-    waits.later(3_000_000)
-    assert waits.busy(2) == ["read", "short"]
-
-
-@pytest.mark.parametrize(
-    ("apart_ms", "expected"),
-    [(4, ["read", "read", "read", "period"]), (6, ["read", "period", "read", "read", "other period"])],
-)
-def test_where_little_comes_the_moment_after_something_came_is_a_pause(
-    waits: Waits, apart_ms: int, expected: list[str]
-) -> None:
-    waits.later(NS_PER_S, apart_ms * 1_000_000)
-    waits.come(3)
-    assert waits.turns(3) == expected
+    waits.clock.advance(5_000_000)
+    waits.come(100)
+    assert waits.turns(1) == ["read", "short"]
 
 
 def test_beside_the_hot_path_periods_of_one_length_come_together() -> None:
