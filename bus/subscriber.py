@@ -51,7 +51,6 @@ __all__ = [
     "PeerUp",
     "Subscriber",
     "open_subscriber",
-    "passing_subscriber",
 ]
 
 FRAMES_PER_TURN = 256
@@ -368,22 +367,13 @@ def open_subscriber(
     handle: Handle,
     layout_hash: int,
     publisher: Publisher | None = None,
+    *,
+    passing: bool = False,
 ) -> Subscriber:
-    """A subscriber of a stage: attached to its loop, closed at its end; latency is counted by its publisher."""
-    subscriber = passing_subscriber(context, peer, topics, handle, layout_hash, publisher)
-    context.on_stop(subscriber.close)
-    return subscriber
+    """A subscriber of a stage: attached to its loop, closed at its end; latency is counted by its publisher.
 
-
-def passing_subscriber(
-    context: "Context",
-    peer: str,
-    topics: Mapping[str, Join],
-    handle: Handle,
-    layout_hash: int,
-    publisher: Publisher | None = None,
-) -> Subscriber:
-    """As `open_subscriber`, for one that comes and goes: who opens it closes it."""
+    `passing`: it comes and goes, and who opens it closes it.
+    """
     subscriber = Subscriber(
         peer,
         topics,
@@ -394,4 +384,6 @@ def passing_subscriber(
         arrived=publisher.arrived if publisher is not None else None,
     )
     subscriber.attach(context.loop, handle)
+    if not passing:
+        context.on_stop(subscriber.close)
     return subscriber

@@ -18,7 +18,7 @@ from bus.passage import Passage
 from bus.publisher import Facts, open_publisher
 from bus.records import UPDATE as RECORDS
 from bus.records import WARM
-from bus.subscriber import Subscriber, open_subscriber, passing_subscriber
+from bus.subscriber import Subscriber, open_subscriber
 from core.errors import MisconfiguredError
 from core.money import units_text
 from core.paths import WATCHDOG
@@ -306,7 +306,9 @@ class Trader:
         if (self._raws is not None) == (self._follow.mode == LAGGING):
             return
         if self._raws is None:
-            self._raws = passing_subscriber(self._context, "feeder", {TRADE: LATEST}, self._take_raws, layout_hash())
+            self._raws = open_subscriber(
+                self._context, "feeder", {TRADE: LATEST}, self._take_raws, layout_hash(), passing=True
+            )
         else:
             self._raws.close()
             self._raws = None
