@@ -290,3 +290,85 @@ def test_an_account_stream_falls_back_like_the_other():
             assert peer.asked == [4, 3]
 
     asyncio.run(main())
+
+
+def rows(price):
+    return {"p": str(price), "q": "0.1", "T": 1788457449084, "m": 1, "s": "B-BTC_USDT"}
+
+
+def test_a_ping_amid_what_is_handed_over_is_answered_and_nothing_is_lost_or_turned_round():
+    async def main():
+        async with Peer() as peer:
+            venue = market_data(settings(peer), LiveClock())
+            stream = await venue.open_stream([RULES])
+            await joined(peer, "B-BTC_USDT@trades")
+            taken, all_taken = [], asyncio.Event()
+
+            def take(items):
+                taken.extend(items)
+                if len(taken) == 9:
+                    all_taken.set()
+
+            handing = asyncio.create_task(stream.hand_over(take))
+            for price in range(1, 10):
+                if price % 3 == 0:
+                    for connection in peer.open:
+                        await connection.send(f"2{price}")
+                await peer.event("new-trade", rows(price))
+            async with asyncio.timeout(10):
+                async with peer.heard:
+                    await peer.heard.wait_for(lambda: {"33", "36", "39"} <= set(peer.frames))
+                await all_taken.wait()
+            assert [item.price for item in taken] == [float(price) for price in range(1, 10)]
+            handing.cancel()
+            await asyncio.gather(handing, return_exceptions=True)
+            await stream.close()
+            venue.close()
+
+    asyncio.run(main())
+
+
+def test_what_fails_in_taking_what_is_handed_over_ends_it_with_that():
+    async def main():
+        async with Peer() as peer:
+            venue = market_data(settings(peer), LiveClock())
+            stream = await venue.open_stream([RULES])
+            await joined(peer, "B-BTC_USDT@trades")
+            first_taken = asyncio.Event()
+
+            def take(items):
+                if first_taken.is_set():
+                    raise ZeroDivisionError("a defect of ours")
+                first_taken.set()
+
+            handing = asyncio.create_task(stream.hand_over(take))
+            for price in (1, 2):
+                await peer.event("new-trade", rows(price))
+                await asyncio.wait_for(first_taken.wait(), 10)
+            with pytest.raises(ZeroDivisionError, match="a defect of ours"):
+                await asyncio.wait_for(handing, 10)
+            await stream.close()
+            venue.close()
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_is_lost_ends_what_is_handed_over_after_all_was():
+    async def main():
+        async with Peer() as peer:
+            venue = market_data(settings(peer), LiveClock())
+            stream = await venue.open_stream([RULES])
+            await joined(peer, "B-BTC_USDT@trades")
+            taken = []
+            handing = asyncio.create_task(stream.hand_over(taken.extend))
+            for price in range(1, 6):
+                await peer.event("new-trade", rows(price))
+            for connection in list(peer.open):
+                await connection.close(1012, "goes away")
+            with pytest.raises(Retry, match="1012 goes away"):
+                await asyncio.wait_for(handing, 10)
+            assert [item.price for item in taken] == [1.0, 2.0, 3.0, 4.0, 5.0]
+            await stream.close()
+            venue.close()
+
+    asyncio.run(main())
