@@ -3,7 +3,8 @@
 The broker at the venue, the comparison of journal and venue, the account's stream as a nudge, exits tried again:
 
 * recovering: after a start nothing is sent until journal and venue agree; after a pause of this process that was longer
-  than half of LEASE_SECONDS what was not sent is dropped, and all is compared as after a start.
+  than half of LEASE_SECONDS what was not sent is dropped, and all is looked up and compared as after a start.
+* overdue: an order that a comparison finds no longer open at the venue is looked up by the broker at once.
 * the lease: renewed in each turn and with each journal entry, while exits may be sent. It is over with recovering only
   where the guardian has nothing in hand, and had nothing since that comparison began (see `core.lease`).
 * reconciling: while the latest comparison did not agree there are no entries; exits go on.
@@ -34,6 +35,7 @@ from trader.live import LiveBroker
 from trader.look_thread import VenueLook
 from trader.nudges import Nudges
 from trader.orders import OrderNews
+from trader.reconcile import overdue
 from trader.state import ENTRY, STOP
 from trader.terms import IOC, LIMIT, Terms
 from trader.unanswered import taken_up
@@ -119,6 +121,7 @@ class Desk:
             self._lease.renew(self._clock.monotonic_ns(), positions(self._engine), acts=False)
             self._recovering = True
             self._give(inputs.Block(RECOVERING, True))
+            self.broker.nudge()
             self._look.ask(at_start=True)
 
     def committed(self, number: int) -> None:
@@ -198,7 +201,10 @@ class Desk:
 
     def _judge(self, view: VenueView) -> None:
         engine = self._running
-        found = self._look.judge(journal_view(engine), view)
+        journal = journal_view(engine)
+        for order_id in overdue(journal, view):
+            self.broker.nudge(order_id)
+        found = self._look.judge(journal, view)
         self._give(inputs.Checked(found, view.journal.market_ms, self._clock.wall_ms()))
         self._give(inputs.Block(RECONCILING, not found.agreed))
         for pair in self._lacking:

@@ -22,7 +22,7 @@ class Looking:
         self.under_way = False
         self.suspects: list[str] = []  # venue ids of orders behind fills that may be this one
         self._pause_s = FIRST_LOOK_S
-        self.news = False  # nudged, and not answered since
+        self.news = False  # nudged or taken up at a start, and not answered since
         self._again = False  # nudged while a question was under way
         self._missing_ns: int | None = None  # since when it is not found
         self._misses = self._failures = 0

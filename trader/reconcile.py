@@ -10,6 +10,7 @@ Orders of the journal:
 * a fill that nobody recorded is told, once by its id, for an order that is over too
 * an order that the live broker has in hand is left to it, but for fills that it has not told within ten seconds
 * at a start it is not agreed before the broker has told what became of each
+* one that it has as working and that is not open any more is overdue: the broker is to look at once
 * an order that the journal sent after the look began is not judged
 * one of a market that is not traded any more is not agreed; coin of such a market is only named
 
@@ -51,6 +52,7 @@ from venues.account import FILLED, REJECTED, Fill, Order
 from venues.venue import Rules
 
 IN_HAND_MS = 10_000  # how long the live broker has to tell a fill of an order that it follows
+THERE = frozenset({OrderState.WORKING, OrderState.CANCELLING})
 UNDER_WAY_MS = 30_000  # from the decision to the venue's own time of an order, at most
 
 
@@ -135,6 +137,19 @@ def strays(journal: JournalView, venue: VenueView) -> tuple[Stray, ...]:
             if known is None or (known.over and before is not None and before.over):
                 found.append(Stray(pair, order.client_order_id, order.venue_order_id))
     return tuple(sorted(set(found), key=lambda stray: (stray.pair, stray.client_order_id, stray.venue_order_id)))
+
+
+def overdue(journal: JournalView, venue: VenueView) -> tuple[str, ...]:
+    """Orders that the broker has in hand as working, and that are not open at the venue: it is to look at once."""
+    found = []
+    for known in journal.orders:
+        before = venue.journal.order(known.client_order_id)
+        there = known.in_hand and known.state in THERE and before is not None and before.state in THERE
+        if there and known.pair in venue.open_orders:
+            order = venue.order(known.client_order_id, known.venue_order_id)
+            if order is None or not order.live:
+                found.append(known.client_order_id)
+    return tuple(found)
 
 
 # --- whose fills they are -----------------------------------------------------------------------------

@@ -34,7 +34,8 @@ test of its name:
   accepted or had news, then every REST_LOOK_S, and is cancelled only when the fold asks for it.
 * nudged: news on the stream makes the next look due at once.
 * urgent: what an exit or a position's protection waits for is asked before routine: an order that sells, one that is
-  being cancelled, an entry that cannot rest or of which there is news, fills that are told and not here yet.
+  being cancelled, an entry that cannot rest, an entry or a stop of which there is news, one taken up at a start, fills
+  that are told and not here yet.
 """
 
 from collections.abc import Sequence
@@ -135,6 +136,7 @@ class Tracking:
             made._look.lose(now_ns, since_ns)
         if made.phase == Phase.WORKING:
             made._rests(now_ns)
+            made._look.news = True  # until it is answered nothing is agreed, and no exit goes out
         if state == OrderState.CANCELLING:
             made._cancel_at, made._cancel_on_disk = now_ns, True
         return made, out
@@ -219,10 +221,9 @@ class Tracking:
             return True
         if self.phase != Phase.WORKING:
             return False
-        decided = self._cancel_at is not None or self._over_ns is not None
-        if self.task.entry:
-            return decided or self._look.news or self.task.kind != LIMIT
-        return decided or self.task.stop is None
+        if self._cancel_at is not None or self._over_ns is not None or self._look.news:
+            return True
+        return self.task.kind != LIMIT if self.task.entry else self.task.stop is None
 
     def _due_ask(self) -> Due | None:
         at_ns = self._look.at_ns

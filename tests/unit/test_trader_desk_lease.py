@@ -131,6 +131,31 @@ def test_the_stops_are_taken_back_only_where_the_guardian_has_nothing_in_hand(at
     assert at.age_s == 0
 
 
+def test_after_a_pause_what_works_is_looked_up_at_once(at: At) -> None:
+    """Nothing is agreed before the broker has told what became of it meanwhile."""
+    nudged: list[str] = []
+    at.desk.broker.nudge = lambda order_id="": nudged.append(order_id)  # type: ignore[method-assign]
+    at.desk.turn()
+    at.after(1.4)
+    at.desk.turn()
+    assert nudged == []
+    at.after(1.6)
+    at.desk.turn()
+    assert nudged == [""]
+
+
+def test_overdue(at: At) -> None:
+    venue = at.venue = Venue()
+    at.desk._engine = venue.engine
+    venue.tape.trade(100_000.0, "mr")
+    venue.feed()
+    venue.tell(OrderNews.ACCEPTED, venue_order_id="v1")
+    nudged: list[str] = []
+    at.desk.broker.nudge = lambda order_id="": nudged.append(order_id)  # type: ignore[method-assign]
+    at.desk._judge(VenueView(journal_view(venue.engine), (), open_orders={venue.pair.pair: ()}))
+    assert nudged == [venue.last.id]
+
+
 def exits(at: At) -> int:
     return sum(isinstance(item, inputs.Again) for item in at.given)
 

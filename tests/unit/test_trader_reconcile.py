@@ -28,7 +28,7 @@ from tests.reconcile_world import (
 )
 from trader.ids import client_order_id, is_ours
 from trader.orders import OrderNews, OrderState
-from trader.reconcile import IN_HAND_MS, UNDER_WAY_MS, Reconciliation, judge, strays
+from trader.reconcile import IN_HAND_MS, UNDER_WAY_MS, Reconciliation, judge, overdue, strays
 from trader.views import MARGIN_MS, SKEW_MS, Held, JournalView, VenueView, since_ms
 
 S, N, D = OrderState, OrderNews, Decimal
@@ -221,6 +221,35 @@ def test_at_a_start_it_is_not_agreed_before_the_broker_has_told_what_became_of_e
     assert works.agreed is (state in (S.WORKING, S.CANCELLING)) and nothing(works)
     told = msgspec.structs.replace(book, orders=(known(state=S.CANCELLED),))
     assert judge(told, venue(told, balances=(balances("0"),))).agreed
+
+
+OVERDUE: dict[str, tuple[S, dict[str, Any], bool]] = {
+    "not among those open": (S.WORKING, {}, True),
+    "not open while its cancel is under way": (S.CANCELLING, {}, True),
+    "told as over": (S.WORKING, {"looked": {ENTRY_ID: found(order(status="filled", filled="1"))}}, True),
+    "open": (S.WORKING, {"opened": [order()]}, False),
+    "those open could not be asked for": (S.WORKING, {"open_orders": {}}, False),
+    "asked for by the broker already": (S.UNKNOWN, {}, False),
+    "under way": (S.SUBMITTING, {}, False),
+}
+
+
+@pytest.mark.parametrize(("state", "fields", "expected"), OVERDUE.values(), ids=OVERDUE)
+def test_one_that_it_has_as_working_and_that_is_not_open_any_more_is_overdue(
+    state: S, fields: dict[str, Any], expected: bool
+) -> None:
+    book = journal(known(state=state, in_hand=True))
+    for at_start in (False, True):
+        assert overdue(book, venue(book, **fields, at_start=at_start)) == ((ENTRY_ID,) if expected else ())
+
+
+def test_one_that_was_not_there_when_the_look_began_or_is_not_in_hand_is_not_overdue() -> None:
+    sent_since = journal(known(state=S.WORKING, in_hand=True))
+    assert overdue(sent_since, venue(journal())) == ()
+    accepted_since = venue(journal(known(state=S.SUBMITTING, in_hand=True)))
+    assert overdue(sent_since, accepted_since) == ()
+    left = journal(known(state=S.WORKING))
+    assert overdue(left, venue(left)) == ()
 
 
 def test_an_order_that_the_journal_sent_after_the_look_began_is_not_judged() -> None:

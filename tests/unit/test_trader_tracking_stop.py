@@ -97,10 +97,10 @@ def test_stop_rests_and_is_looked_at_seldom_until_there_is_news() -> None:
     assert looks == [2.0, REST_LOOK_S, REST_LOOK_S, REST_LOOK_S]
     assert all(due.step == Step.LOOK for due in tracking.due())  # never cancelled by itself
     tracking.handle(Nudged(), now_ns)
-    assert tracking.due()[0].at_ns == now_ns
+    assert (tracking.due()[0].at_ns, tracking.due()[0].urgency) == (now_ns, Urgency.PROTECTS)
     tracking.begin(Step.LOOK, now_ns)
     tracking.handle(Found(venue_order()), now_ns)
-    assert tracking.due()[0].at_ns == now_ns + 2 * S
+    assert (tracking.due()[0].at_ns, tracking.due()[0].urgency) == (now_ns + 2 * S, Urgency.WORKING)
 
 
 def test_stop_rests_until_the_fold_cancels_it() -> None:
@@ -124,10 +124,10 @@ def test_stop_rests_over_a_start_and_is_looked_up_never_sent() -> None:
     assert told == []
     tracking.begin(Step.RULES, 0)
     tracking.handle(RulesRead(RULES), 0)
-    assert [(due.urgency, due.step) for due in tracking.due()] == [(Urgency.WORKING, Step.LOOK)]
+    assert [(due.urgency, due.step) for due in tracking.due()] == [(Urgency.PROTECTS, Step.LOOK)]
     tracking.begin(Step.LOOK, 0)
     assert tracking.handle(Found(venue_order()), 0) == []
-    assert [due.step for due in tracking.due()] == [Step.LOOK]
+    assert [(due.urgency, due.step) for due in tracking.due()] == [(Urgency.WORKING, Step.LOOK)]
 
 
 def test_a_cancel_taken_up_after_a_start_waits_for_the_markets_rules() -> None:
