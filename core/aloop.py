@@ -6,7 +6,7 @@ An exception in a callback ends the stage: it is kept in `failed`, and `wait_sto
 import asyncio
 from collections.abc import Callable
 
-from core.loop import Reader
+from core.loop import RUSH_TURNS, Reader
 
 
 class _Periodic:
@@ -39,6 +39,8 @@ class AsyncLoop:
     def __init__(self) -> None:
         self.inner = asyncio.get_running_loop()
         self.failed: Exception | None = None
+        self.rush: Callable[[], object] = lambda: None
+        self._behind = 0  # calls of readers in a row after which more was waiting
         self.waited_for = False  # someone stops in order when told, so he is given the time
         self._stopped = asyncio.Event()
         self._readers: dict[int, Reader] = {}
@@ -101,5 +103,10 @@ class AsyncLoop:
     def _read(self, fd: int, callback: Reader) -> None:
         if self._stopped.is_set() or self._readers.get(fd) is not callback:
             return
-        if self.guarded(callback):
-            self.inner.call_soon(self._read, fd, callback)
+        if not self.guarded(callback):
+            self._behind = 0
+            return
+        self.inner.call_soon(self._read, fd, callback)
+        self._behind += 1
+        if self._behind == RUSH_TURNS:
+            self.guarded(self.rush)

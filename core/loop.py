@@ -2,7 +2,8 @@
 
 A reader's callback takes what is there without blocking and returns True when it stopped at its bound with more
 waiting: then it is called again before the loop blocks. That is what zmq needs, whose descriptors tell of a change only
-once. An exception in a callback ends `run` with it: a stage that cannot go on crashes and is started again.
+once. An exception in a callback ends `run` with it: a stage that cannot go on crashes and is started again. Where more
+was waiting RUSH_TURNS times in a row, `rush` is called.
 
 Work that can wait (`every`, `aside`) makes way for what comes in. At a steady pace the next thing is farthest away
 right after the last; but then others still need the processor for it, which the kernel does not take from us at once:
@@ -32,6 +33,7 @@ Reader = Callable[[], bool | None]
 PAUSE_S = 0.0002
 LONGEST_PATIENCE_S = 0.02
 ASIDE_PATIENCE_S = 0.005
+RUSH_TURNS = 16
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -59,6 +61,8 @@ class Cancellable(Protocol):
 
 class Loop(Protocol):
     """What both drivers offer: the blocking one here and the one over asyncio in `core.aloop`."""
+
+    rush: Callable[[], object]
 
     def add_reader(self, fd: int, callback: Reader) -> None: ...
 
@@ -90,6 +94,8 @@ class PollLoop:
         self._from_threads: deque[Callable[[], object]] = deque()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll.register(self._wake_read, select.POLLIN)
+        self._behind = 0  # turns in a row that left something waiting
+        self.rush: Callable[[], object] = lambda: None
         self.stopped = False
 
     def add_reader(self, fd: int, callback: Reader) -> None:
@@ -171,6 +177,9 @@ class PollLoop:
                 return
             if self._readers.get(fd) is callback and callback():
                 self._again[fd] = callback
+        self._behind = self._behind + 1 if self._again else 0
+        if self._behind == RUSH_TURNS:
+            self.rush()
         self._run_due()
 
     def _timeout_ms(self) -> int | None:

@@ -25,6 +25,7 @@ from core.huge_pages import gather_when_settled
 from core.lock import StageLock
 from core.loop import STOP_SIGNALS, Loop, PollLoop
 from core.parent import stop_without_supervisord
+from core.placement import keep_placed
 from core.settings import Settings
 from core.settings_load import for_stage
 from core.slices import ask_for_short_slice
@@ -219,6 +220,7 @@ def _drive(context: Context, lock: StageLock, build: Callable[[Context], None]) 
                 build(context)
                 loop.every(10.0, logs.flush_repeats)
                 gather_when_settled(loop)
+                _place(context)
                 stop_without_supervisord(context, loop)
                 loop.run()
             finally:
@@ -228,6 +230,11 @@ def _drive(context: Context, lock: StageLock, build: Callable[[Context], None]) 
     lock.ended_clean()
 
 
+def _place(context: Context) -> None:
+    if context.name != "sandbox":  # which is the venue: that runs wherever it likes
+        keep_placed(context.loop, context.clock, together=context.name in paths.HOT_PATH)
+
+
 async def _drive_async(context: Context, lock: StageLock, main: Callable[[Context], Awaitable[None]]) -> None:
     loop = AsyncLoop()
     context.loop = loop
@@ -235,6 +242,7 @@ async def _drive_async(context: Context, lock: StageLock, main: Callable[[Contex
         loop.inner.add_signal_handler(number, loop.stop)
     loop.every(10.0, logs.flush_repeats)
     gather_when_settled(loop)
+    _place(context)
     stop_without_supervisord(context, loop)
     work = asyncio.ensure_future(cast("Coroutine[Any, Any, None]", main(context)))
     stop = asyncio.ensure_future(loop.until_stopped())

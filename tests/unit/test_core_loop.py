@@ -10,7 +10,7 @@ import pytest
 
 from core.aloop import AsyncLoop
 from core.clock import NS_PER_S, ManualClock
-from core.loop import ASIDE_PATIENCE_S, LONGEST_PATIENCE_S, Loop, PollLoop
+from core.loop import ASIDE_PATIENCE_S, LONGEST_PATIENCE_S, RUSH_TURNS, Loop, PollLoop
 
 Body = Callable[[Loop], None]
 
@@ -104,6 +104,32 @@ def test_a_reader_is_called_at_once_and_again_while_it_says_so(
 
     drive(body)
     assert len(calls) == 5
+
+
+@pytest.mark.parametrize(("calls", "rushes"), [(RUSH_TURNS, 0), (RUSH_TURNS + 1, 1), (5 * RUSH_TURNS, 1)])
+def test_a_rush_is_told_once_where_more_was_waiting_so_many_times_in_a_row(
+    drive: Callable[[Body], None], pipe: tuple[int, int], calls: int, rushes: int
+) -> None:
+    seen: list[str] = []
+
+    def body(loop: Loop) -> None:
+        def read() -> bool:
+            seen.append("read")
+            if seen.count("read") % calls:
+                return True
+            if seen.count("pause") == 1:
+                loop.stop()
+            else:
+                seen.append("pause")
+                loop.call_later(0.01, lambda: os.write(pipe[1], b"x"))
+            return False
+
+        loop.rush = lambda: seen.append("rush")
+        loop.add_reader(pipe[0], read)
+
+    drive(body)
+    assert seen.count("read") == 2 * calls
+    assert seen.count("rush") == 2 * rushes, "and again in the next one"
 
 
 def test_a_reader_is_woken_and_can_be_removed(drive: Callable[[Body], None], pipe: tuple[int, int]) -> None:

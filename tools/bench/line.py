@@ -4,6 +4,7 @@ The stages are the real ones in processes of their own, in a temporary VAR_DIR w
 `tools.bench.probe` also writes down when it decided.
 """
 
+import os
 import shutil
 import signal
 import sqlite3
@@ -30,6 +31,7 @@ from core.books import open_book
 from core.clock import LiveClock
 from core.loop import PollLoop
 from core.paths import ROOT
+from core.placement import possible, processors
 from core.settings import shared_hash
 from core.settings_load import KNOWN, SUPERVISED, apply, from_texts, full_environment, var_dir_only
 from indicators import jit
@@ -223,6 +225,13 @@ class Line:
         """Whether the trader has applied the tape's last record."""
         return self.stamps.words[NUMBER] >= self.last
 
+    def placed(self) -> bool:
+        """Whether the stages on a trade's way have settled where they run while little happens."""
+        given = frozenset(os.sched_getaffinity(0))
+        kept = processors(given, together=True)
+        ways = (pid for stage, pid in self.pids.items() if stage in paths.HOT_PATH)
+        return not possible() or all(os.sched_getaffinity(pid) == kept for pid in ways)
+
     def _settle(self) -> None:
         """Trades a little until each record comes as an update; then takes the position where one is wanted."""
         end = time.monotonic() + SETTLE_SECONDS
@@ -237,6 +246,7 @@ class Line:
             live = live + 1 if words[LAST] >= before and words[NUMBER] >= before else 0
             if time.monotonic() > end:
                 self.wait(lambda: False, "indicators and trader follow the tape", 0.0)
+        self.wait(self.placed, "indicators and trader are on the processors that they keep to", 10.0)
         if self._held:
             records = market.dip(self.market_ns)
             for at in range(len(records)):
