@@ -12,9 +12,10 @@ right after the last; but then others still need the processor for it, which the
 * one piece in a pause, so that pieces do not add up
 * where there is no pause a period's piece runs a quarter of the period too late, at most LONGEST_PATIENCE_S, one that
   was put aside ASIDE_PATIENCE_S
+* quiet: where nothing came for QUIET_S pieces run one after the other until something comes, a period's also as much
+  too early as they might be too late: a wake of its own costs more than most of them
 
-A stage beside the hot path has nothing to make way for: there periods of one length come together, so that the process
-wakes once for them and never to see whether there is a pause.
+A stage beside the hot path has nothing to make way for: it never wakes to see whether there is a pause.
 """
 
 import contextlib
@@ -33,6 +34,7 @@ Reader = Callable[[], bool | None]
 PAUSE_S = 0.0002
 LONGEST_PATIENCE_S = 0.02
 ASIDE_PATIENCE_S = 0.005
+QUIET_S = 0.005
 RUSH_TURNS = 16
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -48,6 +50,11 @@ class Timer:
         self.every_ns = every_ns
         self.patience_ns = patience_ns
         self.cancelled = False
+
+    @property
+    def from_ns(self) -> int:
+        """When it may run at the earliest."""
+        return self.due_ns - self.patience_ns
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -94,6 +101,9 @@ class PollLoop:
         self._from_threads: deque[Callable[[], object]] = deque()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll.register(self._wake_read, select.POLLIN)
+        # Periods come together from the second time on: those of all stages beside the hot path, and of one on it.
+        self._grid_ns = self._clock.monotonic_ns() if in_pauses else 0
+        self._came_ns = 0  # when something was last read
         self._behind = 0  # turns in a row that left something waiting
         self.rush: Callable[[], object] = lambda: None
         self.stopped = False
@@ -180,7 +190,7 @@ class PollLoop:
         self._behind = self._behind + 1 if self._again else 0
         if self._behind == RUSH_TURNS:
             self.rush()
-        self._run_due()
+        self._run_due(came=bool(ready))
 
     def _timeout_ms(self) -> int | None:
         """How long nothing has to be done, in whole ms rounded up: no timer must find itself called too early."""
@@ -196,9 +206,9 @@ class PollLoop:
                 return 0
         return max(0, -((self._clock.monotonic_ns() - until_ns) // 1_000_000))
 
-    def _more_comes(self) -> bool:
+    def _more_comes(self, wait_s: float) -> bool:
         """Waits for a moment; whether something came or waits already."""
-        return bool(self._again or select.select([self._wake_read, *self._readers], (), (), PAUSE_S)[0])
+        return bool(self._again or select.select([self._wake_read, *self._readers], (), (), wait_s)[0])
 
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -207,9 +217,11 @@ class PollLoop:
         for _ in range(len(self._from_threads)):
             self._from_threads.popleft()()
 
-    def _run_due(self) -> None:
-        """What cannot wait any longer, in the order of its time; else one piece of what can, in a pause."""
+    def _run_due(self, *, came: bool) -> None:
+        """What cannot wait any longer, in the order of its time; then of what can one piece in a pause, or all."""
         now_ns = self._clock.monotonic_ns()
+        if came:
+            self._came_ns = now_ns
         timers, patient = self._timers, self._patient
         waited = True
         while not self.stopped:
@@ -220,7 +232,12 @@ class PollLoop:
                 self._run_first(timers, now_ns)
             else:
                 break
-        if waited and patient and patient[0][2].due_ns <= now_ns and not self.stopped and not self._more_comes():
+        if now_ns - self._came_ns >= int(QUIET_S * NS_PER_S):
+            while patient and patient[0][2].from_ns <= now_ns and not self.stopped and not self._more_comes(0.0):
+                self._run_first(patient, now_ns)
+        elif (
+            waited and patient and patient[0][2].due_ns <= now_ns and not self.stopped and not self._more_comes(PAUSE_S)
+        ):
             self._run_first(patient, now_ns)
 
     def _run_first(self, timers: list[tuple[int, int, Timer]], now_ns: int) -> None:
@@ -228,7 +245,6 @@ class PollLoop:
         if not timer.cancelled:
             timer.callback()
         if timer.every_ns and not timer.cancelled:
-            grid_ns = timer.due_ns if self._in_pauses else now_ns - now_ns % timer.every_ns
-            following = grid_ns + timer.every_ns
-            timer.due_ns = following if following > now_ns else now_ns + timer.every_ns
+            over_ns = max(now_ns, timer.due_ns) - self._grid_ns
+            timer.due_ns = self._grid_ns + over_ns - over_ns % timer.every_ns + timer.every_ns
             self._add(timers, timer)

@@ -30,6 +30,8 @@ from storage.writer import Writer, Written
 RETRY_NS = 1 * NS_PER_S
 REMIND_NS = 600 * NS_PER_S
 LOOK_NS = 100 * NS_PER_MS  # at disk and log: what is written between two looks is little beside what is kept free
+PRUNE_NS = 30 * NS_PER_S  # a dozen statements that mostly find nothing
+PRUNE_ROWS = 5_000  # sooner where so much was written
 CANDLES_WAIT_NS = 400 * NS_PER_MS  # for each other: the forming ones come four times a second, a commit wears the disk
 
 _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
@@ -81,6 +83,8 @@ class Recorder:
         self._next_try_ns = 0
         self._written_ns = 0
         self._look_due_ns = 0
+        self._prune_due_ns = 0
+        self._rows_pruned = 0  # up to where
         self._left_out = 0  # rows about the market since the disk is low
         self._log_told = FLOWS
         self._csv_behind = True
@@ -293,12 +297,18 @@ class Recorder:
             self._tell_of_log()
             if self._room.log != STOPPED:
                 judge(self._writer.engine, self._keep_ms)
-                prune(self._writer.engine, self._keep_ms)
+                self._prune_if_due()
         except self._writer.passing_errors as error:
             self._complain("database", f"cannot prune {self._writer.database}: {reason(error)}")
         if len(self.batch.candles) > self._limits.commit_rows:
             newest = max(map(time_of_candle, self.batch.candles.values()))
             self.batch.forget_candles(newest - self._keep_ms)
+
+    def _prune_if_due(self) -> None:
+        now = self._clock.monotonic_ns()
+        if now >= self._prune_due_ns or self.rows - self._rows_pruned >= PRUNE_ROWS:
+            prune(self._writer.engine, self._keep_ms)
+            self._prune_due_ns, self._rows_pruned = now + PRUNE_NS, self.rows
 
     def _tell_of_log(self) -> None:
         """Names who keeps the log from being cut: once as it gets slow, once as it stops, and when it flows again."""

@@ -27,21 +27,24 @@ from core.stage import Context
 from trader import inputs, protection
 from trader.desk import Desk
 from trader.engine import Engine
-from trader.follow import JOINING, LAGGING, Follow
+from trader.follow import JOINING, LAGGING, LIVE, Follow
 from trader.journal import Committed, Journal, epoch_of
 from trader.recovery import CLEAN, NEW, RECOVERED, report
 from trader.replay import new_engine, new_live_state, new_state
 from trader.shadow import Shadow
 from trader.shown import Shown
 from trader.state import State, pack, unpack
-from trader.status import feed_of, mode_of, unwatched
+from trader.status import at_stake, feed_of, mode_of, unwatched
 from trader.tape_source import tape_sources
-from trader.terms import NS_PER_HOUR, deciding_settings, terms_of
+from trader.terms import NS_PER_HOUR, NS_PER_S, deciding_settings, terms_of
 from trader.timing import OrderTimes
 from trader.words import words
 
 TURN_SECONDS = 0.2  # status at most so often
-SAVE_TURNS = 150  # the state is saved so often, where it moved without an entry: a restart catches up with the rest
+IDLE_TURN_SECONDS = 0.5  # while nothing is at stake
+SAVE_NS = (
+    30 * NS_PER_S
+)  # how often the state is saved where it moved without an entry: a restart catches up with the rest
 REPLAY_MESSAGES = 500  # in one frame
 UNTAPED_SECONDS = 1.0  # how long the feeder is waited for, for records that are not on the tape
 COMMAND_SECONDS = 1.0  # how long the answer to a command waits for the disk
@@ -80,8 +83,8 @@ class Trader:
         else:
             self._engine = Engine(self._desk.terms(terms), state, self._desk.broker)
             self._shadow = Shadow(self._engine, terms)
-        self._turns = 0
         self._saved_record = state.record
+        self._save_due_ns = self._clock.monotonic_ns() + SAVE_NS
         self._checkpoint: tuple[int, int] | None = None  # epoch and hour of market time of the latest one
         self._arrived_ns = 0
         self._unknown_told = 0
@@ -98,6 +101,7 @@ class Trader:
         self._publisher.topic(STATUS, context.started_ms, snapshot=lambda: self._shown.snapshot(self._follow.mode))
         for action in COMMANDS:
             self._publisher.on_control(action, self._command)
+        self._turn_seconds = TURN_SECONDS
         self._timer = context.loop.every(TURN_SECONDS, self._turn)
         context.on_stop(self._close)
 
@@ -132,6 +136,8 @@ class Trader:
         if events:
             self._times.decided(item, events)
             self._append(events)
+            if self._turn_seconds != TURN_SECONDS:
+                self._pace()
         for more in wanted:
             self._give(more)
 
@@ -142,6 +148,7 @@ class Trader:
         self._journal.append(events, pack(state), checkpoint=hour != self._checkpoint)
         self._checkpoint = hour
         self._saved_record = state.record
+        self._save_due_ns = self._clock.monotonic_ns() + SAVE_NS
         if self._desk is not None:
             self._desk.marked(self._journal.number)
 
@@ -322,15 +329,23 @@ class Trader:
         self._follow_raws()
         if self._desk is not None:
             self._desk.turn()
-        self._turns += 1
-        self._shown.turn(self._follow.mode)
+        self._shown.turn(self._follow.mode, round(1 / self._turn_seconds))
         self._name_unwatched()
         if self._engine.unknown_pairs > self._unknown_told:
             self._unknown_told = self._engine.unknown_pairs
             self._warn(f"{self._unknown_told} trades of pairs that no START record names were left out")
-        state = self._engine.state
-        if self._turns % SAVE_TURNS == 0 and state.record != self._saved_record:
+        if self._engine.state.record != self._saved_record and self._clock.monotonic_ns() >= self._save_due_ns:
             self._append([])
+        self._pace()
+
+    def _pace(self) -> None:
+        """Turns come seldom while updates come, orders are simulated and no pair has a position or an order."""
+        idle = self._desk is None and self._follow.mode == LIVE and not at_stake(self._engine.state)
+        wanted = IDLE_TURN_SECONDS if idle else TURN_SECONDS
+        if wanted != self._turn_seconds:
+            self._timer.cancel()
+            self._turn_seconds = wanted
+            self._timer = self._context.loop.every(wanted, self._turn)
 
     def _name_unwatched(self) -> None:
         """PAIRS was changed under a position: its trailing stop sees no trades any more, and that is never silent."""

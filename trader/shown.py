@@ -8,8 +8,6 @@ from bus.messages import Status
 from trader.engine import Engine
 from trader.status import Common, common_of, feed_of, own_of, status_of, status_without_market
 
-TURNS_FULL = 5  # in so many turns every pair is shown once, changed or not
-
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -24,10 +22,12 @@ class Shown:
         self._own: dict[str, tuple[object, ...] | None] = {}  # what the idle pairs among them depended on
         self._common: Common | None = None
         self._turns = 0
+        self._a_second = 1  # of them
 
-    def turn(self, follow_mode: str) -> None:
+    def turn(self, follow_mode: str, turns_a_second: int) -> None:
         """Shows what has changed, and a part of the rest."""
         self._turns += 1
+        self._a_second = turns_a_second
         self.show(follow_mode)
 
     def show(self, follow_mode: str, *, everything: bool = False) -> None:
@@ -37,15 +37,16 @@ class Shown:
         common = common_of(engine, feed)
         everything = everything or common != self._common
         self._common = common
+        turn = self._turns % self._a_second
         for place, pair in enumerate(engine.sync().pairs.values()):
             own = own_of(pair)
-            due = everything or place % TURNS_FULL == self._turns % TURNS_FULL
+            due = everything or place % self._a_second == turn
             if not due and own is not None and self._own.get(pair.pair) == own:
                 continue
             self._own[pair.pair] = own
             self._show_one(status_of(engine, pair, feed), due)
         for name in self._unnamed():
-            self._show_one(status_without_market(engine, name, feed), everything or self._turns % TURNS_FULL == 0)
+            self._show_one(status_without_market(engine, name, feed), everything or turn == 0)
 
     def _show_one(self, status: Status, due: bool) -> None:
         before = self._shown.get(status.pair)

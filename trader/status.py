@@ -79,6 +79,11 @@ def status_of(engine: Engine, pair: PairState, feed: str) -> Status:
     )
 
 
+def at_stake(state: State) -> bool:
+    """Whether a pair has a position or an order."""
+    return any(pair.lots or pair.order is not None for pair in state.pairs.values())
+
+
 def unwatched(engine: Engine) -> dict[str, str]:
     """Pairs with something at stake that nobody follows any more, and what that is."""
     found = {}

@@ -28,8 +28,9 @@ from core.stage import Context
 from tests.bus.rig import Listener, Rig
 from tests.trader_world import Tape, of
 from trader import journal as journal_module
-from trader.app import Trader, build
+from trader.app import IDLE_TURN_SECONDS, TURN_SECONDS, Trader, build
 from trader.journal import Journal
+from trader.status import at_stake
 
 _entries = msgspec.msgpack.Decoder(list[Entry])
 _statuses = msgspec.msgpack.Decoder(list[Status])
@@ -101,8 +102,7 @@ class Stage:
 
     def kill_trader(self) -> None:
         """Everything ends where it is: no good-bye in the journal."""
-        owners = [getattr(closer, "__self__", None) for closer in self.context._on_stop]
-        trader = next(owner for owner in owners if isinstance(owner, Trader))
+        trader = trader_of(self)
         trader._timer.cancel()
         trader._journal.close()
         self.context.close()
@@ -135,6 +135,11 @@ class Stage:
         assert self.indicators is not None
         rows = self.tape.updates[first - 1 :]
         self.indicators.send_records(UPDATE, first, rows, count=len(rows))
+
+
+def trader_of(stage: Stage) -> Trader:
+    owners = [getattr(closer, "__self__", None) for closer in stage.context._on_stop]
+    return next(owner for owner in owners if isinstance(owner, Trader))
 
 
 def events_of(listener: Listener) -> list[TraderEvent]:
@@ -213,6 +218,26 @@ def test_a_round_trip_is_journalled_published_and_shown(stage: Stage) -> None:
     entries = journal.entries()
     journal.close()
     assert [entry.number for entry in entries] == numbers_of(heard) == list(range(1, len(entries) + 1))
+
+
+def test_turns_come_seldom_while_nothing_is_at_stake(stage: Stage) -> None:
+    stage.start_indicators()
+    stage.start_trader()
+    trader = trader_of(stage)
+    heard = stage.listen()
+    assert trader._turn_seconds == TURN_SECONDS, "no updates yet"
+    until(stage, heard, lambda h: status_of(h).feed == "normal")
+    stage.rig.run_until(lambda: trader._turn_seconds == IDLE_TURN_SECONDS)
+    stage.trade(100, "mr")
+    stage.rig.run_until(lambda: at_stake(trader._engine.state))
+    assert trader._turn_seconds == TURN_SECONDS
+    stage.trade(100.4)
+    until(stage, heard, lambda h: status_of(h).unrealized == "4")
+    stage.trade(110, "tp")
+    until(stage, heard, lambda h: status_of(h).realized == "100")
+    stage.rig.run_until(lambda: trader._turn_seconds == IDLE_TURN_SECONDS)
+    heard.notices.clear()
+    until(stage, heard, lambda h: sum(isinstance(n, Frame) and n.topic == STATUS for n in h.notices) > 1)
 
 
 def test_what_a_round_trip_costs_is_told_at_each_start(stage: Stage) -> None:

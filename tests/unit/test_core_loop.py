@@ -10,7 +10,7 @@ import pytest
 
 from core.aloop import AsyncLoop
 from core.clock import NS_PER_S, ManualClock
-from core.loop import ASIDE_PATIENCE_S, LONGEST_PATIENCE_S, RUSH_TURNS, Loop, PollLoop
+from core.loop import ASIDE_PATIENCE_S, LONGEST_PATIENCE_S, QUIET_S, RUSH_TURNS, Loop, PollLoop
 
 Body = Callable[[Loop], None]
 
@@ -311,6 +311,35 @@ def test_without_a_pause_what_was_put_aside_runs_a_little_later(
     waits.clock.advance(int(patience_s * NS_PER_S))
     waits.come(100)
     assert waits.turns(1) == expected
+
+
+def test_quiet_pieces_run_one_after_the_other(waits: Waits) -> None:
+    waits.loop.every(1.015, lambda: waits.seen.append("a little early"))
+    waits.loop.every(1.03, lambda: waits.seen.append("too early"))
+    waits.clock.advance(NS_PER_S - 1)
+    waits.come(1)
+    assert waits.turns(1) == ["read"]
+    waits.clock.advance(int(QUIET_S * NS_PER_S) - 1)
+    assert waits.turns(1) == ["period"], "one in a pause, as something came just now"
+    waits.clock.advance(1)
+    assert waits.turns(2) == ["other period", "a little early"]
+
+
+def test_quiet_until_something_comes(waits: Waits) -> None:
+    waits.turns(1)
+    waits.loop.every(1.0, lambda: (waits.seen.append("sender"), waits.come(1)))
+    waits.loop.every(1.0, lambda: waits.seen.append("after it"))
+    waits.clock.advance(NS_PER_S)
+    assert waits.turns(1) == ["period", "other period", "sender"]
+    assert waits.turns(1) == ["read", "after it"]
+
+
+def test_quiet_a_piece_that_puts_more_aside_is_done_with_it_at_once(waits: Waits) -> None:
+    waits.turns(1)
+    waits.loop.every(0.9, lambda: waits.loop.aside(lambda: waits.seen.append("the rest")))
+    waits.clock.advance(int(0.9 * NS_PER_S))
+    assert waits.turns(1) == ["the rest"]
+    assert waits.turns(3) == []
 
 
 def test_a_short_period_is_late_by_a_quarter_of_it_at_most(waits: Waits) -> None:

@@ -11,7 +11,7 @@ from core.clock import NS_PER_S, ManualClock
 from storage.csvlog import TradesCsv
 from storage.migrations import migrate
 from storage.queries import History
-from storage.recorder import CANDLES_WAIT_NS, Recorder
+from storage.recorder import CANDLES_WAIT_NS, PRUNE_NS, PRUNE_ROWS, Recorder
 from storage.room import STOPPED, Limits, Room
 from storage.writer import Writer
 from tests.unit import storage_samples as samples
@@ -182,3 +182,25 @@ def test_candles_alone_wait_a_moment_for_each_other(make_world):
     world.clock.advance(CANDLES_WAIT_NS)
     world.recorder.flush()
     assert len(world.history.candles(samples.PAIR)) == 2
+
+
+@pytest.mark.parametrize("soon", ["after half a minute", "after many rows"])
+def test_old_rows_go_now_and_then(make_world, soon: str):
+    world = make_world()
+
+    def kept() -> list[int]:
+        world.recorder.tidy()
+        return [(row["time"] - samples.START) // samples.MINUTE for row in world.history.candles(samples.PAIR)]
+
+    world.candles(samples.candle(0))
+    world.flush()
+    assert kept() == [0]
+    world.candles(samples.candle(61))
+    world.flush()
+    assert kept() == [0, 61], "it was looked for just now"
+    if soon == "after many rows":
+        world.entries(*[lambda at: samples.trade(at, at)] * PRUNE_ROWS)
+        world.flush()
+    else:
+        world.clock.advance(PRUNE_NS)
+    assert kept() == [61]
