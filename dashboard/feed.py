@@ -41,7 +41,7 @@ class Feed:
         self.state = state
         self.clock = clock
         self.complain = complain  # told once per kind of unreadable message
-        self.changed = changed  # called once a batch
+        self.changed = changed  # called once a batch with more than heartbeats in it
         self._complained: set[str] = set()
         self._now_ns = 0
         self._folds: dict[str, tuple[msgspec.msgpack.Decoder[Any], Callable[[Any], None]]] = {
@@ -64,7 +64,9 @@ class Feed:
         """Fold what one stage sent, in order."""
         self._now_ns = self.clock.monotonic_ns()
         wall_ms = self.clock.wall_ms()
+        moved = False
         for notice in notices:
+            moved = moved or not isinstance(notice, BeatSeen)
             if isinstance(notice, Frame):
                 self.state.heard(stage, self._now_ns, wall_ms)
                 self._fold(stage, notice.topic, notice.payload)
@@ -80,7 +82,8 @@ class Feed:
             elif isinstance(notice, PeerDiffers) and notice.what == "layout" and stage in self.state.stages:
                 self.state.differs[stage] = "layout"
                 self.state.common_version += 1
-        self.changed()
+        if moved:
+            self.changed()
 
     def _fold(self, stage: str, topic: str, payload: bytes) -> None:
         known = self._folds.get(topic)

@@ -31,16 +31,36 @@ class UnknownPair(Exception):
 
 
 class Pace:
-    """When to show: at once after a quiet moment, at most every `gap_s` in a busy one, and now and then anyway."""
+    """When to show: at once after a quiet moment, at most every `gap_s` in a busy one, and now and then anyway.
 
-    def __init__(self, loop: Loop, clock: Clock, show: Callable[[], None], gap_s: float, idle_s: float) -> None:
+    `looked_at()`: whether there is anybody to show it to; else only now and then.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        clock: Clock,
+        show: Callable[[], None],
+        gap_s: float,
+        idle_s: float,
+        looked_at: Callable[[], object] = lambda: True,
+    ) -> None:
         self._loop, self._clock, self._show, self._gap_s = loop, clock, show, gap_s
+        self._looked_at = looked_at
         self._last_ns = clock.monotonic_ns()
         self._due = False
-        loop.every(idle_s, self.changed)
+        loop.every(idle_s, self._anyway)
 
     def changed(self) -> None:
         """Something new is there."""
+        if self._looked_at():
+            self._soon()
+
+    def _anyway(self) -> None:
+        if not self._due:
+            self._now()
+
+    def _soon(self) -> None:
         if self._due:
             return
         self._due = True

@@ -158,43 +158,50 @@ def _mode(state: PageState, pair: Pair) -> str:
 
 def stats(state: PageState, name: str, totals: Totals, now_ns: int) -> dict[str, Any]:
     """The answer of /api/stats for one known pair."""
-    pair = state.pairs[name]
-    view, status = pair.view, pair.status
-    held = status is not None and status.entry_price is not None
     answer = Stats(
-        price=number(view.price) if view else None,
-        rsi=number(view.rsi) if view else None,
-        bb_lower=number(view.bb_lower) if view else None,
-        bb_upper=number(view.bb_upper) if view else None,
-        status=status.status if status else "warming_up",
-        mode=_mode(state, pair),
-        venue=state.config.venue,
-        book=state.config.book,
-        pair=name,
+        **of_pair(state, name, totals, now_ns),
         pairs=state.pair_names(),
-        entry_price=number(status.entry_price) if status else None,
-        stop_price=number(status.stop_price) if status else None,
-        buy_below=number(view.buy_below) if view else None,
-        sell_above=number(view.sell_above) if view else None,
-        unrealized_pl=number(status.unrealized) if status and held else None,
-        realized_pl=number(status.realized) if status else totals.realized,
-        wallet_quote=number(status.wallet_quote) if status else None,
-        wallet_base=number(status.wallet_base) if status else None,
         logs=[],
         stages=[stage_row(s, now_ns) for s in state.stages.values()],
         latency=latency.by_stage(state, now_ns),
         slowest=latency.slowest(state, now_ns),
-        break_even_pct=number(status.break_even_pct) if status else None,
-        stop_pct=number(status.stop_pct) if status else None,
-        shadow_trades=status.shadow_trades if status else None,
-        shadow_median_bps=number(status.shadow_median_bps) if status else None,
-        shadow_lost=number(status.shadow_lost) if status else None,
-        stop_holder=state.stop_holder(pair, now_ns),
-        stake=number(status.stake) if status else None,
     )
     out: dict[str, Any] = msgspec.to_builtins(answer)
     out["logs"] = log_rows(state)
     return out
+
+
+def of_pair(state: PageState, name: str, totals: Totals, now_ns: int) -> dict[str, Any]:
+    """What /api/stats says of one known pair alone."""
+    pair = state.pairs[name]
+    view, status = pair.view, pair.status
+    held = status is not None and status.entry_price is not None
+    return {
+        "price": number(view.price) if view else None,
+        "rsi": number(view.rsi) if view else None,
+        "bb_lower": number(view.bb_lower) if view else None,
+        "bb_upper": number(view.bb_upper) if view else None,
+        "status": status.status if status else "warming_up",
+        "mode": _mode(state, pair),
+        "venue": state.config.venue,
+        "book": state.config.book,
+        "pair": name,
+        "entry_price": number(status.entry_price) if status else None,
+        "stop_price": number(status.stop_price) if status else None,
+        "buy_below": number(view.buy_below) if view else None,
+        "sell_above": number(view.sell_above) if view else None,
+        "unrealized_pl": number(status.unrealized) if status and held else None,
+        "realized_pl": number(status.realized) if status else totals.realized,
+        "wallet_quote": number(status.wallet_quote) if status else None,
+        "wallet_base": number(status.wallet_base) if status else None,
+        "break_even_pct": number(status.break_even_pct) if status else None,
+        "stop_pct": number(status.stop_pct) if status else None,
+        "shadow_trades": status.shadow_trades if status else None,
+        "shadow_median_bps": number(status.shadow_median_bps) if status else None,
+        "shadow_lost": number(status.shadow_lost) if status else None,
+        "stop_holder": state.stop_holder(pair, now_ns),
+        "stake": number(status.stake) if status else None,
+    }
 
 
 def candle_row(candle: Candle) -> dict[str, Any]:
@@ -210,8 +217,7 @@ def tick(state: PageState, name: str, totals: Totals, now_ns: int) -> dict[str, 
     """What moves with every price of one pair: the stream's `tick` event. Ages are ms at the moment of sending."""
     pair = state.pairs[name]
     view, status = pair.view, pair.status
-    out = stats(state, name, totals, now_ns)
-    del out["logs"], out["stages"], out["pairs"], out["latency"], out["slowest"]
+    out = of_pair(state, name, totals, now_ns)
     quantity = number(status.quantity) if status else None
     entry, unrealized = out["entry_price"], out["unrealized_pl"]
     cost = entry * quantity if entry and quantity else None

@@ -67,3 +67,13 @@ def test_an_unreadable_message_is_told_once_and_passed_over(payload: bytes) -> N
     feed.take("indicators", [broken, broken, frame(VIEW, view())])
     assert len(complaints) == 1 and "view/0/ of indicators" in complaints[0]
     assert feed.state.pairs[PAIR].view == view()
+
+
+def test_heartbeats_alone_are_shown_at_the_pages_own_pace() -> None:
+    of, changes = page(), []
+    feed = Feed(of.state, of.clock, lambda text: None, lambda: changes.append(1))
+    feed.take("feeder", [BeatSeen("feeder", beat("feeder"))])
+    assert changes == []
+    feed.take("trader", [BeatSeen("trader", beat("trader")), frame(STATUS, status())])
+    feed.take("trader", [PeerDiffers("trader", "layout", None)])
+    assert len(changes) == 2

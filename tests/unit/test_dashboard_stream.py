@@ -190,6 +190,20 @@ def test_a_change_after_quiet_is_shown_at_once_and_a_burst_at_a_steady_pace() ->
     pace.changed()
     (seconds, go), *rest = timers.due
     assert not rest and abs(seconds - 0.1) < 1e-9
+    timers.idle()
+    assert len(shown) == 1, "it is about to be shown anyway"
     go()
     timers.idle()
-    assert len(shown) == 2 and len(timers.due) == 2, "and it is looked at now and then without any change"
+    assert len(shown) == 3, "and it is shown now and then without any change"
+
+
+def test_while_nobody_looks_a_change_wakes_nobody() -> None:
+    clock, timers, shown, lookers = ManualClock(), Timers(), [], [0]
+    pace = Pace(cast(Loop, timers), clock, lambda: shown.append(1), 0.15, 0.5, lambda: lookers[0])
+    pace.changed()
+    assert not timers.due
+    timers.idle()
+    assert len(shown) == 1
+    lookers[0] = 1
+    pace.changed()
+    assert len(timers.due) == 1
