@@ -73,7 +73,10 @@ def processors(given: frozenset[int], *, together: bool) -> frozenset[int]:
 
 def possible() -> bool:
     """Whether this machine has processors to choose from, and tells how long was waited for one."""
-    return len(os.sched_getaffinity(0)) > 1 and _SCHEDSTAT.exists()
+    if len(os.sched_getaffinity(0)) < 2 or not _SCHEDSTAT.exists():
+        return False
+    used, *_ = _SCHEDSTAT.read_text().split()
+    return int(used) > 0  # a kernel that does not count says nought
 
 
 def keep_placed(loop: Loop, clock: Clock, *, together: bool) -> None:

@@ -43,7 +43,8 @@ class Writer:
         self.driver_errors: type[Exception] = driver.Error  # of all kinds: locked, full, damaged, refused by the schema
         self.passing_errors: tuple[type[Exception], ...] = (driver.OperationalError, OperationalError, OSError)
         self.damage: tuple[type[Exception], ...] = (driver.DatabaseError, DatabaseError)
-        self._connection: Any = None
+        self._connection: Any = None  # of the pool
+        self._driver: Any = None  # the same as the driver has it
         self._log = f"{database}-wal"
 
     def cursors(self) -> dict[str, tuple[int, int]]:
@@ -99,7 +100,7 @@ class Writer:
         """Has the next use open the file anew: after an error of the disk a connection's state is not known."""
         if self._connection is not None:
             self._connection.invalidate()
-            self._connection = None
+            self._connection = self._driver = None
 
     def wal_bytes(self) -> int:
         """The size of the write-ahead log."""
@@ -113,13 +114,14 @@ class Writer:
         """Closes the file; the last one to close moves the log into it."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._driver = None
         self.engine.dispose()
 
     def _opened(self) -> Any:
-        if self._connection is None:
+        if self._driver is None:
             self._connection = self.engine.raw_connection()
-        return self._connection.driver_connection
+            self._driver = self._connection.driver_connection
+        return self._driver
 
     def _read(self, statement: str, values: Values = ()) -> list[Values]:
         cursor = self._opened().cursor()

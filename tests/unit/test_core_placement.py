@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from core import placement
 from core.clock import NS_PER_S
 from core.paths import ROOT
 from core.placement import CALM_LOOKS, HELD_UP, HELD_UP_S, LITTLE, MUCH, Placing, Share, possible, processors
@@ -115,6 +117,19 @@ def test_held_up() -> None:
 def test_one_processor() -> None:
     for given in (frozenset({0}), frozenset({7}), frozenset[int]()):
         assert processors(given, together=True) == processors(given, together=False) == frozenset()
+
+
+@pytest.mark.parametrize(("told", "expected"), [("12345 67 8\n", True), ("0 0 0\n", False), (None, False)])
+def test_one_processor_or_a_kernel_that_does_not_count(
+    told: str | None, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "_SCHEDSTAT", tmp_path / "schedstat")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    if told is not None:
+        (tmp_path / "schedstat").write_text(told)
+    assert possible() is expected
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1})
+    assert not possible()
 
 
 def lines(*arguments: str) -> list[str]:
