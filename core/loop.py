@@ -247,4 +247,6 @@ class PollLoop:
         if timer.every_ns and not timer.cancelled:
             over_ns = max(now_ns, timer.due_ns) - self._grid_ns
             timer.due_ns = self._grid_ns + over_ns - over_ns % timer.every_ns + timer.every_ns
+            if timer.patience_ns and timer.due_ns - now_ns < timer.every_ns // 2:  # it would all but run twice
+                timer.due_ns += timer.every_ns
             self._add(timers, timer)

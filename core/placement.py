@@ -7,7 +7,7 @@ tenth less (`make bench BENCH="hops cpu"`). The processors are the ones that the
 
 * together: stages on a trade's way keep to the last processor once they had little to do in CALM_LOOKS looks
 * beside: the others then keep to the rest
-* rush: who gets behind with what comes in runs everywhere again, at once
+* rush: who gets behind with what the bus brings runs everywhere again, at once
 * busy: who uses more than MUCH of a processor runs everywhere
 * held_up: who waits for a processor for more than HELD_UP of the time runs everywhere, for HELD_UP_S at least
 * helpers: threads that were started before (those that talk to the venue) stay where they are
@@ -117,19 +117,19 @@ class _Placement:
     def _place(self) -> None:
         if self._placing.kept != self._kept:
             self._kept = self._placing.kept
-            for thread in threads():
+            for thread in threads(helpers=not self._kept):  # those begun meanwhile were kept, too
                 run_on(thread, self._own if self._kept else self._given)
 
 
-def threads() -> list[int]:
-    """This process's main thread and those of zmq."""
+def threads(*, helpers: bool = False) -> list[int]:
+    """This process's main thread and those of zmq; with `helpers` all others."""
     found = [os.getpid()]
     for task in _TASKS.iterdir():
         try:
             name = (task / "comm").read_text()
         except OSError:  # it ended
             continue
-        if name.startswith(_IO_THREADS):
+        if name.startswith(_IO_THREADS) or (helpers and int(task.name) != found[0]):
             found.append(int(task.name))
     return found
 

@@ -130,6 +130,7 @@ async def main(context: Context) -> None:
     await _other_books(context, page)
     show = partial(page.show, publisher.latency.record)
     pace = Pace(context.loop, context.clock, show, GAP_SECONDS, SHOW_SECONDS, lambda: page.broadcaster.clients)
+    page.broadcaster.joined = pace.changed
     _follow(context, page, pace, await _trader_cursor(database))
     _watch_failures(context, page)
     await _serve(context, page, sock)

@@ -39,6 +39,7 @@ class Broadcaster:
         self.watched: dict[str, int] = {}  # pair: clients
         self.clients = 0
         self.closed = False
+        self.joined: Callable[[], object] = lambda: None  # called as a client comes
         self._wake = asyncio.Event()
         self._encode = msgspec.json.Encoder().encode
 
@@ -82,6 +83,7 @@ class Broadcaster:
         least."""
         self.clients += 1
         self.watched[pair] = self.watched.get(pair, 0) + 1
+        self.joined()
         seen: dict[str, int] = {}
         keys = (f"tick:{pair}", "health", "logs")
         try:
@@ -101,3 +103,5 @@ class Broadcaster:
             if not self.watched[pair]:
                 del self.watched[pair]
                 self.slots.pop(f"tick:{pair}", None)
+            if not self.clients:
+                self.slots.clear()  # it grows old while nobody looks

@@ -46,6 +46,12 @@ def prune(engine: Engine, keep_ms: int, rows_kept: int = ROWS_KEPT) -> Pruned:
     """Deletes what is too old or too much, in one transaction, and gives free pages back to the file system."""
     with engine.begin() as connection:
         pruned = _prune(connection, keep_ms, rows_kept)
+    give_back(engine)
+    return pruned
+
+
+def give_back(engine: Engine) -> None:
+    """Gives free pages back to the file system, PAGES_AT_ONCE at most."""
     pooled = engine.raw_connection()
     try:
         # Each step of this statement frees one page, and only a script is stepped to its end by the driver.
@@ -53,7 +59,6 @@ def prune(engine: Engine, keep_ms: int, rows_kept: int = ROWS_KEPT) -> Pruned:
         driver.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
     finally:
         pooled.close()
-    return pruned
 
 
 def drop_candles_of_another(engine: Engine, timeframe: str) -> int:

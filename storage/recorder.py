@@ -21,7 +21,7 @@ from core.histogram import Histogram
 from storage.batch import Batch, numbered_per_stage
 from storage.csvlog import TradesCsv
 from storage.ghosts import judge
-from storage.pruner import prune
+from storage.pruner import give_back, prune
 from storage.reasons import reason
 from storage.room import FLOWS, SLOW, STOPPED, Limits, Room, users_of
 from storage.rows import time_of_candle
@@ -309,6 +309,8 @@ class Recorder:
         if now >= self._prune_due_ns or self.rows - self._rows_pruned >= PRUNE_ROWS:
             prune(self._writer.engine, self._keep_ms)
             self._prune_due_ns, self._rows_pruned = now + PRUNE_NS, self.rows
+        else:
+            give_back(self._writer.engine)
 
     def _tell_of_log(self) -> None:
         """Names who keeps the log from being cut: once as it gets slow, once as it stops, and when it flows again."""

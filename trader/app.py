@@ -42,6 +42,7 @@ from trader.words import words
 
 TURN_SECONDS = 0.2  # status at most so often
 IDLE_TURN_SECONDS = 0.5  # while nothing is at stake
+IDLE_PAIRS = 50  # at most: of more too many were shown in one turn
 SAVE_NS = (
     30 * NS_PER_S
 )  # how often the state is saved where it moved without an entry: a restart catches up with the rest
@@ -340,7 +341,9 @@ class Trader:
 
     def _pace(self) -> None:
         """Turns come seldom while updates come, orders are simulated and no pair has a position or an order."""
-        idle = self._desk is None and self._follow.mode == LIVE and not at_stake(self._engine.state)
+        state = self._engine.state
+        live = self._desk is None and self._follow.mode == LIVE and len(state.pairs) <= IDLE_PAIRS
+        idle = live and not at_stake(state)
         wanted = IDLE_TURN_SECONDS if idle else TURN_SECONDS
         if wanted != self._turn_seconds:
             self._timer.cancel()

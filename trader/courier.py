@@ -147,12 +147,12 @@ class Courier:
                 self._outbox += order.handle(event, self.now_ns())
                 self._ready.notify_all()
 
-    def nudge(self, order_id: str = "") -> None:
-        """Looks at an order, or at all of them, now."""
+    def nudge(self, order_id: str = "", *, surely: bool = True) -> None:
+        """Looks at an order, or at all of them, now; `surely`: there is news."""
         with self._ready:
             for order in self._orders.values():
                 if order_id in ("", order.task.order_id, order.venue_order_id):
-                    self._outbox += order.handle(Nudged(), self.now_ns())
+                    self._outbox += order.handle(Nudged(surely), self.now_ns())
             self._ready.notify_all()
 
     def drop(self, why: str) -> None:

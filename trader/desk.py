@@ -229,7 +229,7 @@ class Desk:
             self._lease.renew(now_ns, positions(engine), acts=may_send(engine))
 
     def _nudged(self, order_id: str) -> None:
-        self._context.loop.call_threadsafe(partial(self.broker.nudge, order_id))
+        self._context.loop.call_threadsafe(partial(self.broker.nudge, order_id, surely=bool(order_id)))
 
     def _say(self, level: str, text: str) -> None:
         self._context.loop.call_threadsafe(partial(self._context.event, "warn" if level == "warning" else level, text))

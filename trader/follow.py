@@ -266,8 +266,8 @@ class Follow:
             if self._raw_epoch != state.epoch:
                 return
         why = "updates are 2 s behind the trades"
-        self._give(inputs.SpanBegin(DEGRADED, state.epoch, state.record + 1, -1, why))
         self.mode = LAGGING
+        self._give(inputs.SpanBegin(DEGRADED, state.epoch, state.record + 1, -1, why))
         self._hold_until = 0
         self._raw_until(self._raw_last)
         self._marked_ns = None

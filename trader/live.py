@@ -112,9 +112,9 @@ class LiveBroker:
             since = (since_ns or {}).get(order.id)
             self.courier.add(*Tracking.adopted(task, order.state, order.venue_order_id, before, now_ns, since))
 
-    def nudge(self, order_id: str = "") -> None:
+    def nudge(self, order_id: str = "", *, surely: bool = True) -> None:
         """Looks at it (or at all) now; the id may be ours or the venue's."""
-        self.courier.nudge(order_id)
+        self.courier.nudge(order_id, surely=surely)
 
     def drop(self, why: str) -> None:
         """Drops all that was not sent yet: it is told as refused."""

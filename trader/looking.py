@@ -23,7 +23,7 @@ class Looking:
         self.suspects: list[str] = []  # venue ids of orders behind fills that may be this one
         self._pause_s = FIRST_LOOK_S
         self.news = False  # nudged or taken up at a start, and not answered since
-        self._again = False  # nudged while a question was under way
+        self._again = self._news_again = False  # nudged, with news, while a question was under way
         self._missing_ns: int | None = None  # since when it is not found
         self._misses = self._failures = 0
         self._decides = False
@@ -58,16 +58,17 @@ class Looking:
         """Pauses are short again."""
         self._pause_s = FIRST_LOOK_S
 
-    def nudge(self, now_ns: int) -> None:
-        """News of it: at once, and again where a question is under way."""
+    def nudge(self, now_ns: int, news: bool) -> None:
+        """At once, and again where a question is under way; `news`: something is waited for."""
         self.soon()
-        self.news = True
+        self.news = self.news or news
         self.at_ns, self._again = now_ns, self.under_way
+        self._news_again = self.under_way and (self._news_again or news)
 
     def answered(self, now_ns: int) -> None:
         """An answer was dealt with."""
         self._failures = 0
-        self.news = self._again
+        self.news, self._news_again = self._news_again, False
         if self._again and self.at_ns is not None:
             self._again, self.at_ns = False, now_ns
 

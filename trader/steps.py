@@ -111,7 +111,9 @@ class CancelAsked(NamedTuple):
 
 
 class Nudged(NamedTuple):
-    """The stream has news of it."""
+    """The stream has news of it, or, not `surely`, may have missed some."""
+
+    surely: bool = True
 
 
 class Woke(NamedTuple):

@@ -32,7 +32,7 @@ test of its name:
 * paused: what may not be sent is dropped, and never sent later.
 * stop_rests: a stop goes out behind exits and only once its intent is on the disk; it is looked at soon after it was
   accepted or had news, then every REST_LOOK_S, and is cancelled only when the fold asks for it.
-* nudged: news on the stream makes the next look due at once.
+* nudged: news on the stream makes the next look due at once, and so does a stream that is there again.
 * urgent: what an exit or a position's protection waits for is asked before routine: an order that sells, one that is
   being cancelled, an entry that cannot rest, an entry or a stop of which there is news, one taken up at a start, fills
   that are told and not here yet.
@@ -266,7 +266,7 @@ class Tracking:
             case CancelAsked():
                 return self._cancel_asked(now_ns)
             case Nudged():
-                self._nudged(now_ns)
+                self._nudged(now_ns, event.surely or self.task.entry)
                 return []
             case Woke():
                 return self._woke(now_ns)
@@ -325,12 +325,12 @@ class Tracking:
             self._sent.no_more = why
         return []
 
-    def _nudged(self, now_ns: int) -> None:
+    def _nudged(self, now_ns: int, news: bool = True) -> None:
         if self.phase in UNSENT or self.phase in (Phase.SENDING, Phase.REFUSED):
             return
         if self.phase == Phase.ENDED and now_ns >= self._linger_until:
             return
-        self._look.nudge(now_ns)
+        self._look.nudge(now_ns, news)
 
     def _woke(self, now_ns: int) -> list[Out]:
         if self.phase in UNSENT and self.task.entry and now_ns >= self._since_ns + self.task.timeout_ns:

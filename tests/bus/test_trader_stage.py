@@ -220,7 +220,7 @@ def test_a_round_trip_is_journalled_published_and_shown(stage: Stage) -> None:
     assert [entry.number for entry in entries] == numbers_of(heard) == list(range(1, len(entries) + 1))
 
 
-def test_turns_come_seldom_while_nothing_is_at_stake(stage: Stage) -> None:
+def test_turns_come_seldom_while_nothing_is_at_stake(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.start_indicators()
     stage.start_trader()
     trader = trader_of(stage)
@@ -238,6 +238,8 @@ def test_turns_come_seldom_while_nothing_is_at_stake(stage: Stage) -> None:
     stage.rig.run_until(lambda: trader._turn_seconds == IDLE_TURN_SECONDS)
     heard.notices.clear()
     until(stage, heard, lambda h: sum(isinstance(n, Frame) and n.topic == STATUS for n in h.notices) > 1)
+    monkeypatch.setattr("trader.app.IDLE_PAIRS", 0)
+    stage.rig.run_until(lambda: trader._turn_seconds == TURN_SECONDS)
 
 
 def test_what_a_round_trip_costs_is_told_at_each_start(stage: Stage) -> None:

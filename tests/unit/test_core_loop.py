@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -323,6 +324,19 @@ def test_quiet_pieces_run_one_after_the_other(waits: Waits) -> None:
     assert waits.turns(1) == ["period"], "one in a pause, as something came just now"
     waits.clock.advance(1)
     assert waits.turns(2) == ["other period", "a little early"]
+
+
+def test_quiet_a_period_that_comes_to_the_others_time_runs_once_there(waits: Waits) -> None:
+    waits.turns(1)
+    waits.clock.advance(int(0.99 * NS_PER_S))
+    waits.loop.every(1.0, lambda: waits.seen.append("latecomer"))
+    seen = []
+    for _ in range(400):
+        waits.clock.advance(NS_PER_S // 100)
+        waits.loop.wake()  # the loop's own wait is of real time
+        seen += [(waits.clock.monotonic_ns(), what) for what in waits.turns(1) if what == "latecomer"]
+    gaps = [later - earlier for (earlier, _), (later, _) in pairwise(seen)]
+    assert len(seen) >= 3 and min(gaps) >= NS_PER_S // 2
 
 
 def test_quiet_until_something_comes(waits: Waits) -> None:

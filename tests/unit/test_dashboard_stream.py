@@ -207,3 +207,21 @@ def test_while_nobody_looks_a_change_wakes_nobody() -> None:
     lookers[0] = 1
     pace.changed()
     assert len(timers.due) == 1
+
+
+def test_who_comes_after_nobody_looked_gets_what_is_now() -> None:
+    async def scene() -> None:
+        of = healthy(page())
+        came: list[int] = []
+        of.broadcaster.joined = lambda: came.append(of.broadcaster.clients)
+        before = await joined(of)
+        show(of)
+        assert "health" in parsed(await anext(before))
+        await before.aclose()  # type: ignore[attr-defined]
+        assert of.broadcaster.slots == {}, "it would be shown as it was then"
+        after = await joined(of)
+        assert came == [1, 1], "so that it is shown at once"
+        show(of)
+        assert set(parsed(await anext(after))) >= {"health", "logs"}
+
+    asyncio.run(scene())

@@ -184,6 +184,16 @@ def test_candles_alone_wait_a_moment_for_each_other(make_world):
     assert len(world.history.candles(samples.PAIR)) == 2
 
 
+def test_free_pages_go_back_each_time(make_world, monkeypatch):
+    given: list[str] = []
+    monkeypatch.setattr("storage.pruner.give_back", lambda engine: given.append("with what was pruned"))
+    monkeypatch.setattr("storage.recorder.give_back", lambda engine: given.append("alone"))
+    world = make_world()
+    for _ in range(3):
+        world.recorder.tidy()
+    assert given == ["with what was pruned", "alone", "alone"]
+
+
 @pytest.mark.parametrize("soon", ["after half a minute", "after many rows"])
 def test_old_rows_go_now_and_then(make_world, soon: str):
     world = make_world()

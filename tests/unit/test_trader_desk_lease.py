@@ -144,6 +144,17 @@ def test_after_a_pause_what_works_is_looked_up_at_once(at: At) -> None:
     assert nudged == [""]
 
 
+def test_a_stream_that_is_there_again_is_no_news_of_any_order(at: At) -> None:
+    asked: list[tuple[str, bool]] = []
+    at.desk.broker.nudge = lambda order_id="", *, surely=True: asked.append((order_id, surely))  # type: ignore[method-assign]
+    at.desk._nudged("")
+    at.desk._nudged("scalp1")
+    loop = at.desk._context.loop
+    loop.call_threadsafe(loop.stop)
+    loop.run()  # type: ignore[attr-defined]
+    assert asked == [("", False), ("scalp1", True)]
+
+
 def test_overdue(at: At) -> None:
     venue = at.venue = Venue()
     at.desk._engine = venue.engine

@@ -103,6 +103,22 @@ def test_stop_rests_and_is_looked_at_seldom_until_there_is_news() -> None:
     assert (tracking.due()[0].at_ns, tracking.due()[0].urgency) == (now_ns + 2 * S, Urgency.WORKING)
 
 
+def test_stop_rests_and_is_asked_for_as_routine_where_the_stream_is_only_there_again() -> None:
+    """Each connection would else take what Kraken lets us ask from those that an exit waits for."""
+    tracking = resting()
+    tracking.handle(Nudged(surely=False), S)
+    assert [(due.at_ns, due.urgency) for due in tracking.due()] == [(S, Urgency.WORKING)]
+    tracking.begin(Step.LOOK, S)
+    tracking.handle(Nudged(surely=False), S)
+    tracking.handle(Found(venue_order()), S)
+    assert [(due.at_ns, due.urgency) for due in tracking.due()] == [(S, Urgency.WORKING)]
+    tracking.begin(Step.LOOK, S)
+    tracking.handle(Nudged(), S)
+    tracking.handle(Nudged(surely=False), S)
+    tracking.handle(Found(venue_order()), S)
+    assert [(due.at_ns, due.urgency) for due in tracking.due()] == [(S, Urgency.PROTECTS)]
+
+
 def test_stop_rests_until_the_fold_cancels_it() -> None:
     tracking = resting()
     tracking.handle(CancelAsked(), S)

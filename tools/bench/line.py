@@ -31,7 +31,7 @@ from core.books import open_book
 from core.clock import LiveClock
 from core.loop import PollLoop
 from core.paths import ROOT
-from core.placement import possible, processors
+from core.placement import HELD_UP_S, possible, processors
 from core.settings import shared_hash
 from core.settings_load import KNOWN, SUPERVISED, apply, from_texts, full_environment, var_dir_only
 from indicators import jit
@@ -246,7 +246,7 @@ class Line:
             live = live + 1 if words[LAST] >= before and words[NUMBER] >= before else 0
             if time.monotonic() > end:
                 self.wait(lambda: False, "indicators and trader follow the tape", 0.0)
-        self.wait(self.placed, "indicators and trader are on the processors that they keep to", 10.0)
+        self.wait(self.placed, "indicators and trader are on the processors that they keep to", HELD_UP_S + 10)
         if self._held:
             records = market.dip(self.market_ns)
             for at in range(len(records)):
