@@ -217,7 +217,7 @@ class PollLoop:
         for _ in range(len(self._from_threads)):
             self._from_threads.popleft()()
 
-    def _run_due(self, *, came: bool) -> None:
+    def _run_due(self, *, came: bool = False) -> None:
         """What cannot wait any longer, in the order of its time; then of what can one piece in a pause, or all."""
         now_ns = self._clock.monotonic_ns()
         if came:

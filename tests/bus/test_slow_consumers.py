@@ -323,6 +323,11 @@ def bot() -> Iterator[Bot]:
         made.close()
 
 
+def ran_so_far_ns(pid: int) -> int:
+    """How long the process's main thread has run."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
 @pytest.mark.timeout(300)
 def test_indicators_that_cannot_keep_up_leave_the_stop_at_work_and_catch_up_when_they_can(bot: Bot) -> None:
     bot.history()
@@ -335,8 +340,14 @@ def test_indicators_that_cannot_keep_up_leave_the_stop_at_work_and_catch_up_when
 
     # Indicators run for some milliseconds, then stand still for two seconds and a half, again and again.
     awake = [False]
+    ran_ns = [0]
 
     def toggle() -> None:
+        ran, ran_ns[0] = ran_ns[0], ran_so_far_ns(bot.processes["indicators"].pid)
+        if awake[0] and ran_ns[0] - ran < 3_000_000:  # others keep the processors
+            ran_ns[0] = ran
+            toggling[0] = bot.loop.call_later(0.005, toggle)
+            return
         awake[0] = not awake[0]
         bot.signal("indicators", signal.SIGCONT if awake[0] else signal.SIGSTOP)
         toggling[0] = bot.loop.call_later(0.005 if awake[0] else 2.5, toggle)
