@@ -10,7 +10,8 @@ tenth less (`make bench BENCH="hops cpu"`). The processors are the ones that the
 * rush: who gets behind with what the bus brings runs everywhere again, at once
 * busy: who uses more than MUCH of a processor runs everywhere
 * held_up: who waits for a processor for more than HELD_UP of the time runs everywhere, for HELD_UP_S at least
-* helpers: threads that were started before (those that talk to the venue) stay where they are
+* helpers: threads that were started before (those that talk to the venue) stay where they are; all that were started
+  meanwhile run everywhere again with the stage
 * one_processor: nothing happens where there is one, or where the kernel does not tell how long was waited
 """
 

@@ -43,9 +43,7 @@ from trader.words import words
 TURN_SECONDS = 0.2  # status at most so often
 IDLE_TURN_SECONDS = 0.5  # while nothing is at stake
 IDLE_PAIRS = 50  # at most: of more too many were shown in one turn
-SAVE_NS = (
-    30 * NS_PER_S
-)  # how often the state is saved where it moved without an entry: a restart catches up with the rest
+SAVE_NS = 30 * NS_PER_S  # the state is saved so often where it moved without an entry: a start catches up with the rest
 REPLAY_MESSAGES = 500  # in one frame
 UNTAPED_SECONDS = 1.0  # how long the feeder is waited for, for records that are not on the tape
 COMMAND_SECONDS = 1.0  # how long the answer to a command waits for the disk

@@ -79,7 +79,7 @@ def test_orders_fills_and_balances_are_told_to_the_last_digit(house: House) -> N
         house.account.create(house.order("n2", LIMIT, "0.01", price=house.price("0.9")))
         house.account.create(house.order("n3", LIMIT, "0.01", side="sell", price=house.price("1.001")))
         house.account.cancel(house.rules, "n2")
-        house.until(lambda: not any(order.status.working for order in house.all_booked()), step_ms=10_000)
+        house.until(lambda: not any(order.status.working for order in house.all_booked()))
 
     items = heard(house, act, settled(house))
     assert orders_of(items) == {"n1": "filled", "n2": "cancelled", "n3": "filled"}
