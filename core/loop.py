@@ -12,7 +12,7 @@ right after the last; but then others still need the processor for it, which the
 * one piece in a pause, so that pieces do not add up
 * where there is no pause a period's piece runs a quarter of the period too late, at most LONGEST_PATIENCE_S, one that
   was put aside ASIDE_PATIENCE_S
-* quiet: where nothing came for QUIET_S pieces run one after the other until something comes, a period's also as much
+* quiet: where nothing came for QUIET_NS pieces run one after the other until something comes, a period's also as much
   too early as they might be too late: a wake of its own costs more than most of them
 
 A stage beside the hot path has nothing to make way for: it never wakes to see whether there is a pause.
@@ -34,7 +34,7 @@ Reader = Callable[[], bool | None]
 PAUSE_S = 0.0002
 LONGEST_PATIENCE_S = 0.02
 ASIDE_PATIENCE_S = 0.005
-QUIET_S = 0.005
+QUIET_NS = 5_000_000
 RUSH_TURNS = 16
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -232,7 +232,7 @@ class PollLoop:
                 self._run_first(timers, now_ns)
             else:
                 break
-        if now_ns - self._came_ns >= int(QUIET_S * NS_PER_S):
+        if now_ns - self._came_ns >= QUIET_NS:
             while patient and patient[0][2].from_ns <= now_ns and not self.stopped and not self._more_comes(0.0):
                 self._run_first(patient, now_ns)
         elif (

@@ -15,6 +15,7 @@ tenth less (`make bench BENCH="hops cpu"`). The processors are the ones that the
 * one_processor: nothing happens where there is one, or where the kernel does not tell how long was waited
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -137,7 +138,5 @@ def threads(*, helpers: bool = False) -> list[int]:
 
 def run_on(thread: int, cpus: frozenset[int]) -> None:
     """Has a thread run on these processors; it stays where it is when it ended, or when they are gone."""
-    try:
+    with contextlib.suppress(OSError):
         os.sched_setaffinity(thread, cpus)
-    except OSError:
-        return

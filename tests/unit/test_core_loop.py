@@ -11,7 +11,7 @@ import pytest
 
 from core.aloop import AsyncLoop
 from core.clock import NS_PER_S, ManualClock
-from core.loop import ASIDE_PATIENCE_S, LONGEST_PATIENCE_S, QUIET_S, RUSH_TURNS, Loop, PollLoop
+from core.loop import ASIDE_PATIENCE_S, LONGEST_PATIENCE_S, QUIET_NS, RUSH_TURNS, Loop, PollLoop
 
 Body = Callable[[Loop], None]
 
@@ -320,7 +320,7 @@ def test_quiet_pieces_run_one_after_the_other(waits: Waits) -> None:
     waits.clock.advance(NS_PER_S - 1)
     waits.come(1)
     assert waits.turns(1) == ["read"]
-    waits.clock.advance(int(QUIET_S * NS_PER_S) - 1)
+    waits.clock.advance(QUIET_NS - 1)
     assert waits.turns(1) == ["period"], "one in a pause, as something came just now"
     waits.clock.advance(1)
     assert waits.turns(2) == ["other period", "a little early"]
