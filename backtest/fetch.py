@@ -227,7 +227,9 @@ class Unnumbered:
         """`prints`: the answer's trades in ticks and lots."""
         from_ns, to_ns = self._span
         if self._tail and self._hole is None:
-            seam = merge.plan(list(self._tail), [item.row for item in prints], [])
+            rows = [item.row for item in prints]
+            unit_ns = max(merge.finest(self._tail), merge.finest(rows))
+            seam = merge.plan(list(self._tail), rows, [], unit_ns)
             if seam.kind != "hole":
                 return Recent(None, None, self._within([prints[place] for place in seam.places]))
             from_ns = self._tail[-1][0]

@@ -8,12 +8,13 @@ Rows are tuples (time_ns, ticks, lots, side, trade_id), oldest first. An answer 
 sequence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 Row = tuple[int, int, int, int, int]
 
 _UNITS = (1_000_000_000, 1_000_000, 1_000, 1)
+SECONDS_SEEN = 3
 
 
 def unit_of(time_ns: int) -> int:
@@ -24,8 +25,51 @@ def unit_of(time_ns: int) -> int:
     return 1
 
 
-def same(a: Row, b: Row) -> bool:
-    """Can these two be the same trade? Price, quantity, side, id where both have one, time to the coarser unit."""
+def finest(rows: Iterable[Row], least: int = _UNITS[0]) -> int:
+    """The finest resolution that any of the rows shows, `least` where none shows a finer one."""
+    for row in rows:
+        least = min(least, unit_of(row[0]))
+    return least
+
+
+class Resolution:
+    """How fine the times of one market are over REST and on the stream, by what each has shown so far; 0: nothing yet.
+
+    One trade in a thousand happens on a whole second: by itself it looks as if told in seconds, and would pass for
+    any equal trade of that second. What its source has shown of other trades tells. REST is taken to tell seconds
+    until it shows finer ones (some markets do), the stream once it has shown nothing else at SECONDS_SEEN times.
+    """
+
+    __slots__ = ("_seconds", "rest_ns", "stream_ns")
+
+    def __init__(self) -> None:
+        self.rest_ns = self.stream_ns = 0
+        self._seconds: set[int] = set()  # whole ones that the stream showed before anything finer
+
+    def of_rest(self, rows: Collection[Row]) -> None:
+        """REST showed these."""
+        if rows:
+            self.rest_ns = finest(rows, self.rest_ns or _UNITS[0])
+
+    def of_stream(self, rows: Collection[Row]) -> None:
+        """The stream showed these."""
+        unit_ns = finest(rows, self.stream_ns or _UNITS[0])
+        if unit_ns == _UNITS[0] and len(self._seconds) < SECONDS_SEEN:
+            self._seconds.update(row[0] for row in rows)
+        if unit_ns < _UNITS[0] or len(self._seconds) >= SECONDS_SEEN:
+            self.stream_ns = unit_ns
+
+    @property
+    def unit_ns(self) -> int:
+        """Two times of one trade are no further apart than this."""
+        return max(self.rest_ns, self.stream_ns)
+
+
+def same(a: Row, b: Row, unit_ns: int) -> bool:
+    """Can these two be the same trade? Price, quantity, side, id where both have one, time to the coarser unit.
+
+    `unit_ns`: the coarsest there is.
+    """
     if a[1] != b[1] or a[2] != b[2]:
         return False
     if a[3] != b[3] and a[3] and b[3]:
@@ -33,7 +77,7 @@ def same(a: Row, b: Row) -> bool:
     if a[4] != b[4] and a[4] and b[4]:
         return False
     apart = abs(a[0] - b[0])
-    return apart == 0 or (apart < _UNITS[0] and apart < max(unit_of(a[0]), unit_of(b[0])))
+    return apart == 0 or (apart < unit_ns and apart < max(unit_of(a[0]), unit_of(b[0])))
 
 
 class Overlap(NamedTuple):
@@ -43,7 +87,7 @@ class Overlap(NamedTuple):
     run: int
 
 
-def find_end(tape: Sequence[Row], answer: Sequence[Row]) -> Overlap | None:
+def find_end(tape: Sequence[Row], answer: Sequence[Row], unit_ns: int) -> Overlap | None:
     """Where the tape's end stands in the answer, or None.
 
     The longest run wins; among equal ones that which reaches back to the answer's first row, then the earliest.
@@ -54,7 +98,7 @@ def find_end(tape: Sequence[Row], answer: Sequence[Row]) -> Overlap | None:
     for end in range(1, len(answer) + 1):
         run = 0
         most = min(end, size)
-        while run < most and same(tape[size - 1 - run], answer[end - 1 - run]):
+        while run < most and same(tape[size - 1 - run], answer[end - 1 - run], unit_ns):
             run += 1
         if run == 0:
             continue
@@ -64,7 +108,7 @@ def find_end(tape: Sequence[Row], answer: Sequence[Row]) -> Overlap | None:
     return best
 
 
-def find_start(answer: Sequence[Row], stream: Sequence[Row]) -> Overlap | None:
+def find_start(answer: Sequence[Row], stream: Sequence[Row], unit_ns: int) -> Overlap | None:
     """Where the stream's first trade stands in the answer (`end` is its place), or None.
 
     The earliest place from which all that both have agrees; where there is none, the longest run.
@@ -73,7 +117,7 @@ def find_start(answer: Sequence[Row], stream: Sequence[Row]) -> Overlap | None:
     for start in range(len(answer)):
         most = min(len(answer) - start, len(stream))
         run = 0
-        while run < most and same(answer[start + run], stream[run]):
+        while run < most and same(answer[start + run], stream[run], unit_ns):
             run += 1
         if run and run == most:
             return Overlap(start, run)
@@ -107,17 +151,20 @@ class Plan(NamedTuple):
         return [place for place in range(self.first, self.last) if place not in self.without]
 
 
-def plan(tape: Sequence[Row], answer: Sequence[Row], stream: Sequence[Row]) -> Plan:
-    """Puts tape, answer and the stream's buffered beginning in order; of a trade in both, the stream's copy counts."""
-    last, sealed, torn = _before_stream(answer, stream)
-    without = _also_in(answer, range(last), stream, stream[0][0]) if torn else frozenset()
+def plan(tape: Sequence[Row], answer: Sequence[Row], stream: Sequence[Row], unit_ns: int) -> Plan:
+    """Puts tape, answer and the stream's buffered beginning in order; of a trade in both, the stream's copy counts.
+
+    `unit_ns`: as `Resolution` has it.
+    """
+    last, sealed, torn = _before_stream(answer, stream, unit_ns)
+    without = _also_in(answer, range(last), stream, stream[0][0], unit_ns) if torn else frozenset()
     if not tape:
         return Plan("fresh", 0, last, 0, sealed, without)
     combined = [*answer[:last], *stream]
     tape = list(tape)
-    end = find_end(tape, combined)
+    end = find_end(tape, combined, unit_ns)
     if end is None:
-        if _is_behind(tape, answer):
+        if _is_behind(tape, answer, unit_ns):
             return Plan("behind", last, last, 0, sealed)
         return Plan("hole", 0, last, 0, sealed, without)
     if end.run == min(end.end, len(tape)):
@@ -127,7 +174,7 @@ def plan(tape: Sequence[Row], answer: Sequence[Row], stream: Sequence[Row]) -> P
     newest = max(row[0] for row in tape[-end.run :])
     moment = _moment(newest, answer)
     first = sum(1 for row in answer[:last] if row[0] < moment)
-    without |= _also_in(answer, range(first, last), tape, moment)
+    without |= _also_in(answer, range(first, last), tape, moment, unit_ns)
     return Plan("joined", first, last, max(0, end.end - last), sealed, without)
 
 
@@ -137,37 +184,39 @@ def _moment(newest: int, answer: Sequence[Row]) -> int:
     return newest - newest % max(unit, unit_of(newest))
 
 
-def _before_stream(answer: Sequence[Row], stream: Sequence[Row]) -> tuple[int, bool, bool]:
+def _before_stream(answer: Sequence[Row], stream: Sequence[Row], unit_ns: int) -> tuple[int, bool, bool]:
     """How many of the answer's rows come before the stream's first; do the two touch; do their orders disagree?"""
     if not stream or not answer:
         return len(answer), False, False
-    start = find_start(answer, stream)
+    start = find_start(answer, stream, unit_ns)
     if start is not None:
         return start.end, True, start.run < min(len(answer) - start.end, len(stream))
-    if find_start(stream, answer) is not None:
+    if find_start(stream, answer, unit_ns) is not None:
         return 0, True, False
     older = sum(1 for row in answer if row[0] < stream[0][0])
     return older, False, False
 
 
-def _also_in(answer: Sequence[Row], places: range, known: Sequence[Row], since: int) -> frozenset[int]:
+def _also_in(answer: Sequence[Row], places: range, known: Sequence[Row], since: int, unit_ns: int) -> frozenset[int]:
     """Places of rows not older than `since` that `known` has as well; each known row stands for one."""
     left = [row for row in known if row[0] >= since]
     found = []
     for place in places:
         row = answer[place]
-        match = next((n for n, other in enumerate(left) if same(other, row)), None) if row[0] >= since else None
+        match = None
+        if row[0] >= since:
+            match = next((n for n, other in enumerate(left) if same(other, row, unit_ns)), None)
         if match is not None:
             del left[match]
             found.append(place)
     return frozenset(found)
 
 
-def _is_behind(tape: Sequence[Row], answer: Sequence[Row]) -> bool:
+def _is_behind(tape: Sequence[Row], answer: Sequence[Row], unit_ns: int) -> bool:
     """Has the tape all of the answer and more? (A cached answer can be older than what the stream brought.)"""
     if not answer or answer[-1][0] < tape[-1][0]:
         return bool(answer)
-    return answer[-1][0] < tape[-1][0] + _UNITS[0] and find_end(answer, tape) is not None
+    return answer[-1][0] < tape[-1][0] + _UNITS[0] and find_end(answer, tape, unit_ns) is not None
 
 
 class Repeats:
@@ -179,10 +228,11 @@ class Repeats:
     are all on the tape already.
     """
 
-    __slots__ = ("_held", "_tape", "done")
+    __slots__ = ("_held", "_resolution", "_tape", "done")
 
-    def __init__(self, tape: Sequence[Row]) -> None:
+    def __init__(self, tape: Sequence[Row], resolution: Resolution) -> None:
         self._tape = list(tape)
+        self._resolution = resolution
         self._held: list[tuple[Row, Any]] = []
         self.done = not self._tape
 
@@ -193,21 +243,23 @@ class Repeats:
         self._held.extend(items)
         if not self._held:
             return []
+        self._resolution.of_stream([row for row, _ in items])
+        unit_ns = self._resolution.unit_ns
         size = len(self._tape)
         for place in range(size):
             known = min(size - place, len(self._held))
-            if all(same(self._tape[place + n], self._held[n][0]) for n in range(known)):
+            if all(same(self._tape[place + n], self._held[n][0], unit_ns) for n in range(known)):
                 if place + known < size:
                     return []  # everything so far is a repeat, and more may come
                 return self._finish(self._held[known:])
-        return self._finish(self._unmatched())
+        return self._finish(self._unmatched(unit_ns))
 
-    def _unmatched(self) -> list[tuple[Row, Any]]:
+    def _unmatched(self, unit_ns: int) -> list[tuple[Row, Any]]:
         """No order fits (the venue sorts its answer another way): each row on the tape takes out one equal row."""
         left = list(self._tape)
         new = []
         for item in self._held:
-            match = next((i for i, known in enumerate(left) if same(known, item[0])), None)
+            match = next((i for i, known in enumerate(left) if same(known, item[0], unit_ns)), None)
             if match is None:
                 new.append(item)
             else:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from bus.records import BACKFILL, FORMING, HOLE_NO_OVERLAP, HOLE_TOO_LONG, STALE
+from core.clock import NS_PER_S
 from feeder import history, merge
 from feeder.guard import Counts, Guard, Print
 from feeder.packing import Record, candle, hole
@@ -60,6 +61,7 @@ class PairFeed:
         self.live = False  # settled: trades go out as they come
         self.buffer: list[Print] = []
         self._repeats: merge.Repeats | None = None
+        self._resolution = merge.Resolution()
         self.last_id = 0  # by id: the highest one that was dealt with, taped or dropped; 0: none yet
         self.gap = False  # by id: it was live, and buffers what lies behind a gap
         self.anew = False  # by id: the stream brought younger trades with lower ids: does the venue count anew?
@@ -82,6 +84,7 @@ class PairFeed:
             row = (int(record[4]), int(record[8]), int(record[9]), int(record[1]), int(record[10]))
             self.tail.append(row)
             self.guard.seen(row[0], float(record[6]))
+            (self._resolution.of_rest if record[2] & BACKFILL else self._resolution.of_stream)([row])
         opens = [int(record[4]) for record in last_candles]
         steps = {b - a for a, b in pairwise(opens) if b > a}
         if steps and min(steps) != self.timeframe_ns:
@@ -122,8 +125,11 @@ class PairFeed:
             return []
         if not self.live:
             self.buffer.append(item)
+            self._resolution.of_stream([item.row])
             return self._too_many(item, offset_ns)
         if self._repeats is None:
+            if not 0 < self._resolution.stream_ns < NS_PER_S:
+                self._resolution.of_stream([item.row])
             return self._take(item, 0, offset_ns, True)
         records: list[Record] = []
         for new in self._repeats.feed([(item.row, item)]):
@@ -192,7 +198,9 @@ class PairFeed:
     def read(self, answer: TradesAnswer) -> Answer:
         """An answer in this market's steps; what is no trade is counted and left out."""
         prints = [item for item in map(self.guard.convert, answer.trades) if item is not None]
-        return Answer(prints, answer.complete)
+        found = Answer(prints, answer.complete)
+        self._resolution.of_rest(found.rows)
+        return found
 
     def plan(self, answer: Answer) -> Seam:
         """What the answer brings between tape and stream."""
@@ -208,7 +216,7 @@ class PairFeed:
         return plan._replace(kind="joined" if reaches and not self._forming_row else "hole", first=first)
 
     def _seam(self, answer: Sequence[merge.Row], stream: Sequence[merge.Row]) -> Seam:
-        return merge.plan(self.tail, answer, stream)
+        return merge.plan(self.tail, answer, stream, self._resolution.unit_ns)
 
     def brings(self, answer: Answer) -> bool:
         """Has the answer trades that are not on the tape?"""
@@ -259,7 +267,7 @@ class PairFeed:
         """What was buffered; live from now on."""
         stream = self.buffer[plan.skip :]
         if self.streaming and not self.buffer:
-            self._repeats = merge.Repeats(list(self.tail)[-REPEATED:])
+            self._repeats = merge.Repeats(list(self.tail)[-REPEATED:], self._resolution)
         return self._go_live(stream, offset_ns, venue_ns)
 
     def _history(

@@ -8,17 +8,33 @@ from feeder import merge
 MS = 1_000_000
 
 # Few prices, quantities and time steps, so that equal trades in one millisecond are the rule.
-trade = st.tuples(st.sampled_from([0, 0, 0, 1, 2]), st.integers(1, 2), st.integers(1, 2), st.integers(1, 2))
+# Some fall on a whole second, which looks like a time told in seconds.
+NEXT_SECOND = -1
+trade = st.tuples(
+    st.sampled_from([0, 0, 0, 1, 2, NEXT_SECOND]), st.integers(1, 2), st.integers(1, 2), st.integers(1, 2)
+)
 
 
 @st.composite
 def sequences(draw, least=2, most=40):
     """A true sequence of trades with times that never go back."""
-    rows, now = [], 1_700_000_000_003 * MS
+    rows, now = [], draw(st.sampled_from([1_700_000_000_003, 1_700_000_000_999, 1_700_000_001_000])) * MS
     for step, ticks, lots, side in draw(st.lists(trade, min_size=least, max_size=most)):
-        now += step * MS
+        now += -now % (1000 * MS) if step == NEXT_SECOND else step * MS
         rows.append((now, ticks, lots, side, 0))
     return rows
+
+
+def plan_of(tape, answer, stream, known):
+    """The plan where both sources have shown the times of `known`."""
+    return merge.plan(tape, answer, stream, merge.finest(known))
+
+
+def resolution_of(known):
+    resolution = merge.Resolution()
+    resolution.of_rest(known)
+    resolution.of_stream(known)
+    return resolution
 
 
 def pieces(draw, items):
@@ -41,7 +57,7 @@ def test_an_answer_adds_exactly_what_the_tape_lacks(data):
     cut = data.draw(st.integers(1, len(rows)))
     start = data.draw(st.integers(0, cut - 1))
     tape, answer = rows[:cut], rows[start:]
-    plan = merge.plan(tape, answer, [])
+    plan = plan_of(tape, answer, [], rows)
     assert plan.kind == "joined"
     if start == 0 or knowable(rows, start, cut - 1):
         assert tape + answer[plan.first : plan.last] == rows
@@ -57,7 +73,7 @@ def test_polling_gives_the_true_sequence_once(data):
         first = max(0, min(upto - reach, len(tape) - 1))
         while first > 0 and not knowable(rows, first, len(tape) - 1):
             first -= 1
-        plan = merge.plan(tape, rows[first:upto], [])
+        plan = plan_of(tape, rows[first:upto], [], rows)
         assert plan.kind == "joined"
         tape = tape + rows[first:upto][plan.first : plan.last]
         assert tape == rows[:upto]
@@ -77,7 +93,7 @@ def test_tape_answer_and_buffered_stream_meet(data):
     if not knowable(rows, start, cut - 1) or not knowable(rows, max(join - 1, 0), join):
         return  # equal trades across a cut: nobody can tell
     tape, answer, stream = rows[:cut], rows[start:asked], rows[join:heard]
-    plan = merge.plan(tape, answer, stream)
+    plan = plan_of(tape, answer, stream, rows)
     assert plan.kind == "joined" and plan.sealed
     assert tape + answer[plan.first : plan.last] + stream[plan.skip :] == rows[:heard]
 
@@ -95,7 +111,7 @@ def test_a_refill_and_the_stream_that_repeats_it(data):
         return
     if join == filled < n and rows[filled][0] == rows[filled - 1][0]:
         return  # the first new trade shares its millisecond with the last known one
-    repeats = merge.Repeats(rows[tail_from:filled])
+    repeats = merge.Repeats(rows[tail_from:filled], resolution_of(rows))
     tape = rows[:filled]
     for piece in pieces(data.draw, rows[join:]):
         tape = tape + repeats.feed([(row, row) for row in piece])
@@ -108,7 +124,7 @@ def test_a_refill_and_the_stream_that_repeats_it(data):
 @settings(max_examples=100, deadline=None)
 @given(sequences(least=1), st.data())
 def test_an_undisturbed_stream_is_never_thinned(rows, data):
-    repeats = merge.Repeats([])
+    repeats = merge.Repeats([], merge.Resolution())
     tape = []
     for piece in pieces(data.draw, rows):
         tape += repeats.feed([(row, row) for row in piece])
@@ -121,7 +137,7 @@ def test_an_answer_older_than_the_tape_adds_nothing(data):
     rows = data.draw(sequences(least=4))
     last = data.draw(st.integers(1, len(rows)))
     first = data.draw(st.integers(0, last - 1))
-    plan = merge.plan(rows, rows[first:last], [])
+    plan = plan_of(rows, rows[first:last], [], rows)
     assert plan.kind in ("joined", "behind")
     if last == len(rows) or knowable(rows, last - 1, len(rows) - 1):
         assert plan.first == plan.last or rows[first:last][plan.first : plan.last] == []
@@ -134,7 +150,7 @@ def test_whole_second_answers_meet_a_tape_in_milliseconds(data):
     rows = data.draw(sequences(least=6))
     cut = data.draw(st.integers(2, len(rows)))
     coarse = [(row[0] // 1_000_000_000 * 1_000_000_000, *row[1:]) for row in rows]
-    plan = merge.plan(rows[:cut], coarse, [])
+    plan = plan_of(rows[:cut], coarse, [], coarse)
     assert plan.kind == "joined"
     assert plan.last - plan.first == len(rows) - cut
 
@@ -143,7 +159,7 @@ def test_whole_second_answers_meet_a_tape_in_milliseconds(data):
 @given(sequences(least=3), sequences(least=3))
 def test_no_overlap_is_a_hole(rows, later):
     moved = [(row[0] + 3_600_000 * MS, *row[1:]) for row in later]
-    plan = merge.plan(rows, moved, [])
+    plan = plan_of(rows, moved, [], rows)
     assert plan.kind == "hole" and (plan.first, plan.last) == (0, len(moved))
 
 
@@ -163,7 +179,7 @@ def test_a_venue_that_orders_a_millisecond_otherwise_loses_and_doubles_nothing(d
     if not knowable(rows, 0, cut - 1):
         return
     answer = shuffled(data.draw, rows)
-    plan = merge.plan(rows[:cut], answer, [])
+    plan = plan_of(rows[:cut], answer, [], rows)
     assert plan.kind == "joined"
     taped = rows[:cut] + [answer[place] for place in plan.places]
     assert sorted(taped) == sorted(rows)
@@ -181,7 +197,7 @@ def test_the_same_with_a_stream_that_began(data):
     if not (knowable(rows, join, heard - 1) and knowable(rows, 0, cut - 1)):
         return
     answer = shuffled(data.draw, rows)
-    plan = merge.plan(rows[:cut], answer, rows[join:heard])
+    plan = plan_of(rows[:cut], answer, rows[join:heard], rows)
     assert plan.kind == "joined"
     taped = rows[:cut] + [answer[place] for place in plan.places] + rows[join + plan.skip : heard]
     assert sorted(taped) == sorted(rows[:heard])

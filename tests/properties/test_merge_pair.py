@@ -15,7 +15,9 @@ from venues.venue import Rules, Trade, TradesAnswer
 MINUTE = 60 * NS_PER_S
 START = 1_700_000_000_003 * NS_PER_MS
 RULES = Rules("P", "P", "BTC", "USDT", Decimal("0.01"), Decimal("0.00001"), Decimal("0.00001"), Decimal(5))
-STEPS = st.sampled_from([0, 0, 1, 3, 40_000])  # ms between trades: equal times are common, minutes pass as well
+# ms between trades: equal times are common, minutes pass as well, and some fall on a whole second (NEXT_SECOND).
+NEXT_SECOND = -1
+STEPS = st.sampled_from([0, 0, 1, 3, 40_000, NEXT_SECOND])
 
 
 def new_pair():
@@ -38,7 +40,8 @@ class World:
         """Equal trades in one millisecond right across a seam nobody can tell apart: each burst begins in a new one."""
         self.now += NS_PER_MS
         for _ in range(count):
-            self.now += self.draw(STEPS) * NS_PER_MS
+            step = self.draw(STEPS)
+            self.now += -self.now % NS_PER_S if step == NEXT_SECOND else step * NS_PER_MS
             price = 100.0 + self.draw(st.integers(0, 1))
             self.trades.append(Trade("P", self.now, price, 1.0, self.draw(st.integers(1, 2)), 0, self.now))
 

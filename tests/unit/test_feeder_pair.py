@@ -203,3 +203,44 @@ def test_a_hole_where_rest_does_not_answer_goes_from_the_tapes_end_to_what_comes
     (gap, *_) = pair.abandon(0, START + 100 * NS_PER_S)
     until_s = 98 if buffered else 100
     assert gap == hole(0, HOLE_NO_OVERLAP, START + 90 * NS_PER_S, START + until_s * NS_PER_S)
+
+
+MS = NS_PER_S // 1000
+
+
+def streamed(pair, *times):
+    return [record[4] for at_ns in times for record in pair.stream(trade(at_ns), 0)]
+
+
+def test_a_trade_on_a_whole_second_is_not_taken_for_one_told_in_seconds():
+    """Its like a few milliseconds later is another trade: as the first behind a cut, and in an answer."""
+    second = START + NS_PER_S
+    pair = make()
+    pair.join()
+    settle(pair, [trade(START + 3 * MS)], [bar(-1)], complete=True)
+    assert streamed(pair, START + 7 * MS, second) == [START + 7 * MS, second]
+    pair.part()
+    pair.join()
+    out = settle(pair, [trade(START + 7 * MS), trade(second), trade(second + 5 * MS)])
+    assert [record[4] for record in out] == [second + 5 * MS]
+    assert streamed(pair, second + 9 * MS, second + 9 * MS) == [second + 9 * MS] * 2
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_market_that_tells_whole_seconds_over_rest_doubles_nothing(restarted):
+    """INR markets were seen so; their stream has milliseconds."""
+    second = START + NS_PER_S
+    pair = make()
+    pair.join()
+    taped = settle(pair, [trade(START)], [bar(-1)], complete=True)
+    for at_ns in (second + 3 * MS, second + 700 * MS):
+        taped += pair.stream(trade(at_ns), 0)
+    assert [record[4] for record in taped if record[0] == TRADE] == [START, second + 3 * MS, second + 700 * MS]
+    if restarted:
+        pair = make()
+        pair.restore([record for record in taped if record[0] == TRADE], [candle(0, bar(-1))])
+    pair.part()
+    pair.join()
+    out = settle(pair, [trade(START), trade(second), trade(second), trade(second + 2 * NS_PER_S)])
+    assert [record[4] for record in out] == [second + 2 * NS_PER_S]
+    assert streamed(pair, second + 2 * NS_PER_S + 123 * MS, second + 4 * NS_PER_S) == [second + 4 * NS_PER_S]
