@@ -18,6 +18,7 @@ from storage.migrations import keep_copy
 from storage.rows import BOOKED, OF_THE_JOURNAL, STATEMENTS, Values
 from storage.schema import BUSY_TIMEOUT_MS, LEDGER, writer_engine
 
+NO_VERSION = -1
 _CURSORS = "SELECT topic, epoch, number FROM cursors"
 BRIEFLY_MS = 20  # how long a checkpoint waits for readers: it is tried again, and the heartbeat must not wait
 
@@ -45,6 +46,8 @@ class Writer:
         self.damage: tuple[type[Exception], ...] = (driver.DatabaseError, DatabaseError)
         self._connection: Any = None  # of the pool
         self._driver: Any = None  # the same as the driver has it
+        self._stored: dict[str, tuple[int, int]] = {}  # the cursors in the file, as long as nobody else writes there
+        self._version = NO_VERSION  # of the file, by that
         self._log = f"{database}-wal"
 
     def cursors(self) -> dict[str, tuple[int, int]]:
@@ -60,11 +63,11 @@ class Writer:
         connection = self._opened()
         cursor = connection.cursor()
         try:
-            stored = _begin(cursor, batch)
+            stored = self._begin(cursor, batch)
             if _is_another_journal(batch, stored):
                 cursor.execute("ROLLBACK")
                 told = self._make_room_for_another_journal(batch, stored[TRADER])
-                stored = _begin(cursor, batch)
+                stored = self._begin(cursor, batch)
             rows, repeated, left_out = batch.sorted(stored, market=market)
             for table, values in rows.items():
                 if len(values) == 1:
@@ -73,12 +76,14 @@ class Writer:
                     cursor.executemany(STATEMENTS[table], values)
             cursor.execute("COMMIT")
         except BaseException:
+            self._version = NO_VERSION
             if connection.in_transaction:
                 connection.rollback()
             raise
         finally:
             cursor.close()
-        rows.pop("cursors", None)
+        for topic, epoch, number in rows.pop("cursors", ()):
+            self._stored[topic] = epoch, number
         return Written(sum(map(len, rows.values())), len(rows.get("trades", ())), repeated, left_out, told)
 
     def trades_from(self, id: int) -> list[Values]:
@@ -117,10 +122,25 @@ class Writer:
             self._connection = self._driver = None
         self.engine.dispose()
 
+    def _begin(self, cursor: Any, batch: Batch) -> dict[str, tuple[int, int]]:
+        """Begins a transaction; returns the cursors that stand in it, where the batch has anything to do with them.
+
+        They are read where another connection has written since (sqlite.org/pragma.html#pragma_data_version).
+        """
+        cursor.execute("BEGIN IMMEDIATE")
+        if batch.only_candles:
+            return {}
+        (version,) = cursor.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._stored = {topic: (epoch, number) for topic, epoch, number in cursor.execute(_CURSORS)}
+            self._version = version
+        return self._stored
+
     def _opened(self) -> Any:
         if self._driver is None:
             self._connection = self.engine.raw_connection()
             self._driver = self._connection.driver_connection
+            self._version = NO_VERSION  # what one connection says of it is nothing to another
         return self._driver
 
     def _read(self, statement: str, values: Values = ()) -> list[Values]:
@@ -139,6 +159,7 @@ class Writer:
         copy = None
         if any(self._read(f"SELECT 1 FROM {table} LIMIT 1") for table in BOOKED):
             copy = keep_copy(self.engine, self.database, f"journal-{stored[0]}")
+        self._version = NO_VERSION
         with self.engine.begin() as connection:
             names = ", ".join(f"'{table.name}'" for table in LEDGER)
             query = f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ({names})"
@@ -155,14 +176,6 @@ class Writer:
         another = batch.reached.get(TRADER, stored)[0] != stored[0]
         what = "another journal" if another else "a journal that lost its end"
         return (f"the trader has {what}: the ledger is made anew from it, as it was it is kept in {copy.name}",)
-
-
-def _begin(cursor: Any, batch: Batch) -> dict[str, tuple[int, int]]:
-    """Begins a transaction; returns the cursors that stand in it, where the batch has anything to do with them."""
-    cursor.execute("BEGIN IMMEDIATE")
-    if batch.only_candles:
-        return {}
-    return {topic: (epoch, number) for topic, epoch, number in cursor.execute(_CURSORS)}
 
 
 def _is_another_journal(batch: Batch, stored: Cursors) -> bool:

@@ -94,6 +94,27 @@ def test_what_is_behind_the_cursor_is_dropped(writer, database):
     assert len(History(database).equity()) == 3
 
 
+def test_a_cursor_that_another_connection_moved_is_seen(writer, database):
+    writer.write(batch_of(samples.fill(1, 1)))
+    other = opened(database)
+    other.write(batch_of(samples.fill(2, 2), first=2))
+    assert writer.write(batch_of(samples.fill(1, 1), samples.fill(2, 2), samples.fill(3, 3))).repeated == 2
+    assert other.write(batch_of(samples.fill(3, 3), first=3)).repeated == 1
+    other.close()
+    assert [fill["id"] for fill in History(database).fills()] == [3, 2, 1]
+
+
+def test_a_batch_that_failed_or_a_file_opened_anew_moves_no_cursor(writer, database):
+    writer.write(batch_of(samples.fill(1, 1)))
+    failing = batch_of(samples.fill(2, 2), first=2)
+    failing.add_row(TRADER, JOURNAL, 3, "fills", (1, 2))
+    with pytest.raises(writer.driver_errors):
+        writer.write(failing)
+    writer.reopen()
+    assert writer.write(batch_of(samples.fill(1, 1), samples.fill(2, 2))).repeated == 1
+    assert writer.cursors()[TRADER] == (JOURNAL, 2)
+
+
 def test_events_are_counted_per_stage_and_start(writer, database):
     def events(epoch, *numbers, stage="feeder"):
         batch = Batch()
