@@ -66,7 +66,12 @@ class Counts:
     @property
     def impossible(self) -> int:
         """No trades at all, or of an impossible time."""
-        return self.unreadable + self.future + self.ancient
+        return self.unreadable + self.untimely
+
+    @property
+    def untimely(self) -> int:
+        """Of an impossible time."""
+        return self.future + self.ancient
 
 
 class Guard:

@@ -32,37 +32,41 @@ def finest(rows: Iterable[Row], least: int = _UNITS[0]) -> int:
     return least
 
 
-class Resolution:
-    """How fine the times of one market are over REST and on the stream, by what each has shown so far; 0: nothing yet.
+class Shown:
+    """How fine a source's times are, by all that it has shown: `unit_ns`, 0 as long as that is not known.
 
-    One trade in a thousand happens on a whole second: by itself it looks as if told in seconds, and would pass for
-    any equal trade of that second. What its source has shown of other trades tells. REST is taken to tell seconds
-    until it shows finer ones (some markets do), the stream once it has shown nothing else at SECONDS_SEEN times.
+    One trade in a thousand happens on a whole second: by itself it looks as if told in seconds (some markets are), and
+    would pass for any equal trade of that second. So a source tells seconds once it has shown nothing else at
+    SECONDS_SEEN different times, and until it shows a finer one.
     """
 
-    __slots__ = ("_seconds", "rest_ns", "stream_ns")
+    __slots__ = ("_seconds", "unit_ns")
 
     def __init__(self) -> None:
-        self.rest_ns = self.stream_ns = 0
-        self._seconds: set[int] = set()  # whole ones that the stream showed before anything finer
+        self.unit_ns = 0
+        self._seconds: set[int] = set()  # whole ones, before anything finer
 
-    def of_rest(self, rows: Collection[Row]) -> None:
-        """REST showed these."""
-        if rows:
-            self.rest_ns = finest(rows, self.rest_ns or _UNITS[0])
-
-    def of_stream(self, rows: Collection[Row]) -> None:
-        """The stream showed these."""
-        unit_ns = finest(rows, self.stream_ns or _UNITS[0])
+    def add(self, rows: Collection[Row]) -> None:
+        """It showed these."""
+        unit_ns = finest(rows, self.unit_ns or _UNITS[0])
         if unit_ns == _UNITS[0] and len(self._seconds) < SECONDS_SEEN:
             self._seconds.update(row[0] for row in rows)
         if unit_ns < _UNITS[0] or len(self._seconds) >= SECONDS_SEEN:
-            self.stream_ns = unit_ns
+            self.unit_ns = unit_ns
+
+
+class Resolution:
+    """How fine the times of one market are over REST and on the stream."""
+
+    __slots__ = ("rest", "stream")
+
+    def __init__(self) -> None:
+        self.rest, self.stream = Shown(), Shown()
 
     @property
     def unit_ns(self) -> int:
         """Two times of one trade are no further apart than this."""
-        return max(self.rest_ns, self.stream_ns)
+        return max(self.rest.unit_ns, self.stream.unit_ns)
 
 
 def same(a: Row, b: Row, unit_ns: int) -> bool:
@@ -243,7 +247,7 @@ class Repeats:
         self._held.extend(items)
         if not self._held:
             return []
-        self._resolution.of_stream([row for row, _ in items])
+        self._resolution.stream.add([row for row, _ in items])
         unit_ns = self._resolution.unit_ns
         size = len(self._tape)
         for place in range(size):

@@ -84,7 +84,7 @@ class PairFeed:
             row = (int(record[4]), int(record[8]), int(record[9]), int(record[1]), int(record[10]))
             self.tail.append(row)
             self.guard.seen(row[0], float(record[6]))
-            (self._resolution.of_rest if record[2] & BACKFILL else self._resolution.of_stream)([row])
+            (self._resolution.rest if record[2] & BACKFILL else self._resolution.stream).add([row])
         opens = [int(record[4]) for record in last_candles]
         steps = {b - a for a, b in pairwise(opens) if b > a}
         if steps and min(steps) != self.timeframe_ns:
@@ -125,11 +125,11 @@ class PairFeed:
             return []
         if not self.live:
             self.buffer.append(item)
-            self._resolution.of_stream([item.row])
+            self._resolution.stream.add([item.row])
             return self._too_many(item, offset_ns)
         if self._repeats is None:
-            if not 0 < self._resolution.stream_ns < NS_PER_S:
-                self._resolution.of_stream([item.row])
+            if not 0 < self._resolution.stream.unit_ns < NS_PER_S:
+                self._resolution.stream.add([item.row])
             return self._take(item, 0, offset_ns, True)
         records: list[Record] = []
         for new in self._repeats.feed([(item.row, item)]):
@@ -199,7 +199,7 @@ class PairFeed:
         """An answer in this market's steps; what is no trade is counted and left out."""
         prints = [item for item in map(self.guard.convert, answer.trades) if item is not None]
         found = Answer(prints, answer.complete)
-        self._resolution.of_rest(found.rows)
+        self._resolution.rest.add(found.rows)
         return found
 
     def plan(self, answer: Answer) -> Seam:

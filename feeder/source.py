@@ -13,6 +13,7 @@ from typing import Any
 
 from core.clock import NS_PER_S, Clock
 from feeder.backfill import BACKOFF_MAX_S, GIVE_UP_S, REQUESTS_AT_ONCE, Backfill, Complaints, Say, Write, backoff_s
+from feeder.doubt import Doubt
 from feeder.guard import Counts
 from feeder.notices import IMPOSSIBLE, Notices
 from feeder.packing import Record
@@ -29,8 +30,6 @@ HELD_NS = 5 * NS_PER_S  # a connection that held this long is one
 WATCH_S = 1.0
 GAP_S = 0.05  # what is missing may come on the stream after all, from the other connection where there are two
 GAP_OF_TWO_S = 1.0
-RECLOCK_NS = 5 * NS_PER_S  # the venue's time is not asked for more often
-MOVED_S = 0.5
 
 
 class Source:
@@ -58,7 +57,6 @@ class Source:
         self._by_name = {pair.rules.pair: pair for pair in pairs}
         self._clock = clock
         self._counts = counts
-        self._doubted_ns = 0
         self._with_stream = stream
         self._poll_s = poll_s
         self._silence_ns = int(silence_s * NS_PER_S)
@@ -82,6 +80,8 @@ class Source:
         )
         self._heard_ns = 0
         self.notices = Notices(clock, say)
+        self._doubt = Doubt(clock, venue.clock_offset_ns, self._rest.ask, self._take, self._open_anew, say)
+        self._asking: set[int] = set()  # pairs over which the clock is in doubt
         self.reconnects = 0
 
     @property
@@ -144,6 +144,7 @@ class Source:
         try:
             await relay.open()
             joined_ns = self._clock.monotonic_ns()
+            self._doubt.joined()
             for pair in pairs:
                 pair.join()  # what arrived already waits in the stream
             self._deaf_reason = ""
@@ -201,10 +202,16 @@ class Source:
         records: list[Record] = []
         received_ns = 0
         pair: PairFeed | None = None
-        doubtful, impossible = self._counts.future + self._counts.stale, self._counts.impossible
+        counts, doubt = self._counts, self._doubt
+        if doubt.dropped_by_ns is not None:
+            doubt.look(offset_ns)
+        stale, untimely, impossible = counts.stale, counts.untimely, counts.impossible
         for item in items:
             if isinstance(item, Notice):
                 ends = self.notices.take(item) or ends
+                continue
+            if doubt.holds:
+                doubt.hold(item)
                 continue
             known = self._by_name.get(item.pair)
             if known is None:
@@ -221,9 +228,12 @@ class Source:
                 if level and not level / 2 <= (pair.guard.level or level) <= level * 2:
                     text = f"the price went from {level:g} to {pair.guard.level:g}: three prints in a row agree on it"
                     self._say("warn", text, pair.rules.pair)
-                if self._counts.impossible > impossible:  # nothing was heard of the market then
-                    impossible = self._counts.impossible
+                if counts.impossible > impossible:  # nothing was heard of the market then
+                    impossible = counts.impossible
                     self.notices.take(Notice(IMPOSSIBLE, f"{_shown(item, offset_ns)}; dropped"))
+                    if counts.untimely > untimely and doubt.dropped(offset_ns):
+                        self._spawn(self._asking, pair, doubt.resolve(pair))
+                    untimely = counts.untimely
                     continue
             received_ns = received_ns or item.received_ns
             pair.heard_ns = now_ns
@@ -234,8 +244,10 @@ class Source:
             self._heard_ns = now_ns
         if records:
             self._write(records, received_ns)
-        if pair is not None and self._counts.future + self._counts.stale > doubtful:
-            self._doubt_clock(pair, now_ns)
+        if doubt.full:
+            doubt.release()
+        if pair is not None and counts.stale > stale and doubt.due():  # did this machine sleep?
+            self._spawn(self._asking, pair, doubt.resolve(pair))
         return ends
 
     async def _fill(self, pair: PairFeed) -> None:
@@ -245,22 +257,10 @@ class Source:
         if pair.gap:
             await self._rest.sew(pair, None, gap=True)
 
-    def _doubt_clock(self, pair: PairFeed, now_ns: int) -> None:
-        """Trades from the future, or very old ones: was our clock set, did this machine sleep?"""
-        if now_ns - self._doubted_ns > RECLOCK_NS and pair.number not in self._busy:
-            self._doubted_ns = now_ns
-            self._aside(pair, self._reclock(pair))
-
-    async def _reclock(self, pair: PairFeed) -> None:
-        """Asks the venue for its time; what was dropped by a wrong clock comes again over REST."""
-        before_ns, future = self._venue.clock_offset_ns(), self._counts.future
-        await self._rest.ask(pair)
-        moved_s = (self._venue.clock_offset_ns() - before_ns) / NS_PER_S
-        if abs(moved_s) < MOVED_S:
-            return
-        self._say("warn", f"our clock and the venue's moved apart by {moved_s:+.1f} s; the venue's counts", "")
-        if future and self._reader is not None:
-            self._deaf_reason = "trades were dropped by a clock that was wrong"
+    def _open_anew(self, reason: str) -> None:
+        """Ends the connection, so that another one begins."""
+        self._deaf_reason = reason
+        if self._reader is not None:
             self._reader.cancel()
 
     # --- polling -------------------------------------------------------------------------------------
@@ -356,9 +356,7 @@ class Source:
                 self._say("error", text, pair.rules.pair)
             self._deaf_ns[pair.number] = now_ns
             pair.part()
-        self._deaf_reason = f"{pair.rules.pair}: the stream is deaf, REST has trades that it did not bring"
-        if self._reader is not None:
-            self._reader.cancel()
+        self._open_anew(f"{pair.rules.pair}: the stream is deaf, REST has trades that it did not bring")
 
     async def _confirm(self, pair: PairFeed) -> None:
         """Prints are held back as impossible: does REST go on at their level?"""

@@ -32,8 +32,8 @@ def plan_of(tape, answer, stream, known):
 
 def resolution_of(known):
     resolution = merge.Resolution()
-    resolution.of_rest(known)
-    resolution.of_stream(known)
+    resolution.rest.add(known)
+    resolution.stream.add(known)
     return resolution
 
 

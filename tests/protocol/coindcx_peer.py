@@ -46,6 +46,8 @@ EMPTY_LIST = json_answer([])
 TOO_MANY = json_answer({"code": 429, "message": "Too Many Requests", "status": "error"}, 429, **{"Retry-After": "1"})
 BROKEN = (503, "application/json", b'{"message":"unavailable"}', {})
 NOTHING = (0, "", b"", {})  # closes without an answer
+LATE = (-1, "", b"", {})  # the true answer, LATE_S later
+LATE_S = 1.0
 WRONG_SHAPE = json_answer({"status": "ok"})
 
 
@@ -120,7 +122,9 @@ class Peer:
                 path = target.partition("?")[0]
                 self.asked.append(target)
                 fault = self.faults[path].pop(0) if self.faults.get(path) else None
-                status, kind, body, headers = fault or self._answer(target)
+                if fault == LATE:
+                    await asyncio.sleep(LATE_S)
+                status, kind, body, headers = self._answer(target) if fault in (None, LATE) else fault
                 if status == 0:
                     break
                 head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"

@@ -226,6 +226,14 @@ def test_a_trade_on_a_whole_second_is_not_taken_for_one_told_in_seconds():
     assert streamed(pair, second + 9 * MS, second + 9 * MS) == [second + 9 * MS] * 2
 
 
+def test_a_first_trade_on_a_whole_second_says_nothing_of_how_times_are_told():
+    second = START + NS_PER_S
+    pair = make()
+    pair.join()
+    settle(pair, [trade(second), trade(second)], [bar(-1)], complete=True)
+    assert streamed(pair, second + 353 * MS, second + 353 * MS) == [second + 353 * MS] * 2
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_market_that_tells_whole_seconds_over_rest_doubles_nothing(restarted):
     """INR markets were seen so; their stream has milliseconds."""
