@@ -33,11 +33,8 @@ class TapeSource:
 
     @property
     def first(self) -> int:
-        """The first record that still exists; where that cannot be seen (who reads it is told why), one before it."""
-        try:
-            taped = self._reader.following(0)
-        except (TapeError, OSError):
-            return 0
+        """The first record that still exists."""
+        taped = self._reader.following(0)
         if taped is not None:
             return taped
         frames = self._untaped(0)
