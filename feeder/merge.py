@@ -8,13 +8,14 @@ Rows are tuples (time_ns, ticks, lots, side, trade_id), oldest first. An answer 
 sequence.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 Row = tuple[int, int, int, int, int]
 
 _UNITS = (1_000_000_000, 1_000_000, 1_000, 1)
-SECONDS_SEEN = 3
+LATEST = 32  # times of a source that are looked at
+FEWEST = 3
 
 
 def unit_of(time_ns: int) -> int:
@@ -33,26 +34,32 @@ def finest(rows: Iterable[Row], least: int = _UNITS[0]) -> int:
 
 
 class Shown:
-    """How fine a source's times are, by all that it has shown: `unit_ns`, 0 as long as that is not known.
+    """How fine a source's times are, by the latest that it has shown: `unit_ns`, 0 as long as that is not known.
 
     One trade in a thousand happens on a whole second: by itself it looks as if told in seconds (some markets are), and
-    would pass for any equal trade of that second. So a source tells seconds once it has shown nothing else at
-    SECONDS_SEEN different times, and until it shows a finer one.
+    would pass for any equal trade of that second. So a source tells seconds where nine of ten of its times are whole
+    ones, of FEWEST at least.
     """
 
-    __slots__ = ("_seconds", "unit_ns")
+    __slots__ = ("_times", "unit_ns")
 
     def __init__(self) -> None:
         self.unit_ns = 0
-        self._seconds: set[int] = set()  # whole ones, before anything finer
+        self._times: dict[int, int] = {}  # different ones in the order in which they were shown: what each resolves
 
-    def add(self, rows: Collection[Row]) -> None:
-        """It showed these."""
-        unit_ns = finest(rows, self.unit_ns or _UNITS[0])
-        if unit_ns == _UNITS[0] and len(self._seconds) < SECONDS_SEEN:
-            self._seconds.update(row[0] for row in rows)
-        if unit_ns < _UNITS[0] or len(self._seconds) >= SECONDS_SEEN:
-            self.unit_ns = unit_ns
+    def add(self, rows: Iterable[Row]) -> None:
+        """It showed these, in order."""
+        times = self._times
+        for row in rows:
+            if row[0] not in times:
+                times[row[0]] = unit_of(row[0])
+        for time_ns in list(times)[:-LATEST]:
+            del times[time_ns]
+        whole = sum(unit == _UNITS[0] for unit in times.values())
+        if len(times) >= FEWEST and 10 * whole >= 9 * len(times):
+            self.unit_ns = _UNITS[0]
+        else:
+            self.unit_ns = min(times.values()) if whole < len(times) else 0
 
 
 class Resolution:

@@ -10,6 +10,7 @@ from core.clock import NS_PER_S
 from feeder import pair as pairs
 from feeder.desk import known_rules, market, pair_table, plain
 from feeder.guard import Counts
+from feeder.merge import Shown
 from feeder.packing import candle, hole, pack
 from feeder.pair import PairFeed
 from venues.venue import Bar, Rules, Trade, TradesAnswer
@@ -252,3 +253,31 @@ def test_a_market_that_tells_whole_seconds_over_rest_doubles_nothing(restarted):
     out = settle(pair, [trade(START), trade(second), trade(second), trade(second + 2 * NS_PER_S)])
     assert [record[4] for record in out] == [second + 2 * NS_PER_S]
     assert streamed(pair, second + 2 * NS_PER_S + 123 * MS, second + 4 * NS_PER_S) == [second + 4 * NS_PER_S]
+
+
+def test_one_finer_time_among_whole_seconds_changes_nothing():
+    """As of two servers behind one address, or of a market that was told otherwise before."""
+    shown = Shown()
+    shown.add([(START + n * NS_PER_S + (3 * MS if n == 5 else 0), 1, 1, 1, 0) for n in range(20)])
+    assert shown.unit_ns == NS_PER_S
+    shown.add([(START + n * NS_PER_S + 3 * MS, 1, 1, 1, 0) for n in range(20, 40)])
+    assert shown.unit_ns == MS
+
+
+@pytest.mark.parametrize(
+    ("times", "unit_ns"),
+    [
+        pytest.param([], 0, id="nothing"),
+        pytest.param([0, 0, 1000], 0, id="two whole seconds say nothing"),
+        pytest.param([0, 1000, 2000], NS_PER_S, id="three do"),
+        pytest.param([0, 1000, 2000, 2001], MS, id="a finer one among few"),
+        pytest.param([3], MS, id="one that is finer"),
+    ],
+)
+def test_what_a_source_has_shown(times, unit_ns):
+    one_by_one, at_once = Shown(), Shown()
+    rows = [(START + at_ms * MS, 1, 1, 1, 0) for at_ms in times]
+    at_once.add(rows)
+    for row in rows:
+        one_by_one.add([row])
+    assert one_by_one.unit_ns == at_once.unit_ns == unit_ns
