@@ -24,6 +24,7 @@ GIVE_UP_S = 10.0  # how long trades are held back for a REST answer
 QUEUE_S = 30.0  # and, of a pair that may be held by somebody, for its turn to ask
 LAGGING_TRIES = 4
 REQUESTS_AT_ONCE = 4
+SET_NS = NS_PER_S  # what is known of the venue's clock moves by less as it gets more exact
 TELL_AT_MOST = 3  # failures at one time
 
 Write = Callable[[Sequence[Record], int], None]
@@ -76,10 +77,13 @@ class Backfill:
         give_up_s: float,
         random: Callable[[], float],
         write: Write,
+        anew: Callable[[str], None],
     ) -> None:
+        """`anew(reason)` has the stream opened anew."""
         self._venue = venue
         self._clock = clock
         self._complaints = complaints
+        self._anew = anew
         self._poll_s = poll_s
         self._give_up_ns = int(give_up_s * NS_PER_S)
         self._random = random
@@ -94,7 +98,7 @@ class Backfill:
         """Asks once for a pair that has no stream."""
         async with self._slots:
             if not pair.streaming:
-                await self._settle(pair, None, 0)
+                await self._settle(pair, None, 0, self._clocks())
 
     async def sew(self, pair: PairFeed, joined_ns: int | None, gap: bool = False) -> None:
         """Asks until the pair is settled; holds trades back no longer than `give_up_s` from its first turn on.
@@ -102,6 +106,7 @@ class Backfill:
         `gap`: it is about one, and over when there is none any more.
         """
         attempt = failures = begun_ns = 0
+        clocks = self._clocks()
         while True:
             delay_s = 0.3
             last_id = pair.last_id
@@ -110,13 +115,13 @@ class Backfill:
             except TimeoutError:
                 if not pair.buffer:
                     continue  # nothing is held back
-                self._give_up(pair, "too many pairs wait for REST")
+                self._give_up(pair, clocks, "too many pairs wait for REST")
                 return
             try:
                 if pair.live and not pair.needs_history:
                     return  # the stream went on where the tape ends
                 begun_ns = begun_ns or self._clock.monotonic_ns()
-                if await self._settle(pair, joined_ns, attempt):
+                if await self._settle(pair, joined_ns, attempt, clocks):
                     return
                 failures = 0
                 if pair.last_id != last_id:  # a long way, and we are getting on
@@ -132,7 +137,7 @@ class Backfill:
                 return
             waited_ns = self._clock.monotonic_ns() - begun_ns + int(delay_s * NS_PER_S)
             if not pair.live and pair.streaming and waited_ns > self._give_up_ns:
-                self._give_up(pair, "REST does not answer")
+                self._give_up(pair, clocks, "REST does not answer")
                 return
             attempt += 1
             await asyncio.sleep(delay_s)
@@ -146,9 +151,9 @@ class Backfill:
         async with asyncio.timeout(QUEUE_S if held_back else None):
             await self._slots.acquire()
 
-    def _give_up(self, pair: PairFeed, why: str) -> None:
+    def _give_up(self, pair: PairFeed, clocks: tuple[int, int], why: str) -> None:
         """Goes on with the stream alone; the watch sees to the history."""
-        if pair.live or not pair.streaming:
+        if pair.live or not pair.streaming or self._set_meanwhile(pair, clocks):
             return
         self._complaints.say("warn", f"{why}: going on with the stream, what came before is a hole", pair.rules.pair)
         self._write(pair.abandon(self._venue.clock_offset_ns(), self._venue_ns(pair)), 0)
@@ -159,7 +164,22 @@ class Backfill:
             return error.retry_after_s
         return backoff_s(attempt, self._random()) if isinstance(error, Retry) else BACKOFF_MAX_S
 
-    async def _settle(self, pair: PairFeed, joined_ns: int | None, attempt: int) -> bool:
+    def _clocks(self) -> tuple[int, int]:
+        """What moves where a clock is set: the venue's clock less ours, ours less the monotonic one."""
+        return self._venue.clock_offset_ns(), self._clock.wall_ns() - self._clock.monotonic_ns()
+
+    def _set_meanwhile(self, pair: PairFeed, clocks: tuple[int, int]) -> bool:
+        """Was a clock set while trades wait? They would be judged by another clock than was read when they came.
+
+        Then the stream is opened anew, and they come again over REST.
+        """
+        moved_ns = max(abs(now - then) for now, then in zip(self._clocks(), clocks, strict=True))
+        if pair.live or not pair.buffer or moved_ns < SET_NS:
+            return False
+        self._anew(f"a clock was set by {moved_ns / NS_PER_S:.1f} s while trades waited for REST")
+        return True
+
+    async def _settle(self, pair: PairFeed, joined_ns: int | None, attempt: int, clocks: tuple[int, int]) -> bool:
         """Asks once; False where it must be asked again. `joined_ns` is None where there is no stream."""
         streaming = pair.streaming
         asked_ns, asked_wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
@@ -185,6 +205,8 @@ class Backfill:
             lagging = pair.buffer and pair.buffer[0].received_ns < asked_wall_ns
             if lagging and attempt < LAGGING_TRIES:
                 return False
+        if self._set_meanwhile(pair, clocks):
+            return True
         self._commit(pair, answer, plan, bars, asked_ns)
         return pair.live or not streaming
 

@@ -2,13 +2,15 @@
 
 * A trade dropped for its time holds back what the stream brings behind it, of all pairs: it can only be put back as
   long as nothing behind it is on the tape.
-* Our clock was wrong: the stream is opened anew, and all of it comes over REST, in order. The same where the clock was
-  corrected by the way before we asked.
-* It was right: what waited is taken. A venue that tells impossible times again and again holds nothing up: it is asked
-  no more often than each RECLOCK_NS, and between two questions such trades are dropped and nothing waits.
-* No answer within HOLD_S: what waited is taken, as stops need prices.
+* Our clock was wrong (the venue's time is another one than was believed, or the clock was set since): the stream is
+  opened anew, and all of it comes over REST, in order.
+* It was right: what waited is taken.
+* The connection ends: what waited comes again over REST.
+* No answer within HOLD_S, or none at all: what waited is taken, as stops need prices.
+* A venue that tells impossible times again and again holds nothing up: it is asked no more often than each RECLOCK_NS,
+  and between two questions such trades are dropped and nothing waits.
 
-Times are monotonic nanoseconds.
+Times are monotonic nanoseconds unless they say otherwise.
 """
 
 import asyncio
@@ -49,61 +51,90 @@ class Doubt:
         self._anew = anew
         self._say = say
         self._asked_ns = -RECLOCK_NS
+        self._asking = False
+        self._drops = 0
         self._connection = 0
-        self.dropped_by_ns: int | None = None  # the offset by which a trade of this connection was dropped
-        self._ends = False  # the connection: nothing of it is taken any more
-        self._waiting: list[Trade] = []
-        self.holds = False  # are trades to be given to `hold`?
+        self._waiting: list[Trade] | None = None  # None: what comes to `hold` is not wanted, it comes over REST
+        self.believed_ns: int | None = None  # what was believed of the venue's time when a trade was dropped
+        self.holds = True  # are trades to be given to `hold`?
 
     @property
     def full(self) -> bool:
         """Do as many wait as may?"""
-        return len(self._waiting) >= HELD_MOST
+        return self._waiting is not None and len(self._waiting) >= HELD_MOST
 
-    def due(self) -> bool:
-        """Is it time to ask? Then `resolve` is to be run."""
-        now_ns = self._clock.monotonic_ns()
-        if now_ns - self._asked_ns < RECLOCK_NS:
+    def joined(self) -> None:
+        """A connection begins."""
+        self._waiting = []
+        self.holds = False
+
+    def parted(self) -> None:
+        """It is over."""
+        self._connection += 1
+        self._drop_all()
+
+    def dropped(self) -> bool:
+        """A trade was. Returns whether `resolve` is to be run; what follows waits, unless we asked just now."""
+        self._drops += 1
+        if self.believed_ns is None:
+            self.believed_ns = self._belief_ns()
+        if self._asking:
             return False
-        self._asked_ns = now_ns
+        self._asking = True
+        self.holds = self.holds or self._pause_s() == 0.0
         return True
 
-    def dropped(self, offset_ns: int) -> bool:
-        """A trade was dropped, by this offset of the venue's clock. Returns `due()`; then what follows waits."""
-        if self.dropped_by_ns is None:
-            self.dropped_by_ns = offset_ns
-        due = self.due()
-        self.holds = self.holds or due
-        return due
+    def late(self) -> bool:
+        """Trades are old: did this machine sleep? Returns whether `resolve` is to be run."""
+        if self._asking or self._pause_s():
+            return False
+        self._asking = True
+        return True
 
-    def look(self, offset_ns: int) -> None:
-        """Before trades are taken by this offset: was one dropped by another?"""
-        if self.dropped_by_ns is not None and not self._ends and abs(offset_ns - self.dropped_by_ns) >= MOVED_NS:
-            self._ends = self.holds = True
-            self._waiting = []
-            self._tell(offset_ns - self.dropped_by_ns)
-            self._anew(WRONG_CLOCK)
+    def look(self) -> None:
+        """Before trades are taken: does what was believed when one was dropped still hold?"""
+        if self.believed_ns is not None and self._waiting is not None:
+            moved_ns = self._belief_ns() - self.believed_ns
+            if abs(moved_ns) >= MOVED_NS:
+                self._drop_all()
+                self._tell(moved_ns)
+                self._anew(WRONG_CLOCK)
 
     def hold(self, trade: Trade) -> None:
-        """It waits; where the connection ends it comes again over REST."""
-        if not self._ends:
+        """It waits."""
+        if self._waiting is not None:
             self._waiting.append(trade)
 
     def release(self) -> None:
         """What waited is taken."""
-        waiting, self._waiting, self.holds = self._waiting, [], self._ends
-        if waiting:
-            self._take(waiting)
-
-    def joined(self) -> None:
-        """Another connection begins."""
-        self._connection += 1
-        self._waiting, self.dropped_by_ns = [], None
-        self.holds = self._ends = False
+        if self._waiting is not None:
+            waiting, self._waiting, self.holds = self._waiting, [], False
+            if waiting:
+                self._take(waiting)
 
     async def resolve(self, pair: PairFeed) -> None:
-        """Asks the venue for its time, and acts on it."""
-        connection, before_ns = self._connection, self._offset_ns()
+        """Asks the venue for its time until nothing is in doubt, and acts on it."""
+        try:
+            while True:
+                await asyncio.sleep(self._pause_s())
+                self._asked_ns = self._clock.monotonic_ns()
+                drops, connection, before_ns = self._drops, self._connection, self._offset_ns()
+                await self._answer(pair, connection)
+                if connection == self._connection:
+                    moved_ns = self._offset_ns() - before_ns
+                    if self.believed_ns is None and abs(moved_ns) >= MOVED_NS:
+                        self._tell(moved_ns)
+                    self.look()
+                    if self._drops == drops:
+                        self.believed_ns = None
+                    self.release()
+                if self.believed_ns is None:
+                    return
+        finally:
+            self._asking = False
+
+    async def _answer(self, pair: PairFeed, connection: int) -> None:
+        """Asks; what waits does so for HOLD_S. Raises VenueError once it waits no longer."""
         asking = asyncio.ensure_future(self._ask(pair))
         try:
             await asyncio.wait({asking}, timeout=HOLD_S)
@@ -116,15 +147,17 @@ class Doubt:
             raise
         finally:
             asking.cancel()
-        after_ns = self._offset_ns()
-        if connection != self._connection or self.dropped_by_ns is None:
-            if abs(after_ns - before_ns) >= MOVED_NS:
-                self._tell(after_ns - before_ns)
-            return
-        self.look(after_ns)
-        if not self._ends:
-            self.dropped_by_ns = None
-            self.release()
+
+    def _pause_s(self) -> float:
+        """Until the venue may be asked again."""
+        return max(0, self._asked_ns + RECLOCK_NS - self._clock.monotonic_ns()) / NS_PER_S
+
+    def _belief_ns(self) -> int:
+        """The venue's clock less the monotonic one, as believed now: it moves where our clock is set, or the offset."""
+        return self._clock.wall_ns() - self._clock.monotonic_ns() + self._offset_ns()
+
+    def _drop_all(self) -> None:
+        self._waiting, self.believed_ns, self.holds = None, None, True
 
     def _tell(self, moved_ns: int) -> None:
         text = f"our clock and the venue's moved apart by {moved_ns / NS_PER_S:+.1f} s; the venue's counts"

@@ -76,12 +76,18 @@ class Source:
         self._relay: Relay | None = None
         self._complaints = Complaints(say)
         self._rest = Backfill(
-            venue, clock, self._complaints, poll_s=poll_s, give_up_s=give_up_s, random=random, write=write
+            venue,
+            clock,
+            self._complaints,
+            poll_s=poll_s,
+            give_up_s=give_up_s,
+            random=random,
+            write=write,
+            anew=self._open_anew,
         )
         self._heard_ns = 0
         self.notices = Notices(clock, say)
         self._doubt = Doubt(clock, venue.clock_offset_ns, self._rest.ask, self._take, self._open_anew, say)
-        self._asking: set[int] = set()  # pairs over which the clock is in doubt
         self.reconnects = 0
 
     @property
@@ -155,6 +161,7 @@ class Source:
             await self._until_broken(self._reader, seams)
         finally:
             self._reader = self._relay = None
+            self._doubt.parted()
             for task in seams:
                 task.cancel()
             await asyncio.gather(*seams, return_exceptions=True)
@@ -203,8 +210,8 @@ class Source:
         received_ns = 0
         pair: PairFeed | None = None
         counts, doubt = self._counts, self._doubt
-        if doubt.dropped_by_ns is not None:
-            doubt.look(offset_ns)
+        if doubt.believed_ns is not None:
+            doubt.look()
         stale, untimely, impossible = counts.stale, counts.untimely, counts.impossible
         for item in items:
             if isinstance(item, Notice):
@@ -231,9 +238,7 @@ class Source:
                 if counts.impossible > impossible:  # nothing was heard of the market then
                     impossible = counts.impossible
                     self.notices.take(Notice(IMPOSSIBLE, f"{_shown(item, offset_ns)}; dropped"))
-                    if counts.untimely > untimely and doubt.dropped(offset_ns):
-                        self._spawn(self._asking, pair, doubt.resolve(pair))
-                    untimely = counts.untimely
+                    untimely = self._doubted(pair, untimely)
                     continue
             received_ns = received_ns or item.received_ns
             pair.heard_ns = now_ns
@@ -244,11 +249,19 @@ class Source:
             self._heard_ns = now_ns
         if records:
             self._write(records, received_ns)
+        if pair is not None:
+            self._doubted(pair, untimely)
+            if counts.stale > stale and doubt.late():
+                self._spawn(set(), pair, doubt.resolve(pair))
         if doubt.full:
             doubt.release()
-        if pair is not None and counts.stale > stale and doubt.due():  # did this machine sleep?
-            self._spawn(self._asking, pair, doubt.resolve(pair))
         return ends
+
+    def _doubted(self, pair: PairFeed, untimely: int) -> int:
+        """Trades may have been dropped for their time since there were `untimely` such; how many there are now."""
+        if self._counts.untimely > untimely and self._doubt.dropped():
+            self._spawn(set(), pair, self._doubt.resolve(pair))
+        return self._counts.untimely
 
     async def _fill(self, pair: PairFeed) -> None:
         """Trades are missing on the stream: REST has them, unless they come after all."""

@@ -477,6 +477,77 @@ def test_a_venue_that_tells_an_impossible_time_loses_and_delays_nothing_else(sce
     scene(play)
 
 
+def test_a_cut_while_trades_wait_for_the_venues_time_doubles_and_loses_nothing(scene):
+    async def play(peer, bench):
+        await bench.start()
+        await bench.live()
+        await bench.trades(2)
+        await bench.until(lambda: len(bench.taped()) == 2)
+        peer.faults[TRADES_PATH] = [fake.LATE]
+        peer.encode = of_the_future(fake.frame_of, 0.07)
+        for n in range(4):  # three wait behind the first
+            await peer.trade(bench.now_ms(), 81_000 + n * 0.5, 0.01 if n else 0.07)
+        await bench.until(lambda: bench.counts.future == 1, "dropped")
+        peer.encode = fake.frame_of
+        peer.refuse_stream = True
+        await peer.cut()
+        await bench.until(lambda: len(bench.taped()) == 6, "polled")
+        await peer.trade(bench.now_ms(), 81_004)
+        await asyncio.sleep(fake.LATE_S)  # the answer has come
+        await bench.until(lambda: len(bench.taped()) == 7, "polled")
+        peer.refuse_stream = False
+        await bench.until(lambda: bench.pair.live and bench.source.reconnects == 2, "the stream again")
+        await bench.trades(2)
+        await bench.until(lambda: len(bench.taped()) >= 9)
+        assert bench.taped() == bench.truth() and not bench.of(HOLE)
+
+    scene(play)
+
+
+@pytest.mark.parametrize("step_s", [-90, 90, -2 * DAY_S], ids=["back", "ahead", "back by days"])
+def test_a_clock_that_is_set_while_trades_wait_for_rest_costs_no_trade(scene, step_s):
+    async def play(peer, bench):
+        await bench.start()
+        await bench.live()
+        await bench.trades(2)
+        await bench.until(lambda: len(bench.taped()) == 2)
+        peer.faults[TRADES_PATH] = [fake.LATE]
+        await peer.cut()
+        await bench.until(lambda: bench.pair.streaming and bench.source.reconnects == 2, "again")
+        await bench.trades(3)
+        await bench.until(lambda: len(bench.pair.buffer) == 3, "they wait")
+        bench.clock.step_ns = step_s * NS_PER_S
+        await bench.trades(3)
+        await bench.until(lambda: bench.pair.live and bench.source.reconnects >= 2)
+        await bench.until(lambda: len(bench.taped()) >= 8, "all of them")
+        await bench.trades(2)
+        await bench.until(lambda: len(bench.taped()) >= 10, "all of them")
+        assert bench.taped() == bench.truth() and not bench.of(HOLE)
+
+    scene(play)
+
+
+def test_a_trade_that_was_dropped_soon_after_a_question_is_asked_about_when_the_next_may_be(scene, monkeypatch):
+    monkeypatch.setattr("feeder.doubt.RECLOCK_NS", NS_PER_S)
+
+    async def play(peer, bench):
+        await bench.start()
+        await bench.live()
+        peer.encode = of_the_future(fake.frame_of, 0.07)
+        await peer.trade(bench.now_ms(), 81_000, 0.07)
+        peer.trades.clear()  # it was none
+        await bench.until(lambda: bench.counts.future == 1 and not bench.source._doubt.holds, "asked")
+        await bench.trades(2)
+        await bench.until(lambda: len(bench.taped()) == 2)
+        bench.clock.step_ns = -90 * NS_PER_S
+        await bench.trades(4)
+        await bench.until(lambda: bench.counts.future == 5, "dropped")
+        await bench.until(lambda: len(bench.taped()) == 6, "opened anew, though nothing came any more")
+        assert bench.taped() == bench.truth()
+
+    scene(play)
+
+
 def test_an_older_server_is_pinged_by_us(scene):
     async def play(peer, bench):
         await bench.start()

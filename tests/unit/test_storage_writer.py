@@ -1,5 +1,6 @@
 """Batches become rows, each exactly once, with the cursor in the same transaction."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -104,15 +105,43 @@ def test_a_cursor_that_another_connection_moved_is_seen(writer, database):
     assert [fill["id"] for fill in History(database).fills()] == [3, 2, 1]
 
 
-def test_a_batch_that_failed_or_a_file_opened_anew_moves_no_cursor(writer, database):
-    writer.write(batch_of(samples.fill(1, 1)))
-    failing = batch_of(samples.fill(2, 2), first=2)
-    failing.add_row(TRADER, JOURNAL, 3, "fills", (1, 2))
-    with pytest.raises(writer.driver_errors):
-        writer.write(failing)
+class Breaking:
+    """A driver's connection, and its cursor, whose COMMIT takes effect and fails all the same."""
+
+    def __init__(self, inner) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def cursor(self):
+        return Breaking(self.inner.cursor())
+
+    def execute(self, statement, *values):
+        found = self.inner.execute(statement, *values)
+        if statement == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+        return found
+
+
+def test_a_commit_that_failed_and_took_effect_is_not_written_twice(writer, database):
+    writer.write(batch_of(samples.equity(1)))
+    whole = writer._driver
+    writer._driver = Breaking(whole)
+    with pytest.raises(sqlite3.OperationalError):
+        writer.write(batch_of(samples.equity(2), first=2))
+    writer._driver = whole
+    assert writer.write(batch_of(samples.equity(2), samples.equity(3), first=2)).repeated == 1
+    assert len(History(database).equity()) == 3
+
+
+def test_a_file_that_was_opened_anew_is_read_anew(writer, database):
+    writer.write(batch_of(samples.equity(1)))
     writer.reopen()
-    assert writer.write(batch_of(samples.fill(1, 1), samples.fill(2, 2))).repeated == 1
-    assert writer.cursors()[TRADER] == (JOURNAL, 2)
+    other = opened(database)
+    other.write(batch_of(samples.equity(2), first=2))
+    other.close()
+    assert writer.write(batch_of(samples.equity(2), samples.equity(3), first=2)).repeated == 1
 
 
 def test_events_are_counted_per_stage_and_start(writer, database):
