@@ -24,7 +24,7 @@ GIVE_UP_S = 10.0  # how long trades are held back for a REST answer
 QUEUE_S = 30.0  # and, of a pair that may be held by somebody, for its turn to ask
 LAGGING_TRIES = 4
 REQUESTS_AT_ONCE = 4
-SET_NS = NS_PER_S  # what is known of the venue's clock moves by less as it gets more exact
+SET_NS = NS_PER_S // 2
 TELL_AT_MOST = 3  # failures at one time
 
 Write = Callable[[Sequence[Record], int], None]
@@ -77,13 +77,13 @@ class Backfill:
         give_up_s: float,
         random: Callable[[], float],
         write: Write,
-        anew: Callable[[str], None],
+        dropped: Callable[[PairFeed], None],
     ) -> None:
-        """`anew(reason)` has the stream opened anew."""
+        """`dropped(pair)` is told where trades were dropped for their time."""
         self._venue = venue
         self._clock = clock
         self._complaints = complaints
-        self._anew = anew
+        self._dropped = dropped
         self._poll_s = poll_s
         self._give_up_ns = int(give_up_s * NS_PER_S)
         self._random = random
@@ -98,7 +98,7 @@ class Backfill:
         """Asks once for a pair that has no stream."""
         async with self._slots:
             if not pair.streaming:
-                await self._settle(pair, None, 0, self._clocks())
+                await self._settle(pair, None, 0)
 
     async def sew(self, pair: PairFeed, joined_ns: int | None, gap: bool = False) -> None:
         """Asks until the pair is settled; holds trades back no longer than `give_up_s` from its first turn on.
@@ -106,7 +106,7 @@ class Backfill:
         `gap`: it is about one, and over when there is none any more.
         """
         attempt = failures = begun_ns = 0
-        clocks = self._clocks()
+        joins = pair.joins
         while True:
             delay_s = 0.3
             last_id = pair.last_id
@@ -115,13 +115,13 @@ class Backfill:
             except TimeoutError:
                 if not pair.buffer:
                     continue  # nothing is held back
-                self._give_up(pair, clocks, "too many pairs wait for REST")
+                self._give_up(pair, "too many pairs wait for REST")
                 return
             try:
-                if pair.live and not pair.needs_history:
-                    return  # the stream went on where the tape ends
+                if pair.joins != joins or (pair.live and not pair.needs_history):
+                    return  # another connection has its own seam; or the stream went on where the tape ends
                 begun_ns = begun_ns or self._clock.monotonic_ns()
-                if await self._settle(pair, joined_ns, attempt, clocks):
+                if await self._settle(pair, joined_ns, attempt):
                     return
                 failures = 0
                 if pair.last_id != last_id:  # a long way, and we are getting on
@@ -137,7 +137,7 @@ class Backfill:
                 return
             waited_ns = self._clock.monotonic_ns() - begun_ns + int(delay_s * NS_PER_S)
             if not pair.live and pair.streaming and waited_ns > self._give_up_ns:
-                self._give_up(pair, clocks, "REST does not answer")
+                self._give_up(pair, "REST does not answer")
                 return
             attempt += 1
             await asyncio.sleep(delay_s)
@@ -151,12 +151,15 @@ class Backfill:
         async with asyncio.timeout(QUEUE_S if held_back else None):
             await self._slots.acquire()
 
-    def _give_up(self, pair: PairFeed, clocks: tuple[int, int], why: str) -> None:
+    def _give_up(self, pair: PairFeed, why: str) -> None:
         """Goes on with the stream alone; the watch sees to the history."""
-        if pair.live or not pair.streaming or self._set_meanwhile(pair, clocks):
+        if pair.live or not pair.streaming:
             return
         self._complaints.say("warn", f"{why}: going on with the stream, what came before is a hole", pair.rules.pair)
+        untimely = pair.untimely
         self._write(pair.abandon(self._venue.clock_offset_ns(), self._venue_ns(pair)), 0)
+        if pair.untimely > untimely:
+            self._dropped(pair)
 
     def _pause_s(self, error: VenueError, attempt: int) -> float:
         """How long to wait after a failure."""
@@ -164,25 +167,15 @@ class Backfill:
             return error.retry_after_s
         return backoff_s(attempt, self._random()) if isinstance(error, Retry) else BACKOFF_MAX_S
 
-    def _clocks(self) -> tuple[int, int]:
-        """What moves where a clock is set: the venue's clock less ours, ours less the monotonic one."""
-        return self._venue.clock_offset_ns(), self._clock.wall_ns() - self._clock.monotonic_ns()
+    def _standing_ns(self) -> int:
+        """Our clock less the monotonic one: it moves where ours is set."""
+        return self._clock.wall_ns() - self._clock.monotonic_ns()
 
-    def _set_meanwhile(self, pair: PairFeed, clocks: tuple[int, int]) -> bool:
-        """Was a clock set while trades wait? They would be judged by another clock than was read when they came.
-
-        Then the stream is opened anew, and they come again over REST.
-        """
-        moved_ns = max(abs(now - then) for now, then in zip(self._clocks(), clocks, strict=True))
-        if pair.live or not pair.buffer or moved_ns < SET_NS:
-            return False
-        self._anew(f"a clock was set by {moved_ns / NS_PER_S:.1f} s while trades waited for REST")
-        return True
-
-    async def _settle(self, pair: PairFeed, joined_ns: int | None, attempt: int, clocks: tuple[int, int]) -> bool:
+    async def _settle(self, pair: PairFeed, joined_ns: int | None, attempt: int) -> bool:
         """Asks once; False where it must be asked again. `joined_ns` is None where there is no stream."""
         streaming = pair.streaming
         asked_ns, asked_wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
+        standing_ns = self._standing_ns()
         answer = await self.ask(pair)
         plan = pair.plan(answer)
         if isinstance(plan, Sequel) and streaming and not pair.live and not self._may_settle(pair, plan):
@@ -205,8 +198,8 @@ class Backfill:
             lagging = pair.buffer and pair.buffer[0].received_ns < asked_wall_ns
             if lagging and attempt < LAGGING_TRIES:
                 return False
-        if self._set_meanwhile(pair, clocks):
-            return True
+        if abs(self._standing_ns() - standing_ns) >= SET_NS:
+            return False  # our clock was set meanwhile: what is known of the venue's is of before
         self._commit(pair, answer, plan, bars, asked_ns)
         return pair.live or not streaming
 
@@ -241,12 +234,15 @@ class Backfill:
         if bars is not None and not bars and not pair.tape_clock:  # a recording has no past
             self._tell_no_bars(pair)
         offset_ns = self._venue.clock_offset_ns()
+        untimely = pair.untimely
         records = pair.settle(answer, plan, bars, flags, self._venue_ns(pair), offset_ns)
         now_ns = self._clock.monotonic_ns()
         pair.heard_ns = pair.proven_ns = self.proof_ns = now_ns
         self._complaints.well(pair.rules.pair, "REST answers again")
         if records:
             self._write(records, 0)
+        if pair.untimely > untimely:
+            self._dropped(pair)
 
     def _tell_anew(self, pair: PairFeed, answer: Answer) -> None:
         newest, before = (answer.rows[-1][4] if answer.rows else 0), pair.last_id

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from core.clock import NS_PER_S, Clock
 from feeder.backfill import Say
 from feeder.pair import PairFeed
-from venues.errors import VenueError
+from venues.errors import RateLimited, VenueError
 from venues.venue import Notice, Trade
 
 RECLOCK_NS = 5 * NS_PER_S  # the venue's time is not asked for more often
@@ -32,7 +32,8 @@ WRONG_CLOCK = "trades were dropped by a clock that was wrong"
 class Doubt:
     """Whether the clock is in doubt, and what waits meanwhile. `ask(pair)` has the venue tell its time, too.
 
-    `take(trades)` gets what waited; `anew(reason)` opens the stream anew, where there is one.
+    `take(trades)` gets what waited; `anew(reason)` opens the stream anew, where there is one; `failed(pair, error)` is
+    told of a question that was not answered.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Doubt:
         ask: Callable[[PairFeed], Awaitable[object]],
         take: Callable[[Sequence[Trade | Notice]], object],
         anew: Callable[[str], None],
+        failed: Callable[[PairFeed, VenueError], None],
         say: Say,
     ) -> None:
         self._clock = clock
@@ -49,9 +51,11 @@ class Doubt:
         self._ask = ask
         self._take = take
         self._anew = anew
+        self._failed = failed
         self._say = say
         self._asked_ns = -RECLOCK_NS
-        self._asking = False
+        self._asking = False  # a question is on its way, or will be when it may
+        self._asked = False  # it is, and not for longer than HOLD_S
         self._drops = 0
         self._connection = 0
         self._waiting: list[Trade] | None = None  # None: what comes to `hold` is not wanted, it comes over REST
@@ -71,6 +75,7 @@ class Doubt:
     def parted(self) -> None:
         """It is over."""
         self._connection += 1
+        self._asking = self._asked = False
         self._drop_all()
 
     def dropped(self) -> bool:
@@ -79,9 +84,10 @@ class Doubt:
         if self.believed_ns is None:
             self.believed_ns = self._belief_ns()
         if self._asking:
+            self.holds = self.holds or self._asked
             return False
+        self.holds = self.holds or not self._pause_s()
         self._asking = True
-        self.holds = self.holds or self._pause_s() == 0.0
         return True
 
     def late(self) -> bool:
@@ -113,38 +119,47 @@ class Doubt:
                 self._take(waiting)
 
     async def resolve(self, pair: PairFeed) -> None:
-        """Asks the venue for its time until nothing is in doubt, and acts on it."""
+        """Asks the venue for its time until nothing is in doubt or the connection ends, and acts on it."""
+        connection = self._connection
         try:
-            while True:
+            while connection == self._connection:
                 await asyncio.sleep(self._pause_s())
                 self._asked_ns = self._clock.monotonic_ns()
-                drops, connection, before_ns = self._drops, self._connection, self._offset_ns()
-                await self._answer(pair, connection)
-                if connection == self._connection:
-                    moved_ns = self._offset_ns() - before_ns
-                    if self.believed_ns is None and abs(moved_ns) >= MOVED_NS:
-                        self._tell(moved_ns)
-                    self.look()
-                    if self._drops == drops:
-                        self.believed_ns = None
-                    self.release()
+                drops, before_ns = self._drops, self._offset_ns()
+                try:
+                    await self._answer(pair, connection)
+                except VenueError as error:
+                    self._failed(pair, error)
+                    await asyncio.sleep(error.retry_after_s if isinstance(error, RateLimited) else 0.0)
+                else:
+                    if connection == self._connection:
+                        self._judge(drops, self._offset_ns() - before_ns)
                 if self.believed_ns is None:
                     return
         finally:
-            self._asking = False
+            if connection == self._connection:
+                self._asking = False
+
+    def _judge(self, drops: int, moved_ns: int) -> None:
+        """The venue has told its time: what is known of it moved by so much. `drops` there were when it was asked."""
+        if self.believed_ns is None and abs(moved_ns) >= MOVED_NS:
+            self._tell(moved_ns)
+        self.look()
+        if self._drops == drops:
+            self.believed_ns = None
+        self.release()
 
     async def _answer(self, pair: PairFeed, connection: int) -> None:
-        """Asks; what waits does so for HOLD_S. Raises VenueError once it waits no longer."""
+        """Asks; what waits does so for HOLD_S, or until there is no answer (VenueError)."""
         asking = asyncio.ensure_future(self._ask(pair))
+        self._asked = True
         try:
             await asyncio.wait({asking}, timeout=HOLD_S)
-            if not asking.done() and connection == self._connection:
-                self.release()
-            await asking
-        except VenueError:
             if connection == self._connection:
-                self.release()
-            raise
+                self._asked = False
+                if not asking.done() or asking.exception() is not None:
+                    self.release()
+            await asking
         finally:
             asking.cancel()
 

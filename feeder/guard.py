@@ -123,14 +123,18 @@ class Guard:
             side = SIDE_UNKNOWN
         return Print((time_ns, ticks, lots, side, trade_id), price, quantity, received_ns)
 
-    def judge(self, item: Print, flags: int, offset_ns: int, stream: bool) -> list[TradeRecord] | None:
+    def judge(
+        self, item: Print, flags: int, offset_ns: int, stream: bool, now_ns: int | None = None
+    ) -> list[TradeRecord] | None:
         """Records for the tape: none (held back), one, or several where held ones are let through; None where its
         time is impossible and it was dropped.
 
-        `offset_ns`: venue's clock less ours; `stream`: it came live, so a very old time is nonsense.
+        `offset_ns`: venue's clock less ours; `stream`: it came live, so a very old time is nonsense; `now_ns`: the
+        venue's clock now, of a trade that waited: ours may have been set since it came.
         """
         time_ns = item.row[0]
-        venue_ns = item.received_ns + offset_ns
+        arrived_ns = item.received_ns + offset_ns
+        venue_ns = arrived_ns if now_ns is None else now_ns
         if self._wall_clock:
             if time_ns > venue_ns + AHEAD_NS:
                 self.counts.future += 1
@@ -138,7 +142,7 @@ class Guard:
             if stream and time_ns < venue_ns - ANCIENT_NS:
                 self.counts.ancient += 1
                 return None
-            if time_ns < venue_ns - self._stale_ns:
+            if time_ns < min(arrived_ns, venue_ns) - self._stale_ns:
                 self.counts.stale += 1
                 flags |= STALE
         if self.level and not self.level / 2 <= item.price <= self.level * 2:

@@ -51,8 +51,7 @@ class Shown:
         """It showed these, in order."""
         times = self._times
         for row in rows:
-            if row[0] not in times:
-                times[row[0]] = unit_of(row[0])
+            times[row[0]] = times.pop(row[0], 0) or unit_of(row[0])
         for time_ns in list(times)[:-LATEST]:
             del times[time_ns]
         whole = sum(unit == _UNITS[0] for unit in times.values())

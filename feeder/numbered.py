@@ -105,7 +105,7 @@ class NumberedPair(PairFeed):
         records = self._take(item, 0, offset_ns, True)
         ready = 0
         while ready < len(self.buffer) and self.buffer[ready].row[4] <= self.last_id + 1:
-            records += self._take(self.buffer[ready], 0, offset_ns, True)
+            records += self._take(self.buffer[ready], 0, offset_ns, True, item.received_ns + offset_ns)
             ready += 1
         del self.buffer[:ready]
         if not self.buffer:
@@ -138,11 +138,11 @@ class NumberedPair(PairFeed):
             runs[-1].append(item)
         return runs
 
-    def _take(self, item: Print, flags: int, offset_ns: int, stream: bool) -> list[Record]:
+    def _take(self, item: Print, flags: int, offset_ns: int, stream: bool, now_ns: int | None = None) -> list[Record]:
         self.last_id = item.row[4]
         if self.last_id in self._refilled:
             flags |= BACKFILL
-        return super()._take(item, flags, offset_ns, stream)
+        return super()._take(item, flags, offset_ns, stream, now_ns)
 
     # --- from REST -----------------------------------------------------------------------------------
 

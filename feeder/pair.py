@@ -66,6 +66,7 @@ class PairFeed:
         self.gap = False  # by id: it was live, and buffers what lies behind a gap
         self.anew = False  # by id: the stream brought younger trades with lower ids: does the venue count anew?
         self.from_newest = False  # by id: answers back to the tape's end do not reach the stream
+        self.joins = 0  # how often the stream was asked for
         self.settled_ns = 0  # time of the last answer that was put in
         self.heard_ns = 0  # monotonic: last trade, or REST saying that there is none newer
         self.proven_ns = 0  # monotonic: last time that nothing was missing between tape and venue
@@ -98,6 +99,11 @@ class PairFeed:
         self.tail = deque(rows, maxlen=TAIL)
         self.guard = self.guard.with_rules(rules)
 
+    @property
+    def untimely(self) -> int:
+        """How many trades, of all pairs, were dropped for their time so far."""
+        return self._counts.untimely
+
     def last_trade(self) -> Trade | None:
         """The last trade on the tape, to ask back to; None where it has no id."""
         return None
@@ -108,6 +114,7 @@ class PairFeed:
         """The stream was asked for this pair: buffer what it brings until the seam is settled."""
         self._unbuffer()
         self.streaming = True
+        self.joins += 1
 
     def part(self) -> None:
         """The stream is gone; what was buffered comes again over REST."""
@@ -133,7 +140,7 @@ class PairFeed:
             return self._take(item, 0, offset_ns, True)
         records: list[Record] = []
         for new in self._repeats.feed([(item.row, item)]):
-            records += self._take(new, 0, offset_ns, True)
+            records += self._take(new, 0, offset_ns, True, item.received_ns + offset_ns)
         if self._repeats.done:
             self._repeats = None
         return records
@@ -168,9 +175,9 @@ class PairFeed:
         """The buffer, cut where trades are known to be missing; at least one run."""
         return [self.buffer]
 
-    def _take(self, item: Print, flags: int, offset_ns: int, stream: bool) -> list[Record]:
+    def _take(self, item: Print, flags: int, offset_ns: int, stream: bool, now_ns: int | None = None) -> list[Record]:
         before_ns, end_ns = self.guard.bucket_ns, self._end_ns()
-        judged = self.guard.judge(item, flags, offset_ns, stream)
+        judged = self.guard.judge(item, flags, offset_ns, stream, now_ns)
         if judged is None:
             return []
         records: list[Record] = list(judged)
@@ -190,7 +197,7 @@ class PairFeed:
         self.gap = self.anew = False
         self.buffer = []
         for item in items:
-            records += self._take(item, STALE if item.row[0] < old_ns else 0, offset_ns, True)
+            records += self._take(item, STALE if item.row[0] < old_ns else 0, offset_ns, True, venue_ns)
         return records
 
     # --- from REST -----------------------------------------------------------------------------------
@@ -256,7 +263,7 @@ class PairFeed:
         self.settled_ns = venue_ns or 0
         if bars is None:
             for place in plan.places:
-                records += self._take(answer.prints[place], flags, offset_ns, False)
+                records += self._take(answer.prints[place], flags, offset_ns, False, venue_ns)
         else:
             records += self._history(answer, plan, bars, venue_ns, offset_ns)
         if self.live:  # a history put in beside the stream, which goes on by itself
@@ -306,7 +313,7 @@ class PairFeed:
                 self.tail.clear()
             self.tail.extend(item.row for item in trades[: made.first])
         for item in trades[made.first :]:
-            records += self._take(item, BACKFILL, offset_ns, False)
+            records += self._take(item, BACKFILL, offset_ns, False, venue_ns)
         return records
 
     def too_long(self, venue_ns: int | None) -> bool:

@@ -83,11 +83,13 @@ class Source:
             give_up_s=give_up_s,
             random=random,
             write=write,
-            anew=self._open_anew,
+            dropped=self._dropped,
         )
         self._heard_ns = 0
         self.notices = Notices(clock, say)
-        self._doubt = Doubt(clock, venue.clock_offset_ns, self._rest.ask, self._take, self._open_anew, say)
+        self._doubt = Doubt(
+            clock, venue.clock_offset_ns, self._rest.ask, self._take, self._open_anew, self._failed, say
+        )
         self.reconnects = 0
 
     @property
@@ -259,9 +261,14 @@ class Source:
 
     def _doubted(self, pair: PairFeed, untimely: int) -> int:
         """Trades may have been dropped for their time since there were `untimely` such; how many there are now."""
-        if self._counts.untimely > untimely and self._doubt.dropped():
-            self._spawn(set(), pair, self._doubt.resolve(pair))
+        if self._counts.untimely > untimely:
+            self._dropped(pair)
         return self._counts.untimely
+
+    def _dropped(self, pair: PairFeed) -> None:
+        """Trades were dropped for their time: by a clock that is wrong? Without a stream REST has just told it."""
+        if self._reader is not None and self._doubt.dropped():
+            self._spawn(set(), pair, self._doubt.resolve(pair))
 
     async def _fill(self, pair: PairFeed) -> None:
         """Trades are missing on the stream: REST has them, unless they come after all."""

@@ -37,7 +37,8 @@ def settle(pair, trades, bars=None, complete=False, flags=BACKFILL):
     plan = pair.plan(answer)
     wanted = pair.wants_history(answer, plan)
     assert wanted == (bars is not None)
-    return pair.settle(answer, plan, bars, flags, START + MINUTE, 0)
+    now_ns = max([START + MINUTE, *(one.time_ns for one in trades), *(item.row[0] for item in pair.buffer)])
+    return pair.settle(answer, plan, bars, flags, now_ns, 0)
 
 
 def kinds(records):
