@@ -113,6 +113,8 @@ class Backfill:
             try:
                 await self._turn(pair)
             except TimeoutError:
+                if pair.joins != joins:
+                    return
                 if not pair.buffer:
                     continue  # nothing is held back
                 self._give_up(pair, "too many pairs wait for REST")
@@ -133,7 +135,7 @@ class Backfill:
                 self._complaints.tell(pair.rules.pair, error, again)
             finally:
                 self._slots.release()
-            if gap and not pair.gap:
+            if pair.joins != joins or (gap and not pair.gap):
                 return
             waited_ns = self._clock.monotonic_ns() - begun_ns + int(delay_s * NS_PER_S)
             if not pair.live and pair.streaming and waited_ns > self._give_up_ns:
@@ -173,9 +175,8 @@ class Backfill:
 
     async def _settle(self, pair: PairFeed, joined_ns: int | None, attempt: int) -> bool:
         """Asks once; False where it must be asked again. `joined_ns` is None where there is no stream."""
-        streaming = pair.streaming
-        asked_ns, asked_wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
-        standing_ns = self._standing_ns()
+        streaming, joins, buffered = pair.streaming, pair.joins, bool(pair.buffer)
+        asked_ns, standing_ns = self._clock.monotonic_ns(), self._standing_ns()
         answer = await self.ask(pair)
         plan = pair.plan(answer)
         if isinstance(plan, Sequel) and streaming and not pair.live and not self._may_settle(pair, plan):
@@ -185,7 +186,7 @@ class Backfill:
             bars = await self._bars(pair, answer)
             plan = pair.plan(answer)  # the stream may have begun meanwhile
             bars = bars if pair.wants_history(answer, plan) else None
-        if pair.streaming != streaming:
+        if pair.streaming != streaming or pair.joins != joins:
             return True  # connected or cut while we asked: another answer decides
         if pair.live and bars is None:
             return True
@@ -195,9 +196,8 @@ class Backfill:
         elif joined_ns is not None and not pair.live and not plan.sealed and not pair.tape_clock:
             if asked_ns - joined_ns < SETTLE_NS:
                 return False
-            lagging = pair.buffer and pair.buffer[0].received_ns < asked_wall_ns
-            if lagging and attempt < LAGGING_TRIES:
-                return False
+            if buffered and attempt < LAGGING_TRIES:
+                return False  # it lags behind the stream
         if abs(self._standing_ns() - standing_ns) >= SET_NS:
             return False  # our clock was set meanwhile: what is known of the venue's is of before
         self._commit(pair, answer, plan, bars, asked_ns)

@@ -14,7 +14,8 @@ Times are monotonic nanoseconds unless they say otherwise.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from core.clock import NS_PER_S, Clock
 from feeder.backfill import Say
@@ -55,11 +56,12 @@ class Doubt:
         self._say = say
         self._asked_ns = -RECLOCK_NS
         self._asking = False  # a question is on its way, or will be when it may
-        self._asked = False  # it is, and not for longer than HOLD_S
+        self._asked = False  # the first of a row is, and not for longer than HOLD_S
         self._drops = 0
         self._connection = 0
         self._waiting: list[Trade] | None = None  # None: what comes to `hold` is not wanted, it comes over REST
         self.believed_ns: int | None = None  # what was believed of the venue's time when a trade was dropped
+        self._stood_ns = 0  # our clock less the monotonic one, then
         self.holds = True  # are trades to be given to `hold`?
 
     @property
@@ -82,7 +84,7 @@ class Doubt:
         """A trade was. Returns whether `resolve` is to be run; what follows waits, unless we asked just now."""
         self._drops += 1
         if self.believed_ns is None:
-            self.believed_ns = self._belief_ns()
+            self._believe()
         if self._asking:
             self.holds = self.holds or self._asked
             return False
@@ -100,7 +102,10 @@ class Doubt:
     def look(self) -> None:
         """Before trades are taken: does what was believed when one was dropped still hold?"""
         if self.believed_ns is not None and self._waiting is not None:
-            moved_ns = self._belief_ns() - self.believed_ns
+            stands_ns = self._standing_ns()
+            # What waits came by a clock that was set since, even if all is as it was believed.
+            moves = (stands_ns + self._offset_ns() - self.believed_ns, stands_ns - self._stood_ns)
+            moved_ns = max(moves, key=abs)
             if abs(moved_ns) >= MOVED_NS:
                 self._drop_all()
                 self._tell(moved_ns)
@@ -118,22 +123,33 @@ class Doubt:
             if waiting:
                 self._take(waiting)
 
-    async def resolve(self, pair: PairFeed) -> None:
+    def overflow(self) -> None:
+        """As many wait as may: they are taken, and nothing waits any more until the next question."""
+        self._asked = False
+        self.release()
+
+    def resolve(self, pair: PairFeed) -> Coroutine[Any, Any, None]:
         """Asks the venue for its time until nothing is in doubt or the connection ends, and acts on it."""
-        connection = self._connection
+        return self._resolve(pair, self._connection)
+
+    async def _resolve(self, pair: PairFeed, connection: int) -> None:
+        first = True
         try:
-            while connection == self._connection:
+            while True:
                 await asyncio.sleep(self._pause_s())
+                if connection != self._connection:
+                    return
                 self._asked_ns = self._clock.monotonic_ns()
                 drops, before_ns = self._drops, self._offset_ns()
                 try:
-                    await self._answer(pair, connection)
+                    await self._answer(pair, connection, first)
                 except VenueError as error:
                     self._failed(pair, error)
                     await asyncio.sleep(error.retry_after_s if isinstance(error, RateLimited) else 0.0)
                 else:
                     if connection == self._connection:
                         self._judge(drops, self._offset_ns() - before_ns)
+                first = False
                 if self.believed_ns is None:
                     return
         finally:
@@ -147,12 +163,14 @@ class Doubt:
         self.look()
         if self._drops == drops:
             self.believed_ns = None
+        elif self.believed_ns is not None:
+            self._believe()
         self.release()
 
-    async def _answer(self, pair: PairFeed, connection: int) -> None:
+    async def _answer(self, pair: PairFeed, connection: int, first: bool) -> None:
         """Asks; what waits does so for HOLD_S, or until there is no answer (VenueError)."""
         asking = asyncio.ensure_future(self._ask(pair))
-        self._asked = True
+        self._asked = first
         try:
             await asyncio.wait({asking}, timeout=HOLD_S)
             if connection == self._connection:
@@ -167,9 +185,14 @@ class Doubt:
         """Until the venue may be asked again."""
         return max(0, self._asked_ns + RECLOCK_NS - self._clock.monotonic_ns()) / NS_PER_S
 
-    def _belief_ns(self) -> int:
-        """The venue's clock less the monotonic one, as believed now: it moves where our clock is set, or the offset."""
-        return self._clock.wall_ns() - self._clock.monotonic_ns() + self._offset_ns()
+    def _standing_ns(self) -> int:
+        """Our clock less the monotonic one: it moves where ours is set."""
+        return self._clock.wall_ns() - self._clock.monotonic_ns()
+
+    def _believe(self) -> None:
+        """Keeps what is believed now of the venue's clock, less the monotonic one."""
+        self._stood_ns = self._standing_ns()
+        self.believed_ns = self._stood_ns + self._offset_ns()
 
     def _drop_all(self) -> None:
         self._waiting, self.believed_ns, self.holds = None, None, True

@@ -256,7 +256,7 @@ class Source:
             if counts.stale > stale and doubt.late():
                 self._spawn(set(), pair, doubt.resolve(pair))
         if doubt.full:
-            doubt.release()
+            doubt.overflow()
         return ends
 
     def _doubted(self, pair: PairFeed, untimely: int) -> int:
@@ -267,15 +267,16 @@ class Source:
 
     def _dropped(self, pair: PairFeed) -> None:
         """Trades were dropped for their time: by a clock that is wrong? Without a stream REST has just told it."""
-        if self._reader is not None and self._doubt.dropped():
+        if self._reader is not None and pair.streaming and self._doubt.dropped():
             self._spawn(set(), pair, self._doubt.resolve(pair))
 
     async def _fill(self, pair: PairFeed) -> None:
         """Trades are missing on the stream: REST has them, unless they come after all."""
         overlapping = self._relay is not None and self._relay.overlapping
         await asyncio.sleep(GAP_OF_TWO_S if overlapping and not pair.anew else GAP_S)
-        if pair.gap:
+        while pair.gap:  # or another one, of another connection
             await self._rest.sew(pair, None, gap=True)
+            await asyncio.sleep(GAP_S)
 
     def _open_anew(self, reason: str) -> None:
         """Ends the connection, so that another one begins."""

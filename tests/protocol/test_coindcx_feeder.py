@@ -527,6 +527,25 @@ def test_a_clock_that_is_set_while_trades_wait_for_rest_costs_no_trade(scene, st
     scene(play)
 
 
+def test_more_trades_than_may_wait_for_the_venues_time_are_taken_and_nothing_is_lost(scene, monkeypatch):
+    monkeypatch.setattr("feeder.doubt.HELD_MOST", 20)
+
+    async def play(peer, bench):
+        await bench.start()
+        await bench.live()
+        await bench.trades(2)
+        await bench.until(lambda: len(bench.taped()) == 2)
+        peer.faults[TRADES_PATH] = [fake.LATE]
+        bench.clock.step_ns = -90 * NS_PER_S
+        await bench.trades(200)
+        await bench.until(lambda: bench.counts.future > 20, "no more wait")
+        await bench.until(lambda: bench.pair.live and bench.source.reconnects == 2, "opened anew")
+        await bench.until(lambda: len(bench.taped()) >= 202)
+        assert bench.taped() == bench.truth() and not bench.of(HOLE)
+
+    scene(play)
+
+
 def test_a_trade_that_was_dropped_soon_after_a_question_is_asked_about_when_the_next_may_be(scene, monkeypatch):
     monkeypatch.setattr("feeder.doubt.RECLOCK_NS", NS_PER_S)
 
