@@ -114,7 +114,6 @@ def judge_money(entries: list[Entry], balance: Decimal) -> Finding:
     """The journal against itself: ids without a break, money the sum of the fills, orders at an end or at work."""
     fills: list[FillEvent] = events_of(entries, FillEvent)
     trades: list[TradeEvent] = events_of(entries, TradeEvent)
-    equity: EquityEvent | None = next((e.event for e in reversed(entries) if isinstance(e.event, EquityEvent)), None)
     wrong = differences("entry", [entry.number for entry in entries], list(range(1, len(entries) + 1)))
     wrong += differences("fill id", [fill.id for fill in fills], list(range(1, len(fills) + 1)))
     wrong += differences("trade id", [trade.id for trade in trades], list(range(1, len(trades) + 1)))
@@ -122,11 +121,31 @@ def judge_money(entries: list[Entry], balance: Decimal) -> Finding:
         wrong.append("a fill was taken twice")
     wallet = balance + sum(cash_of(fill) for fill in fills)
     realized = sum((Decimal(trade.profit) for trade in trades if trade.profit is not None), Decimal(0))
-    if equity is not None and (Decimal(equity.balance), Decimal(equity.realized)) != (wallet, realized):
-        wrong.append(f"equity says {equity.balance} and {equity.realized}, fills and trades {wallet} and {realized}")
+    wrong += equities_beside_sums(entries, balance)
     wrong += held_and_working(entries)
     text = f"{len(fills)} fills and {len(trades)} trades make a wallet of {wallet}, realized {realized}"
     return finding("money", text, wrong)
+
+
+def equities_beside_sums(entries: list[Entry], wallet: Decimal) -> list[str]:
+    """Rows of equity that are not what fills and trades before them make.
+
+    Each at its place: an exit whose remainder is dust is booked behind the row of its last fill, and the next row comes
+    with the next fill or minute.
+    """
+    wrong = []
+    realized = Decimal(0)
+    for entry in entries:
+        event = entry.event
+        if isinstance(event, FillEvent):
+            wallet += cash_of(event)
+        elif isinstance(event, TradeEvent) and event.profit is not None:
+            realized += Decimal(event.profit)
+        elif isinstance(event, EquityEvent):
+            told = Decimal(event.balance), Decimal(event.realized)
+            if told != (wallet, realized):
+                wrong.append(f"entry {entry.number}: equity says {told}, fills and trades before it {wallet, realized}")
+    return wrong
 
 
 def held_and_working(entries: list[Entry]) -> list[str]:

@@ -6,13 +6,16 @@ from decimal import Decimal
 
 import pytest
 
+from bus.messages import Entry, EquityEvent, FillEvent, TradeEvent
 from sandbox.market import Synthetic
 from tests.chaos.findings import differences
+from tests.chaos.judge_ledger import equities_beside_sums
 from tests.chaos.judge_market import Row, Story, compare, compare_candles, rows_of
 from tests.chaos.judge_updates import judge_updates
 from tests.chaos.listener import HEAD, UPDATE, Heard, Jump, Listener
 from tests.chaos.schedule import KINDS, LONGEST_STOP_S, STAGES, schedule
 from tests.reference.read_tape import KIND_TRADE, Segment
+from tests.unit import storage_samples as samples
 
 BORN_MS = 1_795_000_000_000
 PAIR = "B-BTC_USDT"
@@ -180,3 +183,33 @@ def test_a_schedule_has_every_kind_and_every_stage_and_is_lifted() -> None:
     assert all(0 < act.seconds <= LONGEST_STOP_S for act in acts if act.kind == "stop")
     said = Counter(act.target for act in acts if act.kind == "command")
     assert said["resume"] > 0.5 * (said["pause"] + said["flatten"])
+
+
+def bought_and_sold(*realized: str) -> list[Entry]:
+    """A coin for 100 and its sale for 101; rows of equity behind the purchase, the fill of the sale and its end."""
+
+    def fill(number: int, side: str, price: str) -> FillEvent:
+        return FillEvent(
+            samples.at(number), number, "scalp-1", f"v{number}", samples.PAIR, side, price, "1", "0", "", 0
+        )
+
+    def row(number: int, balance: str, told: str) -> EquityEvent:
+        return EquityEvent(samples.at(number), number, balance, "0", "0", told)
+
+    trade = TradeEvent(samples.at(5), 1, samples.PAIR, "sell", "101", "1", "0", "1", "", "", "scalp-1")
+    events = [fill(1, "buy", "100"), row(2, "900", realized[0]), fill(3, "sell", "101"), row(4, "1001", realized[1])]
+    return [Entry(n, event) for n, event in enumerate([*events, trade, row(6, "1001", realized[2])], start=1)]
+
+
+@pytest.mark.parametrize(
+    ("realized", "upto", "wrong"),
+    [
+        pytest.param(("0", "0", "1"), 6, [], id="each row at its place"),
+        pytest.param(("0", "0", "1"), 5, [], id="looked at before the row behind the trade"),
+        pytest.param(("0", "1", "1"), 6, ["entry 4"], id="a profit before its trade"),
+        pytest.param(("0", "0", "0"), 6, ["entry 6"], id="a profit that is missing"),
+    ],
+)
+def test_equity_is_what_fills_and_trades_before_it_make(realized: tuple[str, ...], upto: int, wrong: list[str]) -> None:
+    found = equities_beside_sums(bought_and_sold(*realized)[:upto], Decimal(1000))
+    assert [text.split(":")[0] for text in found] == wrong
