@@ -66,6 +66,11 @@ class ManualClock:
         self._wall_ns = wall_ns
 
 
+def standing_ns(clock: Clock) -> int:
+    """Wall time less monotonic time: it moves where the wall clock is set."""
+    return clock.wall_ns() - clock.monotonic_ns()
+
+
 def sleep(seconds: float) -> None:
     """Blocks this thread; stages with a loop use its timers instead."""
     time.sleep(seconds)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from bus.records import BACKFILL
-from core.clock import NS_PER_S, Clock
+from core.clock import NS_PER_S, Clock, standing_ns
 from feeder import history
 from feeder.packing import Record
 from feeder.pair import Answer, PairFeed
@@ -169,14 +169,10 @@ class Backfill:
             return error.retry_after_s
         return backoff_s(attempt, self._random()) if isinstance(error, Retry) else BACKOFF_MAX_S
 
-    def _standing_ns(self) -> int:
-        """Our clock less the monotonic one: it moves where ours is set."""
-        return self._clock.wall_ns() - self._clock.monotonic_ns()
-
     async def _settle(self, pair: PairFeed, joined_ns: int | None, attempt: int) -> bool:
         """Asks once; False where it must be asked again. `joined_ns` is None where there is no stream."""
         streaming, joins, buffered = pair.streaming, pair.joins, bool(pair.buffer)
-        asked_ns, standing_ns = self._clock.monotonic_ns(), self._standing_ns()
+        asked_ns, stood_ns = self._clock.monotonic_ns(), standing_ns(self._clock)
         answer = await self.ask(pair)
         plan = pair.plan(answer)
         if isinstance(plan, Sequel) and streaming and not pair.live and not self._may_settle(pair, plan):
@@ -198,7 +194,7 @@ class Backfill:
                 return False
             if buffered and attempt < LAGGING_TRIES:
                 return False  # it lags behind the stream
-        if abs(self._standing_ns() - standing_ns) >= SET_NS:
+        if abs(standing_ns(self._clock) - stood_ns) >= SET_NS:
             return False  # our clock was set meanwhile: what is known of the venue's is of before
         self._commit(pair, answer, plan, bars, asked_ns)
         return pair.live or not streaming

@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from core.clock import NS_PER_S, Clock
+from core.clock import NS_PER_S, Clock, standing_ns
 from feeder.backfill import Say
 from feeder.pair import PairFeed
 from venues.errors import RateLimited, VenueError
@@ -102,7 +102,7 @@ class Doubt:
     def look(self) -> None:
         """Before trades are taken: does what was believed when one was dropped still hold?"""
         if self.believed_ns is not None and self._waiting is not None:
-            stands_ns = self._standing_ns()
+            stands_ns = standing_ns(self._clock)
             # What waits came by a clock that was set since, even if all is as it was believed.
             moves = (stands_ns + self._offset_ns() - self.believed_ns, stands_ns - self._stood_ns)
             moved_ns = max(moves, key=abs)
@@ -185,13 +185,9 @@ class Doubt:
         """Until the venue may be asked again."""
         return max(0, self._asked_ns + RECLOCK_NS - self._clock.monotonic_ns()) / NS_PER_S
 
-    def _standing_ns(self) -> int:
-        """Our clock less the monotonic one: it moves where ours is set."""
-        return self._clock.wall_ns() - self._clock.monotonic_ns()
-
     def _believe(self) -> None:
         """Keeps what is believed now of the venue's clock, less the monotonic one."""
-        self._stood_ns = self._standing_ns()
+        self._stood_ns = standing_ns(self._clock)
         self.believed_ns = self._stood_ns + self._offset_ns()
 
     def _drop_all(self) -> None:
