@@ -19,7 +19,7 @@ from tests import indicator_tools as tools
 from tests import trader_world
 from tests.protocol import test_feeder_faults as numbered
 from tests.protocol.account_house import house_of
-from tests.protocol.test_coindcx_feeder import Bench, brisk, scene
+from tests.protocol.coindcx_feeder import Bench, brisk, scene
 from tests.protocol.test_feeder_faults import play, sandboxes
 from tests.unit import test_feeder_guard as guards
 from venues.account import MARKET

@@ -1,7 +1,7 @@
 """The feeder's source on the sandbox's wire through every fault of streams: its trades are the market's, each once.
 
 Binance and Kraken, whose trades have numbers. CoinDCX's have none: a frame twice cannot be told from two trades alike,
-and what the feeder makes of that is in `test_coindcx_feeder` and `test_coindcx_adapter`.
+and what the feeder makes of that is in `test_coindcx_feeder*` and `test_coindcx_adapter`.
 """
 
 import asyncio
