@@ -24,6 +24,7 @@ from core.errors import MisconfiguredError, NotCalledFor
 from core.huge_pages import gather_when_settled
 from core.lock import StageLock
 from core.loop import STOP_SIGNALS, Loop, PollLoop
+from core.memory import collect_when_settled, share_one_heap
 from core.parent import stop_without_supervisord
 from core.placement import keep_placed
 from core.settings import Settings
@@ -146,6 +147,7 @@ def _guarded(
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if name in paths.HOT_PATH:
         ask_for_short_slice()  # before there are other threads: they inherit it
+    share_one_heap()  # and so here: a thread keeps the heap it has
     clock = LiveClock()
     log = logs.setup(name, "info")
     lock: StageLock | None = None
@@ -219,6 +221,7 @@ def _drive(context: Context, lock: StageLock, build: Callable[[Context], None]) 
             try:
                 build(context)
                 loop.every(10.0, logs.flush_repeats)
+                collect_when_settled(loop)
                 gather_when_settled(loop)
                 _place(context)
                 stop_without_supervisord(context, loop)
@@ -241,6 +244,7 @@ async def _drive_async(context: Context, lock: StageLock, main: Callable[[Contex
     for number in STOP_SIGNALS:
         loop.inner.add_signal_handler(number, loop.stop)
     loop.every(10.0, logs.flush_repeats)
+    collect_when_settled(loop)
     gather_when_settled(loop)
     _place(context)
     stop_without_supervisord(context, loop)
