@@ -8,9 +8,6 @@ peer that does not read costs each side 32 and 64 MB at most; several such peers
 one record it is less than a megabyte. What is dropped beyond that is replayed.
 """
 
-import contextlib
-import ctypes
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,13 +16,12 @@ import zmq
 from bus.frames import HEAD_SIZE
 from core.disk import refused
 from core.errors import MisconfiguredError
+from core.memory import keep_freed_memory
 from core.paths import SOCKET_PATH_MAX
 
 DATA_HIGH_WATER = 512  # frames a slow peer may lag behind on each side; a quarter second of the fastest burst
 ANSWER_HIGH_WATER = 32  # answers of half a megabyte; a peer has one question a topic under way
 REQUEST_HIGH_WATER = 1_000  # some hundred bytes each
-HEAP_KEPT = 16 * 1024 * 1024
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 RECONNECT_MS = 20
 RECONNECT_MAX_MS = 500
 BIGGEST_MESSAGE = 64 * 1024 * 1024
@@ -150,21 +146,8 @@ def close(socket: Socket) -> None:
     socket.close(linger=0)
 
 
-@functools.cache
-def _keep_heap() -> None:
-    """Has the C library keep up to 16 MB of freed memory for what comes next.
-
-    By default glibc hands the memory of a big answer back to the system and fetches it again page by page for the next
-    one: half of the time that a replay costs. Other C libraries have no such call.
-    """
-    with contextlib.suppress(AttributeError, OSError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_TRIM_THRESHOLD, HEAP_KEPT)
-        mallopt(M_MMAP_THRESHOLD, HEAP_KEPT)
-
-
 def _make(kind: int) -> Socket:
-    _keep_heap()
+    keep_freed_memory()
     socket: Socket = zmq.Context.instance().socket(kind)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, BIGGEST_MESSAGE)

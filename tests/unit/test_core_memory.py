@@ -1,14 +1,20 @@
 """Garbage in cycles goes each minute, what a settled process holds is set aside, and threads share one heap."""
 
 import gc
+import os
+import platform
 import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from core.memory import COLLECT_SECONDS, SETTLED_SECONDS, collect_when_settled, share_one_heap
+from core.paths import ROOT
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 
 
 class Pauses:
@@ -71,29 +77,62 @@ def test_a_settled_stage_sets_aside_what_it_holds_and_looks_through_the_rest_eac
 
 
 WHERE = """
-import ctypes, sys, threading
-from core.memory import share_one_heap
+import ctypes, threading
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
-if sys.argv[1] == "shared":
-    assert share_one_heap()
-found = []
-thread = threading.Thread(target=lambda: found.append(libc.malloc(3_000)))
-thread.start(); thread.join()
-heap = next(line.split()[0] for line in open("/proc/self/maps") if line.rstrip().endswith("[heap]"))
-begin, end = (int(text, 16) for text in heap.split("-"))
-print(begin <= found[0] < end)
+def of_a_thread():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(libc.malloc(3_000)))
+    thread.start(); thread.join()
+    heaps = [line.split()[0].split("-") for line in open("/proc/self/maps") if line.rstrip().endswith("[heap]")]
+    return any(int(begin, 16) <= found[0] < int(end, 16) for begin, end in heaps)
 """
+ALONE = WHERE + "print(of_a_thread())"
+SHARED = (
+    WHERE
+    + """
+from core.memory import share_one_heap
+print(share_one_heap(), of_a_thread())
+"""
+)
+STAGE = (
+    WHERE
+    + """
+import gc, sys
+import core.memory
+from core.stage import run, run_async
+core.memory.SETTLED_SECONDS = 0.05
+def build(context):
+    def look():
+        print("found", gc.get_freeze_count() > 1_000, of_a_thread())
+        context.loop.stop()
+    context.loop.call_later(0.5, look)
+async def main(context):
+    build(context)
+    await context.loop.wait_stopped()
+run("watchdog", build) if sys.argv[1] == "blocking" else run_async("dashboard", main)
+"""
+)
 
 
-@pytest.mark.parametrize(("how", "in_it"), [("shared", "True"), ("alone", "False")])
-def test_a_thread_takes_its_memory_from_the_heap_that_all_share(how: str, in_it: str) -> None:
-    if subprocess.run(
-        [sys.executable, "-c", "from core.memory import share_one_heap; assert share_one_heap()"]
-    ).returncode:
-        pytest.skip("the C library is not glibc")
-    done = subprocess.run([sys.executable, "-c", WHERE, how], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == in_it
+def told_by(program: str, *arguments: str, **environ: str) -> list[str]:
+    """What a program of its own prints, with the C library's heaps as they are unless somebody sets them."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=inherited | environ, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+@needs_glibc
+def test_a_thread_takes_its_memory_from_the_heap_that_all_share() -> None:
+    assert told_by(ALONE) == ["False"]
+    assert told_by(SHARED) == ["True True"]
+
+
+@needs_glibc
+@pytest.mark.parametrize("driver", ["blocking", "asyncio"])
+def test_every_stage_does_both(driver: str, tmp_path: Path) -> None:
+    assert "found True True" in told_by(STAGE, driver, VAR_DIR=str(tmp_path))
 
 
 def test_a_c_library_without_such_heaps_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
