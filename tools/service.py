@@ -2,7 +2,8 @@
 
 - A boot goes on with the settings applied last: an edit of .env is taken on by `make restart`, as without a service.
 - `systemctl stop` and a shutdown hold what is held: TERM to supervisord, which stops the trader first and storage last.
-- `make stop` ends with exit code 0, so it stays off; a supervisord that was killed is started again.
+- `make stop` ends with exit code 0, so it stays off; a supervisord that was killed is started again, once its stages
+  have ended in their order.
 """
 
 import grp
@@ -35,8 +36,10 @@ WorkingDirectory={folder}
 Environment="VAR_DIR={var}"
 # Goes on with the settings applied last, ends what runs without supervisord, then becomes supervisord.
 ExecStart="{folder}/.venv/bin/python" -m tools.up serve %n
-# TERM goes to supervisord alone, which stops the stages one by one; what is left after that is killed.
-KillMode=mixed
+# TERM goes to supervisord alone, which stops the stages one by one. Where it was killed itself they are not killed,
+# too, as KillMode=mixed and control-group would, but end in the same order.
+KillMode=process
+ExecStopPost="{folder}/.venv/bin/python" -m tools.up sweep
 TimeoutStopSec=60
 Restart=on-failure
 RestartSec=5

@@ -1,4 +1,5 @@
-"""run, start, stop, restart [STAGE], status, logs [STAGE], serve UNIT: the bot's life, for Makefile, scripts, services.
+"""run, start, stop, restart [STAGE], status, logs [STAGE]: the bot's life, for Makefile and scripts; for services
+serve UNIT and sweep.
 
 Exit codes. run, start, restart: 0 healthy, 1 not healthy (nothing is left running then), 2 settings or set-up that only
 you can mend (nothing was started or stopped). stop: 0 nothing runs. status: 0 healthy, 1 running but not healthy,
@@ -68,7 +69,7 @@ def applied(bot: Bot) -> Settings:
     settings.json is damaged must still be stopped and restarted."""
     try:
         return settings_load.applied(bot.var) or settings_load.from_texts({})
-    except MisconfiguredError as error:
+    except BotError as error:
         say(str(error), sys.stderr)
     try:
         return settings_load.load()
@@ -331,13 +332,22 @@ def serve(bot: Bot, unit: str | None) -> int:
     return FAILED  # a port may come free: the service tries again
 
 
+def sweep(bot: Bot) -> int:
+    """For a service that has ended: ends in order what a supervisord that was killed has left."""
+    with bot.alone(say):
+        if bot.running() is None:
+            for remark in bot.stop():
+                say(remark)
+    return OK
+
+
 def applied_last(bot: Bot) -> Settings:
     """The settings applied last; where there are none that can be read, those of now are."""
     try:
         settings = settings_load.applied(bot.var)
         if settings is not None:
             return settings
-    except MisconfiguredError as error:
+    except BotError as error:
         say(f"{error}\nit begins with the settings of now", sys.stderr)
     settings = settings_now()
     live.clear(settings, bot.clock, say)
@@ -375,7 +385,13 @@ def _span(seconds: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    plain: dict[str, Callable[[Bot], int]] = {"run": run, "start": start, "stop": stop, "status": status}
+    plain: dict[str, Callable[[Bot], int]] = {
+        "run": run,
+        "start": start,
+        "stop": stop,
+        "status": status,
+        "sweep": sweep,
+    }
     with_stage: dict[str, Callable[[Bot, str | None], int]] = {"restart": restart, "logs": logs, "serve": serve}
     parser = argparse.ArgumentParser(
         prog="python -m tools.up", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -35,6 +35,27 @@ def test_it_is_supervisord_itself_and_ends_in_order_when_told(bot: Pipeline) -> 
     assert_ended_in_order(words(bot, "ends"))
 
 
+def test_stages_of_one_that_was_killed_end_in_order_before_it_is_started_again(bot: Pipeline) -> None:
+    child = serving(bot)
+    acts(bot, "storage", "deaf")
+    bot.kill("storage")
+    bot.wait(lambda: bot.up("status").returncode == 0, "it is healthy again")
+    (bot.root / "ends").unlink(missing_ok=True)
+    child.kill()
+    child.wait()
+    swept = bot.up("sweep")
+    assert swept.returncode == 0
+    assert bot.processes() == {}, "the one that hears no TERM, too"
+    assert words(bot, "ends")[:2] == [paths.WATCHDOG, "trader"]
+
+
+def test_a_sweep_leaves_a_bot_that_runs_alone(bot: Pipeline) -> None:
+    bot.start()
+    before = bot.pids()
+    assert bot.up("sweep").returncode == 0
+    assert bot.pids() == before
+
+
 def test_it_goes_on_with_the_settings_applied_last(bot: Pipeline) -> None:
     bot.settings["RSI_BUY"] = "25"
     bot.start()
