@@ -16,6 +16,7 @@ import msgspec
 from dotenv.parser import parse_stream
 
 from core import pairs
+from core.disk import refused
 from core.errors import MisconfiguredError
 from core.paths import ENV_FILE, absolute, settings_file, var_dir
 from core.settings import Settings, as_texts
@@ -97,14 +98,16 @@ def apply(settings: Settings) -> Path:
 def applied(var: Path, secret_texts: Mapping[str, str] | None = None) -> Settings | None:
     """The settings last applied, secrets empty unless given by name; None where none were applied.
 
-    Raises MisconfiguredError on a file that is damaged or of another version.
+    Raises MisconfiguredError on a file that is damaged or of another version, BotError where the disk fails.
     """
     file = settings_file(var)
     try:
         texts = msgspec.json.decode(file.read_bytes(), type=dict[str, str])
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError, ValueError) as error:
+    except OSError as error:
+        raise refused(f"cannot read {file}: {error.strerror}. `make restart` writes it anew.", error.errno) from error
+    except (msgspec.MsgspecError, ValueError) as error:
         raise MisconfiguredError(f"cannot read {file}: {error}. `make restart` writes it anew.") from error
     texts = {name: text for name, text in texts.items() if name in SETTINGS}
     texts["VAR_DIR"] = str(var)

@@ -6,6 +6,7 @@ call for it. `run` drives a blocking stage, `run_async` one over asyncio; both e
 
 import asyncio
 import contextlib
+import importlib
 import inspect
 import logging
 import os
@@ -19,16 +20,16 @@ from typing import Any, NoReturn, cast
 from core import logs, paths
 from core.aloop import AsyncLoop
 from core.books import open_book
-from core.clock import Clock, LiveClock
-from core.errors import MisconfiguredError, NotCalledFor
+from core.clock import Clock, LiveClock, sleep
+from core.errors import BotError, MisconfiguredError, NotCalledFor
 from core.huge_pages import gather_when_settled
-from core.lock import StageLock
+from core.lock import UNCOUNTED_WAIT_S, StageLock
 from core.loop import STOP_SIGNALS, Loop, PollLoop
 from core.memory import collect_when_settled, share_one_heap
 from core.parent import stop_without_supervisord
 from core.placement import keep_placed
 from core.settings import Settings
-from core.settings_load import for_stage
+from core.settings_load import SUPERVISED, environment, for_stage, var_dir_only
 from core.slices import ask_for_short_slice
 
 EXIT_CLEAN, EXIT_CRASH, EXIT_MISCONFIGURED, EXIT_NOT_CALLED_FOR = 0, 1, 2, 3
@@ -86,6 +87,15 @@ class Context:
                 self._on_stop.pop()()
             except Exception:
                 self.log.exception("closing failed")
+
+
+def later(module: str, name: str) -> Callable[[Context], Any]:
+    """A function of a module that is imported when it is called.
+
+    A stage is imported once it holds its lock: one that cannot be imported is then slowed down and told of as any other
+    that dies at once.
+    """
+    return lambda context: getattr(importlib.import_module(module), name)(context)
 
 
 def run(
@@ -152,7 +162,11 @@ def _guarded(
     log = logs.setup(name, "info")
     lock: StageLock | None = None
     try:
-        settings = settings or for_stage()
+        try:
+            settings = settings or for_stage()
+        except MisconfiguredError:
+            lock = _lock_without_settings(name, clock)
+            raise
         log = logs.setup(name, settings.log_level, settings.secrets)
         context = Context(name, settings, clock, log)
         lock = StageLock(context.run_dir, name, clock)
@@ -177,6 +191,8 @@ def _guarded(
     except Exception as error:
         log.exception("%s crashed: %s: %s", name, type(error).__name__, error)
         _remember(lock, f"{type(error).__name__}: {error}")
+        if lock is None:
+            sleep(UNCOUNTED_WAIT_S)  # nobody counts this death
         return EXIT_CRASH
     finally:
         if lock is not None:
@@ -184,6 +200,17 @@ def _guarded(
         for handler in logging.getLogger().handlers:
             handler.close()
     return EXIT_CLEAN
+
+
+def _lock_without_settings(name: str, clock: Clock) -> StageLock | None:
+    """The lock of a supervised stage without settings, to leave word of why; None where it cannot be had."""
+    if environment(SUPERVISED) is None:
+        return None
+    with contextlib.suppress(BotError):
+        lock = StageLock(paths.run_dir(var_dir_only()), name, clock)
+        lock.acquire()
+        return lock
+    return None
 
 
 def _remember(lock: StageLock | None, why: str, *, for_good: bool = False) -> None:

@@ -1,7 +1,6 @@
 """`python -m dashboard`: the page."""
 
-from core.stage import run_async
-from dashboard.app import main
+from core.stage import later, run_async
 
 if __name__ == "__main__":
-    run_async("dashboard", main)
+    run_async("dashboard", later("dashboard.app", "main"))

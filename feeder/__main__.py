@@ -1,7 +1,6 @@
 """python -m feeder"""
 
-from core.stage import run_async
-from feeder.app import main
+from core.stage import later, run_async
 
 if __name__ == "__main__":
-    run_async("feeder", main)
+    run_async("feeder", later("feeder.app", "main"))

@@ -1,7 +1,6 @@
 """python -m guardian"""
 
-from core.stage import run_async
-from guardian.app import main
+from core.stage import later, run_async
 
 if __name__ == "__main__":
-    run_async("guardian", main)
+    run_async("guardian", later("guardian.app", "main"))

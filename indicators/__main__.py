@@ -1,7 +1,6 @@
 """python -m indicators: candles, Bollinger bands, RSI and reason codes for every trade on the tape."""
 
-from core.stage import run
-from indicators.app import build
+from core.stage import later, run
 
 if __name__ == "__main__":
-    run("indicators", build)
+    run("indicators", later("indicators.app", "build"))

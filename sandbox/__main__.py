@@ -1,7 +1,6 @@
 """`python -m sandbox`: the local exchange."""
 
-from core.stage import run_async
-from sandbox.app import main
+from core.stage import later, run_async
 
 if __name__ == "__main__":
-    run_async("sandbox", main)
+    run_async("sandbox", later("sandbox.app", "main"))

@@ -1,7 +1,6 @@
 """`python -m storage`: keeps the history of the book."""
 
-from core.stage import run
-from storage.app import build
+from core.stage import later, run
 
 if __name__ == "__main__":
-    run("storage", build)
+    run("storage", later("storage.app", "build"))

@@ -1,8 +1,6 @@
 """Starts the trader stage: `python -m trader`."""
 
-from core.stage import run
-from trader.app import build
-from trader.clearance import may_begin
+from core.stage import later, run
 
 if __name__ == "__main__":
-    run("trader", build, may_begin=may_begin)
+    run("trader", later("trader.app", "build"), may_begin=later("trader.clearance", "may_begin"))

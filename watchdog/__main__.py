@@ -1,7 +1,6 @@
 """python -m watchdog"""
 
-from core.stage import run
-from watchdog.app import build
+from core.stage import later, run
 
 if __name__ == "__main__":
-    run("watchdog", build)
+    run("watchdog", later("watchdog.app", "build"))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.paths import ROOT
+from core.lock import UNCOUNTED_WAIT_S, read_record
+from core.paths import PROGRAMS, ROOT
 
 PROGRAM = """
 import asyncio, resource, sys
@@ -69,9 +70,12 @@ class Stage:
         self.started: list[subprocess.Popen[str]] = []
 
     def start(self, driver: str, mode: str, **environ: str) -> "subprocess.Popen[str]":
+        return self.start_program(PROGRAM, driver, mode, **environ)
+
+    def start_program(self, program: str, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, driver, mode],
+            [sys.executable, "-c", program, *arguments],
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -185,3 +189,82 @@ def test_files_are_for_their_owner_alone(stage: Stage) -> None:
     modes = {path.stat().st_mode & 0o077 for path in stage.folder.rglob("*") if not path.is_symlink()}
     assert modes == {0}
     assert (stage.folder / "current").is_symlink()
+
+
+BROKEN = """
+import runpy, sys
+sys.modules[sys.argv[1] + ".app"] = None
+runpy.run_module(sys.argv[1], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_stage_that_cannot_be_imported_leaves_word_and_is_slowed_down(stage: Stage, name: str) -> None:
+    code, out = stage.finish(stage.start_program(BROKEN, name))
+    assert code == 1 and f"{name} crashed: ModuleNotFoundError" in out
+    record = read_record(stage.folder / "run" / f"{name}.json")
+    assert record is not None and f"{name}.app" in record.failure and not record.clean
+    assert "died 1 times within 10 s of its start: waits 1 s" in line_of(stage.start_program(BROKEN, name), "waits")
+
+
+SLOW = """
+import sys, types
+from core.stage import later, run
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "slow.app":
+            import time
+            print("imports", flush=True)
+            time.sleep(1)
+            sys.modules[name] = types.SimpleNamespace(build=lambda context: print("built"))
+            import importlib.machinery
+            return importlib.machinery.ModuleSpec(name, self)
+    def create_module(self, spec):
+        return sys.modules[spec.name]
+    def exec_module(self, module):
+        pass
+sys.modules["slow"] = types.ModuleType("slow")
+sys.modules["slow"].__path__ = []
+sys.meta_path.insert(0, Slow())
+run("trader", later("slow.app", "build"))
+"""
+
+
+def test_a_stop_while_it_is_imported_is_a_clean_end(stage: Stage) -> None:
+    process = stage.start_program(SLOW)
+    line_of(process, "imports")
+    process.terminate()
+    code, out = stage.finish(process)
+    assert (code, out.strip()) == (0, "built")
+    record = read_record(stage.folder / "run" / "trader.json")
+    assert record is not None and record.clean
+
+
+def test_a_supervised_stage_whose_applied_settings_are_damaged_leaves_word_that_it_gave_up(stage: Stage) -> None:
+    (stage.folder / "settings.json").write_text("{")
+    code, out = stage.finish(stage.start("blocking", "run", SUPERVISOR_ENABLED="1"))
+    assert code == 2 and "settings.json" in out
+    record = read_record(stage.folder / "run" / "trader.json")
+    assert record is not None and record.gave_up and "`make restart` writes it anew" in record.failure
+
+
+def test_one_started_by_hand_with_bad_settings_leaves_nothing(stage: Stage) -> None:
+    assert stage.finish(stage.start("blocking", "run", RSI_BUY="x"))[0] == 2
+    assert not (stage.folder / "run").exists()
+
+
+UNCOUNTED = """
+import core.stage
+from core.errors import BotError
+def fails():
+    raise BotError("the disk fails")
+core.stage.for_stage = fails
+core.stage.sleep = lambda seconds: print("waits", seconds)
+core.stage.run("trader", lambda context: None)
+"""
+
+
+def test_a_death_that_nobody_can_count_is_slowed_down_all_the_same(stage: Stage) -> None:
+    code, out = stage.finish(stage.start_program(UNCOUNTED))
+    assert code == 1 and "BotError: the disk fails" in out
+    assert f"waits {UNCOUNTED_WAIT_S}" in out

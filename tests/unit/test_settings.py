@@ -1,5 +1,7 @@
 """Settings: the table, what is refused and how it is told, and where the values come from."""
 
+import errno
+import os
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from core import settings as module
 from core import settings_load
-from core.errors import MisconfiguredError
+from core.errors import BotError, MisconfiguredError
 from core.paths import ROOT
 from core.settings import Settings, indicator_hash, shared_hash
 from core.settings_check import exposure
@@ -374,6 +376,23 @@ def test_a_damaged_settings_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text("{")
     with pytest.raises(MisconfiguredError, match="make restart"):
         applied(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.EIO, BotError), (errno.EACCES, MisconfiguredError)],
+    ids=["a failing disk may be well again", "no right to read is for a person"],
+)
+def test_a_settings_file_that_cannot_be_read_is_told_by_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[BotError]
+) -> None:
+    def fails(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    with pytest.raises(BotError, match=r"cannot read .*settings\.json: .*make restart") as found:
+        applied(tmp_path)
+    assert type(found.value) is kind
 
 
 def test_applied_copes_without_the_password_and_changed_names_what_differs(tmp_path: Path) -> None:
