@@ -17,13 +17,14 @@ from bus.messages import Candle, Entry, Event, Gap
 from bus.notices import GapFound, Joined, PeerDiffers
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.errors import BotError
+from core.file_users import users_of
 from core.histogram import Histogram
 from storage.batch import Batch, numbered_per_stage
 from storage.csvlog import TradesCsv
 from storage.ghosts import judge
 from storage.pruner import give_back, prune
 from storage.reasons import reason
-from storage.room import FLOWS, SLOW, STOPPED, Limits, Room, users_of
+from storage.room import FLOWS, SLOW, STOPPED, Limits, Room
 from storage.rows import time_of_candle
 from storage.writer import Writer, Written
 
@@ -321,7 +322,7 @@ class Recorder:
             self._log_told = FLOWS
         elif log == STOPPED != self._log_told or self._log_told == FLOWS:
             self._log_told = log
-            users = ", ".join(users_of(self._writer.database)) or "not to be seen from here: lsof names it"
+            users = users_of(self._writer.database)
             self._tell(
                 "error",
                 f"a program has been reading {self._writer.database} without end, its log is"

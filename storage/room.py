@@ -6,10 +6,8 @@
   rows are written every 5 s; at the hard limit nothing is, until the reader lets go: the log has no other bound.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from core.clock import NS_PER_S
 from core.disk import ROWS_FREE_BYTES, free_bytes, has_room
@@ -62,17 +60,3 @@ class Room:
             self.log = SLOW
         else:
             self.log = FLOWS
-
-
-def users_of(database: Path, proc: Path = Path("/proc")) -> list[str]:
-    """Other processes that have the file open, as `sqlite3 (process 123)`; those that /proc lets us see."""
-    found = []
-    for entry in sorted(proc.iterdir(), key=lambda path: path.name):
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            if any(os.readlink(fd) == str(database) for fd in (entry / "fd").iterdir()):
-                found.append(f"{(entry / 'comm').read_text().strip()} (process {entry.name})")
-        except OSError:
-            continue  # it ended, or is somebody else's
-    return found
