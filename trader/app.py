@@ -29,6 +29,7 @@ from trader.desk import Desk
 from trader.engine import Engine
 from trader.follow import JOINING, LAGGING, LIVE, Follow
 from trader.journal import Committed, Journal, epoch_of
+from trader.journal_log import LogLook
 from trader.recovery import CLEAN, NEW, RECOVERED, report
 from trader.replay import new_engine, new_live_state, new_state
 from trader.shadow import Shadow
@@ -102,6 +103,7 @@ class Trader:
             self._publisher.on_control(action, self._command)
         self._turn_seconds = TURN_SECONDS
         self._timer = context.loop.every(TURN_SECONDS, self._turn)
+        LogLook(context.loop, self._journal.path, context.event)
         context.on_stop(self._close)
 
         self._begin(found.state is not None)

@@ -33,6 +33,7 @@ BUSY_MS = 1_000
 REPLAY_ROWS = 8_000
 MOST_CHECKPOINTS = 1_000  # the oldest go first; those of many pairs are bounded by their bytes
 CHECKPOINT_BYTES = 16 * 1024 * 1024
+LOG_KEPT_BYTES = 8 * 1024 * 1024  # where SQLite begins its log anew it cuts the file to this; 4 MB are usual
 _CACHE_KB = 512
 STATE_STEP = 1_024
 _END = b"\xc1"  # what msgpack never uses
@@ -244,7 +245,8 @@ class Journal:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     try:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"cache_size=-{_CACHE_KB}"):
+        size_limit = f"journal_size_limit={LOG_KEPT_BYTES}"
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"cache_size=-{_CACHE_KB}", size_limit):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:  # the file is no database, or locked: nothing stays open
         connection.close()

@@ -27,6 +27,7 @@ from core.settings_load import from_texts
 from core.stage import Context
 from tests.bus.rig import Listener, Rig
 from tests.trader_world import Tape, of
+from trader import inputs
 from trader import journal as journal_module
 from trader.app import IDLE_TURN_SECONDS, TURN_SECONDS, Trader, build
 from trader.journal import Journal
@@ -460,6 +461,26 @@ def test_a_journal_that_cannot_be_written_blocks_entries_and_not_exits(stage: St
     assert outcomes == ["approved", "approved", "refused:journal_failing"]
     numbers = numbers_of(heard)
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_who_holds_the_journal_in_a_transaction_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trader.journal_log.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("trader.journal_log.LONG_BYTES", 100_000)
+    stage.start_trader()
+    heard = stage.listen()
+    trader, path = trader_of(stage), stage.context.book_dir / "journal.db"
+
+    def told(heard: Listener) -> bool:
+        """Has the log grow, as it does by itself where the market moves."""
+        trader._give(inputs.Command("pause" if trader._journal.number % 2 else "resume", f"c{trader._journal.number}"))
+        assert trader._journal.flush(20)
+        return any(f"holds {path} in a transaction" in text for text in texts_of(heard))
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM entries").fetchone()
+        until(stage, heard, told)
+    assert "error" not in levels_of(heard)
 
 
 def test_before_any_market_the_pairs_of_the_settings_are_shown(stage: Stage) -> None:
