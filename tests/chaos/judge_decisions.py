@@ -1,8 +1,12 @@
-"""Did the bot decide and fill what the reference does on the same tape, with the recorded spans and commands?"""
+"""Did the bot decide and fill what the reference does on the same tape, with the recorded spans and commands?
+
+The reference obeys the spans, however long they are: that they end is asked for by itself.
+"""
 
 from decimal import Decimal
 
-from bus.messages import Entry, FillEvent, StateEvent
+from bus.messages import At, Entry, FillEvent, SpanEvent, StateEvent
+from core.clock import iso_utc
 from tests.chaos.findings import Finding, differences, finding
 from tests.pipeline.audit import cash_of, decided, events_of, spans
 from tests.reference.slow_strategy import Result
@@ -49,3 +53,24 @@ def judge_commands(entries: list[Entry], acknowledged: dict[str, int], asked: di
             wrong.append(f"{action}: {acknowledged.get(action, 0)} acknowledged, {written} in the journal")
     text = f"{sum(acknowledged.values())} of {sum(asked.values())} acknowledged, these are in the journal"
     return finding("commands", text, wrong)
+
+
+def judge_trading_on(entries: list[Entry], after: int) -> Finding:
+    """An order to enter was approved behind entry `after` of the journal, and nothing stands in the way of another."""
+    found = {(span.kind, span.first, span.why): span for span in events_of(entries, SpanEvent)}
+    still_open = [span for span in found.values() if span.last < 0]
+    wrong = [f"{span.kind} since {when(span.at)}: {span.why}" for span in still_open]
+    latest: list[StateEvent] = events_of(entries, StateEvent)[-1:]
+    wrong += [f"{event.state} since {when(event.at)}: {event.reason}" for event in latest if event.state != "active"]
+    entered = [event.at for event in decided(entries) if event.action == "enter"]
+    behind = [event for event in decided([e for e in entries if e.number > after]) if event.action == "enter"]
+    if not behind:
+        last = when(entered[-1]) if entered else "never"
+        wrong.append(f"no order to enter was approved behind entry {after}; the last one: {last}")
+    text = f"{len(behind)} orders to enter after the last disturbance, {len(still_open)} spans still open"
+    return finding("trades on", text, wrong)
+
+
+def when(at: At) -> str:
+    """Record and market time."""
+    return f"record {at.record} ({iso_utc(at.time_ms)})"

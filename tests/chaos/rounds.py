@@ -54,6 +54,9 @@ HEALTHY_S = 120.0
 COMMAND_S = 30.0
 QUIET_S = 30.0
 LAST_STRETCH_S = 6.0
+# The longest that this market went without an entry is 85 s: in its first minutes all pairs fall in the same ones.
+TRADES_ON_S = 120.0
+LOOK_S = 1.0
 SLACK_MS = 3_000  # trades this young at the stop may not be on the tape
 BAD_LINES = re.compile(r"Traceback|crashed| ERROR |FATAL|closing failed")
 # What the watchdog must say of what was done here: a stage that we stopped, one that we killed again and again.
@@ -266,15 +269,24 @@ class Rounds:
             self.say(line)
 
     def _settle(self) -> None:
-        """After the last disturbance: everything back, traded on for a moment, then no more entries."""
+        """After the last disturbance: everything back, traded on, then no more entries."""
         self._finish_start()
         self._until(self._healthy, "healthy at the end", HEALTHY_S)
         for action in ("resume", "pause"):
             self._ask(action)
             self._until(lambda: not self._asking, f"an answer to {action}", COMMAND_S)
             if action == "resume":
-                self._wait(LAST_STRETCH_S)
+                self._trade_on()
         self._until(self._healthy, "healthy at the end", HEALTHY_S)
+
+    def _trade_on(self) -> None:
+        """A bot that is healthy and takes no entries any more has not survived: waits for one, all spans closed."""
+        book, end = self.bot.book.resolve(), time.monotonic() + TRADES_ON_S
+        after = audit.journal(book)[-1].number
+        self._wait(LAST_STRETCH_S)
+        while not (found := judge_decisions.judge_trading_on(audit.journal(book), after)).ok and time.monotonic() < end:
+            self._wait(LOOK_S)
+        self._keep(found)
 
     # --- the judgement
 

@@ -6,9 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from bus.messages import Entry, EquityEvent, FillEvent, TradeEvent
+from bus.messages import Entry, EquityEvent, FillEvent, SignalEvent, SpanEvent, StateEvent, TradeEvent, TraderEvent
 from sandbox.market import Synthetic
 from tests.chaos.findings import differences
+from tests.chaos.judge_decisions import judge_trading_on
 from tests.chaos.judge_ledger import equities_beside_sums
 from tests.chaos.judge_market import Row, Story, compare, compare_candles, rows_of
 from tests.chaos.judge_updates import judge_updates
@@ -159,6 +160,60 @@ def test_the_listener_knows_a_new_process_by_its_heartbeat(tmp_path) -> None:
     listener.take_beat(102)
     listener.take(again)
     assert [(jump.pid, jump.then) for jump in listener.heard.jumps] == [(100, 101), (100, 102)]
+
+
+# --- trading on
+
+
+def entry(action: str = "enter", outcome: str = "approved") -> SignalEvent:
+    return SignalEvent(samples.at(7), PAIR, action, "mean_reversion", 1.0, 2.0, 3.0, outcome, "scalp-1")
+
+
+def span(kind: str, first: int, last: int = -1, why: str = "updates are 2 s behind the trades") -> SpanEvent:
+    return SpanEvent(samples.at(first), kind, first, last, why)
+
+
+def state(state: str) -> StateEvent:
+    return StateEvent(samples.at(9), state, "operator", "", "")
+
+
+AWAY = span("blind", 3, 4, "not followed while the trader was away")
+NO_ENTRY = "no order to enter was approved behind entry 2"
+# What the journal has behind an entry and its second entry; what is wrong with it, by beginnings.
+ENDS: dict[str, tuple[list[TraderEvent], list[str]]] = {
+    "an entry": ([entry()], []),
+    "an entry between spans that are over": (
+        [span("degraded", 5), AWAY, span("degraded", 5, 6), entry(), span("blocked", 8), span("blocked", 8, 9)],
+        [],
+    ),
+    "nothing": ([], [f"{NO_ENTRY}; the last one: record 7 ("]),
+    "an exit alone": ([entry("exit")], [NO_ENTRY]),
+    "a refusal alone": ([entry(outcome="refused:blocked")], [NO_ENTRY]),
+    "blind for ever": ([AWAY], [NO_ENTRY]),
+    "degraded for ever": ([span("degraded", 5)], ["degraded since record 5 (", NO_ENTRY]),
+    "blocked since the entry": ([entry(), span("blocked", 8)], ["blocked since record 8 ("]),
+    "blocked for two reasons, of which one is over": (
+        [span("blocked", 5, why="disk"), span("blocked", 5, why="clock"), span("blocked", 5, 6, "disk"), entry()],
+        ["blocked since record 5 (2023-11-14T22:14:05.000Z): clock"],
+    ),
+    "degraded again at another record": (
+        [span("degraded", 5), span("degraded", 5, 6), entry(), span("degraded", 8)],
+        ["degraded since record 8 ("],
+    ),
+    "paused for ever": ([state("active"), state("paused")], ["paused since record 9 (", NO_ENTRY]),
+    "paused and lifted": ([state("paused"), state("active"), entry()], []),
+}
+
+
+@pytest.mark.parametrize(("events", "wrong"), ENDS.values(), ids=ENDS)
+def test_a_bot_that_trades_on_enters_and_has_no_span_open(events: list[TraderEvent], wrong: list[str]) -> None:
+    entries = [Entry(number, event) for number, event in enumerate([entry(), entry(), *events], start=1)]
+    found = judge_trading_on(entries, after=2)
+    assert [text.startswith(begin) for text, begin in zip(found.wrong, wrong, strict=True)] == [True] * len(wrong)
+
+
+def test_a_bot_that_never_entered_does_not_trade_on() -> None:
+    assert judge_trading_on([Entry(1, AWAY)], after=1).wrong[0].endswith("the last one: never")
 
 
 # --- lists, and the schedule
