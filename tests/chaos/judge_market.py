@@ -2,6 +2,8 @@
 
 Every trade of a pair from its first on the tape to its last stands there once, in the market's order, or between the
 times of a HOLE that stands at that place. Nothing else does. Candles of the history are those of the market's trades.
+A HOLE is right only where the exchange did not tell any more what happened: it tells its latest trades, however long it
+was away, so that one needs an outage of half a minute at the least.
 """
 
 import bisect
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+from sandbox.faces.coindcx_public import TRADES_MOST
 from sandbox.market import Synthetic
 from tests.chaos.findings import Finding, finding
 from tests.reference.read_tape import CANDLE, HOLE, KIND_CANDLE, KIND_HOLE, KIND_TRADE, TRADE, Segment
@@ -17,6 +20,7 @@ from tests.reference.read_tape import CANDLE, HOLE, KIND_CANDLE, KIND_HOLE, KIND
 MS = 1_000_000
 FORMING, PARTIAL = 32, 16
 SIDE_BUY, SIDE_SELL = 1, 2
+HELD_MS = 10_000  # the feeder holds a stream back for the exchange's answer no longer than this
 
 Row = tuple[int, int, int, int]  # ms, ticks, lots, side
 
@@ -80,7 +84,7 @@ def judge_tape(segments: list[Segment], market: Synthetic, pairs: list[str], unt
             wrong.append(f"{pair}: the tape counts in {terms.tick} and {terms.step}")
             continue
         faults, missing = compare(pair, story, market, until_ms)
-        wrong += faults + compare_candles(pair, story, market, frame_ms)
+        wrong += faults + needless(pair, story, market) + compare_candles(pair, story, market, frame_ms)
         trades, left_out, candles = trades + len(story.trades), left_out + missing, candles + len(story.candles)
         holes += sum(len(some) for some in story.holes.values())
     text = f"{trades} trades of {len(pairs)} pairs and {candles} candles of history as the sandbox made them"
@@ -114,6 +118,16 @@ def compare(pair: str, story: Story, market: Synthetic, until_ms: int) -> tuple[
         if missing:
             wrong.append(f"{pair}: the tape ends at {last_ms}, {len(missing)} trades until {until_ms} are not on it")
     return wrong, in_holes
+
+
+def needless(pair: str, story: Story, market: Synthetic) -> list[str]:
+    """HOLEs although the exchange could tell all that happened since the trade before them."""
+    wrong = []
+    for low, high in (span for place in sorted(story.holes) for span in story.holes[place]):
+        traded = len(market.span(pair, low + 1, high + HELD_MS))
+        if traded < TRADES_MOST:
+            wrong.append(f"{pair}: a hole from {low} to {high}, where all {traded} trades could be had")
+    return wrong
 
 
 def beginning(story: Story, sent: list[Row]) -> int:

@@ -11,7 +11,7 @@ from sandbox.market import Synthetic
 from tests.chaos.findings import differences
 from tests.chaos.judge_decisions import judge_trading_on
 from tests.chaos.judge_ledger import equities_beside_sums
-from tests.chaos.judge_market import Row, Story, compare, compare_candles, rows_of
+from tests.chaos.judge_market import HELD_MS, Row, Story, compare, compare_candles, needless, rows_of
 from tests.chaos.judge_updates import judge_updates
 from tests.chaos.listener import HEAD, UPDATE, Heard, Jump, Listener
 from tests.chaos.schedule import KINDS, LONGEST_STOP_S, STAGES, schedule
@@ -68,6 +68,27 @@ def test_what_lies_beside_a_hole_may_not() -> None:
     hole = {40: [(SENT[39][0], SENT[50][0])]}
     wrong, _ = compare(PAIR, story(SENT[:40] + SENT[60:], holes=hole), MARKET, UNTIL_MS)
     assert len(wrong) == sum(1 for row in SENT[40:60] if row[0] > SENT[50][0])
+
+
+LONG = [row[0] for row in rows_of(MARKET, PAIR, BORN_MS, BORN_MS + 120_000)]  # 500 are the most that a venue tells
+HOLES: dict[str, tuple[dict[int, list[tuple[int, int]]], int]] = {
+    "none": ({}, 0),
+    "of a moment": ({40: [(SENT[39][0], SENT[60][0])]}, 1),
+    "of no time at all": ({40: [(SENT[39][0], SENT[39][0])]}, 1),
+    "before the first trade": ({0: [(SENT[0][0], SENT[5][0])]}, 1),
+    "behind the last one": ({len(SENT): [(SENT[-1][0], SENT[-1][0] + 5_000)]}, 1),
+    "the venue tells just all of it": ({40: [(LONG[0] - 1, LONG[499] - HELD_MS)]}, 1),
+    "the venue tells it no more": ({40: [(LONG[0] - 1, LONG[499] + 1 - HELD_MS)]}, 0),
+    "of an outage of two minutes": ({40: [(LONG[0], LONG[-1])]}, 0),
+    "that and one of a moment": ({40: [(LONG[0], LONG[-1])], 50: [(SENT[49][0], SENT[50][0])]}, 1),
+}
+
+
+@pytest.mark.parametrize(("holes", "wrong"), HOLES.values(), ids=HOLES)
+def test_a_hole_is_right_only_where_the_venue_tells_no_more(
+    holes: dict[int, list[tuple[int, int]]], wrong: int
+) -> None:
+    assert len(needless(PAIR, story(SENT, holes=holes), MARKET)) == wrong
 
 
 def test_a_candle_of_history_is_held_against_the_trades() -> None:
