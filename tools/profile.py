@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 the stage does not run or cannot be looked into, 2 no such
 """
 
 import argparse
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ SECONDS = 15
 _GRACE_S = 15  # for what begins late and is written at the end
 _SHOWN = 15
 _POLL_SECONDS = 0.1
+# Its own words, or those of the kernel's error that it wrapped in others: it depends on what it tried first.
+_REFUSAL = re.compile(r"permission denied|operation not permitted|\bE(?:PERM|ACCES)\b|\(os error (?:1|13)\)", re.I)
 
 
 class NotAllowed(BotError):
@@ -124,12 +127,17 @@ def _from_outside(spy: Path, pid: int, seconds: int, file: Path) -> dict[Stack, 
         raise NotAllowed(f"py-spy: {error}") from error
     finally:
         file.unlink(missing_ok=True)
-    if "Permission Denied" in done.stderr:
+    if refused(done.stderr):
         raise NotAllowed(
             "py-spy may not look into other processes here (`sudo sysctl kernel.yama.ptrace_scope=0` allows it until"
             " the next boot)"
         )
     raise NotAllowed(f"py-spy failed: {(done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[0]}")
+
+
+def refused(said: str) -> bool:
+    """Whether py-spy's error says that it may not look, in whichever words."""
+    return _REFUSAL.search(said) is not None
 
 
 def _from_inside(run_dir: Path, stage: str, pid: int, seconds: int, clock: Clock) -> dict[Stack, int]:

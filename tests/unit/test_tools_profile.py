@@ -17,7 +17,7 @@ from core.lock import StageLock
 from core.paths import ROOT
 from tests.up_helpers import short_folder
 from tools import flamegraph
-from tools.profile import main, profile
+from tools.profile import main, profile, refused
 
 STACKS = {
     ("main", "run (core/loop.py:1)", "fold (trader/engine.py:5)"): 6,
@@ -104,6 +104,37 @@ echo 'thread (1): MainThread;<module> (trader/__main__.py:9);fold (trader/engine
     assert [path.suffix for path in (locked / "profile").iterdir()] == [".svg"]
 
 
+SUDO = "Permission Denied: Try running again with elevated permissions by going 'sudo env \"PATH=$PATH\" !!'"
+REFUSALS = {
+    "the program cannot be seen": SUDO,
+    "the same as an error": f"Error: {SUDO}",
+    "in a container": f"{SUDO}\n\nIt looks like you are running in a docker container.",
+    "the program's memory cannot be read": "Error: Operation not permitted (os error 1)",
+    "the program's name cannot be read": "Error: Failed to get process executable name. Check that the process is "
+    "running.\n\nCaused by:\n    0: Permission denied (os error 13)",
+    "it cannot be stopped": "Error: Failed to suspend process 4711\n\nCaused by:\n    EPERM: Operation not permitted",
+    "the same, told otherwise": "Error: Failed to suspend process\nReason: EPERM",
+    "the kernel's number alone": "Error: IOError(Os (os error 13))",
+}
+OTHER_FAILURES = {
+    "the program ended": "Error: Failed to open process 4711: No such process (os error 3)",
+    "no Python": "Error: Failed to find a python interpreter in the .data section",
+    "a number that begins alike": "Error: Failed to write (os error 11)",
+    "a function's name": "Error: no idea\n\nStack backtrace:\n   0: py_spy::permission_denied",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("said", REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_is_known_in_whichever_words(said: str) -> None:
+    assert refused(said)
+
+
+@pytest.mark.parametrize("said", OTHER_FAILURES.values(), ids=OTHER_FAILURES)
+def test_another_failure_is_no_refusal(said: str) -> None:
+    assert not refused(said)
+
+
 @pytest.mark.parametrize(
     ("does", "told"),
     [
@@ -172,6 +203,23 @@ def test_a_running_stage_looks_into_itself(stage: Path) -> None:
     assert told[0] == "py-spy is not installed (`make test` brings it): trader looks into itself"
     assert any("work (<string>)" in line for line in told), told
     assert "work (&lt;string&gt;:" in Path(told[1]).read_text()
+    assert [path.suffix for path in (stage / "profile").iterdir()] == [".svg"]
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (REFUSALS["it cannot be stopped"], "py-spy may not look into other processes here (`sudo sysctl "),
+        ("Error: no idea", "py-spy failed: Error: no idea: "),
+    ],
+    ids=["refused", "broken"],
+)
+def test_a_stage_looks_into_itself_where_py_spy_cannot_and_says_why(stage: Path, said: str, why: str) -> None:
+    (stage / "said").write_text(said)
+    told = profile(stage, "trader", 1, spy_that(stage, f"cat '{stage / 'said'}' >&2; exit 1"))
+    assert told[0].startswith(why) and told[0].endswith(": trader looks into itself")
+    assert ", from inside: at work in " in told[2]
+    assert any("work (<string>)" in line for line in told), told
     assert [path.suffix for path in (stage / "profile").iterdir()] == [".svg"]
 
 
