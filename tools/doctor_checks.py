@@ -13,6 +13,7 @@ from core.errors import BotError
 from core.money import least_quantity, plain, steps_down
 from core.settings_parse import is_loopback
 from tools.doctor_lines import FAIL, OK, SKIPPED, WARN, Line
+from tools.mounts import IN_MEMORY
 from venues.account import Balance, KeyRights
 from venues.venue import Rules
 
@@ -37,7 +38,6 @@ class Disk(NamedTuple):
     medium: str  # "SD card", "eMMC", "disk", "SSD", "" where that is not known
 
 
-IN_MEMORY = ("tmpfs", "ramfs")
 ON_THE_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "ceph", "glusterfs")
 
 

@@ -5,7 +5,6 @@ venues lock out who goes on.
 """
 
 import asyncio
-import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -18,6 +17,7 @@ from core.clock import NS_PER_MS, Clock, sleep
 from core.disk import free_bytes
 from core.errors import BotError
 from core.settings import Settings
+from tools import mounts
 from tools.doctor_checks import Disk, Skew
 from venues.account import Account, Balance, KeyRights
 from venues.errors import RateLimited, Retry
@@ -47,21 +47,10 @@ def env_mode(env_file: Path) -> int | None:
 def disk(settings: Settings) -> Disk:
     """The disk that VAR_DIR lies on, or will."""
     folder = paths.var_dir(settings)
-    there = next(path for path in (folder, *folder.parents) if path.exists())
     tape = paths.book_dir(settings) / "tape"
     taped = sum(file.stat().st_size for file in tape.glob("*") if file.is_file())
-    device = there.stat().st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    return Disk(str(folder), free_bytes(there), taped, _filesystem(number), medium(Path("/sys/dev/block") / number))
-
-
-def _filesystem(number: str) -> str:
-    """The file system mounted from a device, of /proc/self/mountinfo; "" where it is not there."""
-    try:
-        rows = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    except OSError:
-        return ""
-    return next((row[row.index("-") + 1] for row in rows if row[2] == number and "-" in row), "")
+    block = Path("/sys/dev/block") / mounts.device(folder)
+    return Disk(str(folder), free_bytes(mounts.nearest(folder)), taped, mounts.filesystem_of(folder), medium(block))
 
 
 def medium(device: Path) -> str:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from core.paths import ROOT
 from tests.pipeline.pipeline import clean_environment
+from tools.bench import folders
 from tools.bench.suite import BENCHES, Report
 
 LEAST_FIGURES = {
@@ -35,9 +35,9 @@ LEAST_FIGURES = {
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """A folder for temporary files, its path short enough for sockets."""
-    with tempfile.TemporaryDirectory(prefix="bn") as folder:
-        yield Path(folder)
+    """A folder for temporary files where a bench will make its own: on a disk, its path short enough for sockets."""
+    with folders.scratch() as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("name", BENCHES)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import zmq
 
 from core.paths import ROOT, STAGES, WATCHDOG
-from tools.bench.line import scratch
+from tools.bench.folders import scratch
 
 TRADE, UPDATE, CANDLE, VIEW, TRADER, STATUS, BEAT = (
     b"trade/0/", b"update/0/", b"candle/0/", b"view/0/", b"trader/0/", b"status/0/", b"beat/0/",

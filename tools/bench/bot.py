@@ -22,7 +22,8 @@ from core.settings import Settings
 from core.settings_load import apply, from_texts
 from sandbox.world import FILE, Playing
 from tools.bench import market
-from tools.bench.line import bring_kernels, scratch
+from tools.bench.folders import scratch
+from tools.bench.line import bring_kernels
 from tools.lifecycle import Bot, StartError
 
 PER_MINUTE = 6  # trades of the history
@@ -67,9 +68,14 @@ class Running:
 
 
 @contextmanager
-def running(texts: Mapping[str, str], folder: Path | None = None) -> Iterator[Running]:
-    """A bot with these settings, healthy inside and stopped in order at the end; raises StartError."""
-    with scratch() as made:
+def running(
+    texts: Mapping[str, str], folder: Path | None = None, *, must_be_on_disk: bool = False
+) -> Iterator[Running]:
+    """A bot with these settings, healthy inside and stopped in order at the end.
+
+    Raises StartError; MisconfiguredError where its own folder must be on a disk and there is none for it.
+    """
+    with scratch(must_be_on_disk=must_be_on_disk) as made:
         var = folder or made
         settings = from_texts(
             {"VAR_DIR": str(var), "PORT": str(free_port()), "SANDBOX_PORT": str(free_port())} | dict(texts)

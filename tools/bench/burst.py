@@ -17,8 +17,9 @@ from bus.messages import Entry, OrderEvent
 from tools.bench import market
 from tools.bench.bare import BareLine
 from tools.bench.figure import Figure, Options, figure
+from tools.bench.folders import scratch
 from tools.bench.kernels import read_and_write
-from tools.bench.line import Line, scratch
+from tools.bench.line import Line
 from tools.bench.pace import SERVICE_SECONDS, Sender
 from tools.bench.stamps import GAPS, LAST, NUMBER, UPDATES
 

@@ -21,7 +21,7 @@ from tools.bench import feeder_truth
 from tools.bench.feeder_processes import feeding, reading, venue, wrong
 from tools.bench.feeder_protocols import PROTOCOLS
 from tools.bench.figure import Figure, Options, figure
-from tools.bench.line import scratch
+from tools.bench.folders import scratch
 from tools.bench.processes import cpu_ns
 
 PAIRS, RATE, SECONDS = 300, 20_000, 10.0

@@ -22,7 +22,7 @@ from core.errors import BotError
 from core.paths import ROOT
 from core.settings_load import KNOWN, SUPERVISED, apply, from_texts, full_environment
 from tools.bench.feeder_protocols import PROTOCOLS
-from tools.bench.line import scratch
+from tools.bench.folders import scratch
 from tools.bench.processes import cpu_ns
 
 DRAIN_SECONDS = 5.0

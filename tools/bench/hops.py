@@ -13,7 +13,8 @@ import numpy as np
 from tools.bench import market
 from tools.bench.bare import BareLine
 from tools.bench.figure import Figure, Options, figure
-from tools.bench.line import Line, scratch
+from tools.bench.folders import scratch
+from tools.bench.line import Line
 from tools.bench.pace import latencies_us, paced
 from tools.bench.stamps import LAST
 

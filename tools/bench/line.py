@@ -10,10 +10,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -44,16 +43,6 @@ TROUBLE = ("warn", "error", "halt")
 
 _entry = msgspec.msgpack.Decoder(Entry).decode
 _events = msgspec.msgpack.Decoder(list[Event]).decode
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary folder with a path short enough for sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="bench"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def bring_kernels(var: Path) -> None:

@@ -79,7 +79,7 @@ def figures(options: Options) -> list[Figure]:
     ours: list[dict[str, Any]] = []
     bare: list[Bare] = []
     for _ in range(options.rounds_or(3)):
-        with running(SETTINGS) as bot, peer() as port:
+        with running(SETTINGS, must_be_on_disk=True) as bot, peer() as port:
             wait_for_orders(bot)
             bare.append(floor(bot.var, port, seconds))
             ours.append(measured(bot))

@@ -9,10 +9,8 @@ The rows of `cursors` are among them on either side.
 import argparse
 import contextlib
 import json
-import shutil
 import sqlite3
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +42,7 @@ from storage.rows import STATEMENTS
 from storage.schema import WRITER_PRAGMAS
 from storage.writer import Writer
 from tools.bench.figure import Figure, Options
+from tools.bench.folders import scratch
 
 JOURNAL, EVENTS = 4242, 7
 START_MS = 1_700_000_040_000
@@ -264,15 +263,11 @@ FLOORS = {"Raw": "raw executemany", "RawFrames": "raw msgspec decoding and execu
 @contextlib.contextmanager
 def all_ways() -> Iterator[tuple[Raw, Messages, RawFrames, Frames]]:
     """The four ways on files of their own, beside the project: on the disk that a bot here would use."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT))
-    try:
-        with contextlib.ExitStack() as stack:
-            ways = (Raw(folder), Messages(folder), RawFrames(folder), Frames(folder))
-            for way in ways:
-                stack.callback(way.close)
-            yield ways
-    finally:
-        shutil.rmtree(folder)
+    with scratch(first=ROOT) as folder, contextlib.ExitStack() as stack:
+        ways = (Raw(folder), Messages(folder), RawFrames(folder), Frames(folder))
+        for way in ways:
+            stack.callback(way.close)
+        yield ways
 
 
 def figures(options: Options) -> list[Figure]:
