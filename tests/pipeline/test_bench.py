@@ -23,7 +23,7 @@ LEAST_FIGURES = {
     "memory": 6,
     "soak": 12,
     "rows": 14,
-    "writes": 10,
+    "writes": 14,
     "feeder_load": 15,
     "feeder_cuts": 7,
     "backtest_fused": 5,
@@ -31,6 +31,9 @@ LEAST_FIGURES = {
     "backtest_grid": 2,
     "backtest_events": 4,
 }
+
+
+NEED_A_DISK = ("orders", "writes")
 
 
 @pytest.fixture
@@ -42,6 +45,8 @@ def scratch() -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_bench_runs_to_its_end(name: str, tmp_path: Path, scratch: Path) -> None:
+    if name in NEED_A_DISK and all(map(folders.unfit, folders.places())):
+        pytest.skip("no temporary folder here lies on a disk")
     file = tmp_path / "bench.json"
     command = [sys.executable, "-m", "tools.bench", name, "--quick", "--json", str(file)]
     done = subprocess.run(

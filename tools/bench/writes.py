@@ -1,8 +1,9 @@
 """What a running bot writes to its disk, extrapolated to a day: `python -m tools.bench.writes`.
 
-Bytes are what the kernel counts for each stage as going to the disk (/proc/PID/io: a page of a file written again
-before it was sent there counts once). Commits and checkpoints of the two databases are read from SQLite's own counters:
-each commit of the journal is synced, of bot_data.db only the checkpoints are. The bot must run, of the same user.
+Bytes are what the kernel counts for each of its processes as going to the disk (/proc/PID/io: a page of a file written
+again before it was sent there counts once); supervisord is one of them, as it writes all logs. Commits and checkpoints
+of the two databases are read from SQLite's own counters: each commit of the journal is synced, of bot_data.db only the
+checkpoints are. The bot must run, of the same user, and its book must lie on a disk.
 """
 
 import argparse
@@ -10,18 +11,23 @@ import json
 import struct
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import BotError
-from core.paths import STAGES
-from core.settings_load import var_dir_only
+from core.lock import holder
+from core.paths import programs
+from core.settings_load import applied, var_dir_only
 from tools.bench.bot import running
 from tools.bench.figure import Figure, Options, figure
-from tools.bench.memory import stage_pids
+from tools.lifecycle import PID_FILE
+from tools.mounts import IN_MEMORY, filesystem_of
 
 DAY_S = 86_400
 SETTLE_S, LOOK_S = 15.0, 60.0  # of a bot of its own; a minute has a candle close
+ALL = "written by all"
+SUPERVISORD = "supervisord"
 MB = 1_000_000
 COMMITS_AT = 8  # in the -shm file, u32 of the machine's order: transactions since the log is open
 LAPS_AT = 12  # in the -wal file, u32, big-endian: how often the log was begun anew after a checkpoint
@@ -31,7 +37,7 @@ JOURNAL, ROWS = "journal.db", "bot_data.db"
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Counters at one moment: bytes by stage; commits and checkpoints by database."""
+    """Counters at one moment: bytes by process; commits and checkpoints by database."""
 
     seconds: float
     written: dict[str, int]
@@ -39,13 +45,29 @@ class Look:
     checkpoints: dict[str, int]
 
 
-def look(var: Path) -> Look:
-    """Reads all counters. Raises OSError where the bot does not run."""
-    pids = stage_pids(var / "run")
+def processes(var: Path) -> dict[str, int]:
+    """Every process of the bot, by name: the programs that its settings call for and supervisord.
+
+    Raises OSError or ValueError where one does not run.
+    """
+    settings = applied(var)
+    if settings is None:
+        raise OSError("no settings were ever applied")
+    found = {}
+    for name in programs(settings):
+        pid = holder(var / "run", name)
+        if not pid:
+            raise OSError(f"{name} does not run")
+        found[name] = pid
+    return found | {SUPERVISORD: int((var / "run" / PID_FILE).read_text())}
+
+
+def look(var: Path, pids: Mapping[str, int]) -> Look:
+    """Reads all counters. Raises OSError where one of the processes is gone."""
     book = var / "current"
     return Look(
         time.monotonic(),
-        {stage: bytes_written(pids[stage]) for stage in STAGES},
+        {name: bytes_written(pid) for name, pid in pids.items()},
         {name: struct.unpack_from("=I", head(book / f"{name}-shm"), COMMITS_AT)[0] for name in (JOURNAL, ROWS)},
         {name: struct.unpack_from(">I", head(book / f"{name}-wal"), LAPS_AT)[0] for name in (JOURNAL, ROWS)},
     )
@@ -65,16 +87,17 @@ def head(path: Path) -> bytes:
 
 
 def between(one: Look, other: Look) -> list[dict[str, object]]:
-    """What lies between two looks, a day: rows of name, value, unit."""
+    """What lies between two looks, a day: rows of name, value, unit, note."""
     a_day = DAY_S / (other.seconds - one.seconds)
     rows: list[dict[str, object]] = []
 
-    def add(name: str, value: float, unit: str) -> None:
-        rows.append({"name": name, "value": round(value, 3), "unit": unit, "floor": None, "ratio": None})
+    def add(name: str, value: float, unit: str, note: str = "") -> None:
+        rows.append({"name": name, "value": round(value, 3), "unit": unit, "floor": None, "ratio": None, "note": note})
 
-    for stage, written in other.written.items():
-        add(f"written by {stage}", (written - one.written[stage]) * a_day / MB, "MB a day")
-    add("written by all", sum(other.written.values()) * a_day / MB - sum(one.written.values()) * a_day / MB, "MB a day")
+    written = {name: (count - one.written[name]) * a_day / MB for name, count in other.written.items()}
+    for name, mb in written.items():
+        add(f"written by {name}", mb, "MB a day")
+    add(ALL, sum(written.values()), "MB a day", f"the sum of {', '.join(written)}")
     commits = {name: (other.commits[name] - one.commits[name]) % 2**32 * a_day for name in other.commits}
     laps = {name: (other.checkpoints[name] - one.checkpoints[name]) % 2**32 * a_day for name in other.checkpoints}
     for name in (JOURNAL, ROWS):
@@ -85,21 +108,47 @@ def between(one: Look, other: Look) -> list[dict[str, object]]:
 
 
 def measure(var: Path, seconds: float) -> list[dict[str, object]]:
-    """Looks twice, so many seconds apart. Raises BotError where the bot does not run all the while."""
+    """Looks twice, so many seconds apart.
+
+    Raises BotError where the bot does not run all the while, or where the kernel counts nothing of what it writes.
+    """
     try:
-        one = look(var)
+        pids = processes(var)
+        refuse_memory(var)
+        one = look(var, pids)
         time.sleep(seconds)
-        return between(one, look(var))
+        other = look(var, pids)
     except (OSError, ValueError) as error:
         raise BotError(f"cannot read the counters of the bot in {var}: {error}. Start it first: make start") from error
+    if one.written == other.written:
+        raise BotError(
+            f"the kernel counted no byte within {seconds:g} s: the bot wrote nothing, or {var} lies where none are"
+            " counted. Look for longer, or set VAR_DIR to a disk of this machine."
+        )
+    return between(one, other)
+
+
+def refuse_memory(var: Path) -> None:
+    """Raises BotError where the book in force lies in memory: what is written there goes to no disk."""
+    book = (var / "current").resolve()
+    kind = filesystem_of(book)
+    if kind in IN_MEMORY:
+        raise BotError(f"{book} lies in memory ({kind}), where nothing goes to a disk. Set VAR_DIR to a disk.")
 
 
 def figures(options: Options) -> list[Figure]:
     """What a bot of its own writes, that trades the sandbox's market."""
-    with running({}) as bot:
+    seconds = options.seconds_or(LOOK_S, 2.0)
+    with running({}, must_be_on_disk=True) as bot:
         time.sleep(1.0 if options.quick else SETTLE_S)
-        rows = measure(bot.var, options.seconds_or(LOOK_S, 2.0))
-    return [figure("writes", str(row["name"]), str(row["unit"]), [float(str(row["value"]))]) for row in rows]
+        rows = measure(bot.var, seconds)
+    return [told(row) for row in rows]
+
+
+def told(row: Mapping[str, object]) -> Figure:
+    """A row of `between` as a figure."""
+    name = str(row["name"])
+    return figure("writes", name, str(row["unit"]), [float(str(row["value"]))], note=str(row["note"]))
 
 
 def main() -> int:
@@ -118,6 +167,8 @@ def main() -> int:
         return 0
     for row in rows:
         print(f"{row['name']:34} {row['value']:14,.1f} {row['unit']}")
+        if row["note"]:
+            print(f"  {row['note']}")
     return 0
 
 
