@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import BotError
 from core.lock import StageLock
-from core.paths import programs
+from core.paths import ROOT, programs
 from core.settings_load import apply, from_texts
 from tools.bench import rows, writes
 from tools.mounts import filesystem_of
@@ -52,6 +52,25 @@ def test_what_lies_between_two_looks_is_told_by_the_day():
     assert told["syncs"] == 8_640 + 3 * 2 * 864
     notes = {row["name"]: row["note"] for row in found if row["note"]}
     assert notes == {"written by all": "the sum of storage, supervisord"}
+
+
+@pytest.mark.parametrize(
+    ("name", "mb", "seconds", "reached"),
+    [
+        ("written by all", 1_600.0, 60.0, True),
+        ("written by all", 1_600.1, 60.0, False),
+        ("written by all", 9_999.0, 59.0, None),
+        ("written by storage", 9_999.0, 60.0, None),
+    ],
+    ids=["at the bar", "beyond it", "too short a look", "a part"],
+)
+def test_what_all_have_written_in_a_minute_is_held_against_the_bar(name, mb, seconds, reached):
+    assert writes.told({"name": name, "value": mb, "unit": "MB a day", "note": "n"}, seconds).reached is reached
+
+
+def test_the_bar_is_what_the_notes_for_a_pi_promise():
+    notes = (ROOT / "deploy" / "raspberry-pi.md").read_text()
+    assert f"{writes.MOST_MB_A_DAY:,.0f} MB a day" in notes
 
 
 def test_without_a_bot_it_says_what_to_do(tmp_path):
