@@ -31,6 +31,8 @@ LEAST_FIGURES = {
     "backtest_grid": 2,
     "backtest_events": 4,
 }
+# Figures of what must never happen. `hops` and `burst` cannot be measured to their end where something is lost.
+LEAST_NEVER = {"scale": 2, "feeder_load": 7, "feeder_cuts": 6}
 
 
 NEED_A_DISK = ("orders", "writes")
@@ -69,7 +71,8 @@ def test_a_bench_runs_to_its_end(name: str, tmp_path: Path, scratch: Path) -> No
         assert item.name in done.stdout
     assert len({item.name for item in report.figures}) == len(report.figures)
     # What is lost, doubled or untold is no matter of speed.
-    counted = ("trades", "breaks", "candles")
-    assert not [item for item in report.figures if item.unit in counted and item.reached is False]
+    never = [item for item in report.figures if item.never]
+    assert len(never) >= LEAST_NEVER.get(name, 0)
+    assert not [item for item in never if not item.reached]
     assert "bars reached" in done.stdout
     assert not list(scratch.iterdir()), "the bench left a folder behind"

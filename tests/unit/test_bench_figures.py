@@ -27,6 +27,19 @@ def test_a_bar_is_reached_at_its_value(value: float, reached: bool) -> None:
     assert figure("b", "n", "ns", [-value], least=-6.5).reached is reached
 
 
+@pytest.mark.parametrize(("lost", "verdict"), [(0.0, "ok"), (1.0, "missed")])
+def test_what_must_never_happen_has_a_bar_of_nothing(lost: float, verdict: str) -> None:
+    found = figure("scale", "updates lost", "records", [lost], most=0.0)
+    assert (found.bar, suite.verdict(found), found.never) == ("at most 0 records", verdict, True)
+    assert re.search(rf" {lost:g} records .* at most 0 records +{verdict} +updates lost$", suite.table([found])[1])
+    assert not figure("b", "n", "ns", [lost], most=6.5).never and not figure("b", "n", "ns", [lost]).never
+
+
+def test_one_round_of_three_that_lost_something_is_enough() -> None:
+    found = figure("feeder_load", "trades missing", "trades", [0, 700, 0], most=0)
+    assert (found.value, found.low, found.high, found.reached) == (700, 0, 700, False)
+
+
 def test_a_figure_without_a_bar_has_no_verdict() -> None:
     assert figure("b", "n", "ns", [1.0]).reached is None
     assert suite.verdict(figure("b", "n", "ns", [1.0])) == ""
@@ -87,6 +100,26 @@ def test_a_bench_that_fails_is_told_and_the_others_go_on() -> None:
     assert [item.value for item in report.figures] == [50.0]
     assert "could not be measured: RuntimeError: 3 records were lost" in out.getvalue()
     assert "0 of 1 bars reached" in suite.summary(report) and "missed: hops: f0" in suite.summary(report)
+
+
+def report_of(*figures: Figure) -> suite.Report:
+    """A run's report as another run reads it back from its JSON."""
+    found = suite.run(["hops"], Options(), io.StringIO(), lambda name: lambda options: list(figures))
+    return msgspec.json.decode(msgspec.json.encode(found), type=suite.Report)
+
+
+def lost_of(records: float) -> Figure:
+    return figure("scale", "updates lost", "records", [records], most=0.0)
+
+
+def test_losses_end_with_1_and_a_bar_of_speed_that_was_missed_does_not() -> None:
+    assert suite.exit_code(report_of(*figures_of(50.0), lost_of(0.0))) == 0
+    lossy = report_of(*figures_of(5.0), lost_of(500.0))
+    assert suite.exit_code(lossy) == 1
+    assert suite.summary(lossy) == "1 of 2 bars reached\n  must never happen: scale: updates lost: 500 records"
+    failed = report_of()
+    failed.failed["hops"] = "TimeoutError: nothing moves"
+    assert suite.exit_code(failed) == 1
 
 
 def test_two_runs_are_compared_figure_by_figure() -> None:

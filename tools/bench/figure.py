@@ -31,7 +31,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     bench: str
     name: str
     unit: str
-    value: float  # the median of the rounds
+    value: float  # the median of the rounds; of what must never happen the most of them
     low: float
     high: float
     floor: float | None = None
@@ -39,6 +39,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     ratio: float | None = None  # the cost over the floor: 1 is none, more is worse
     bar: str = ""  # empty where the figure has none
     reached: bool | None = None
+    never: bool = False  # a count of what must not happen on any machine, however busy or small: lost, doubled, untold
     note: str = ""  # what a reader must know to read the number
 
 
@@ -56,8 +57,12 @@ def figure(
     most_ratio: float | None = None,
     note: str = "",
 ) -> Figure:
-    """A figure out of one value a round; its bar is a value (`most`, `least`) or a ratio to the floor."""
-    value = statistics.median(rounds)
+    """A figure out of one value a round; its bar is a value (`most`, `least`) or a ratio to the floor.
+
+    A bar of at most 0 is one of what must never happen. Its worst round counts: a median forgets what one round lost.
+    """
+    never = most == 0
+    value = max(rounds) if never else statistics.median(rounds)
     floor_value = statistics.median(floor) if floor else None
     ratio = None
     if floor_value and value:
@@ -81,6 +86,7 @@ def figure(
         ratio=ratio,
         bar=bar,
         reached=reached,
+        never=never,
         note=note,
     )
 

@@ -1,7 +1,7 @@
 """The whole bench: runs what is asked for, prints one table, writes it as JSON, compares it with another run's.
 
-Exit codes: 0 all was measured (whatever the figures say), 1 a bench could not be run to its end, 2 a wrong call,
-130 stopped.
+Exit codes: 0 all was measured (whatever speed and size came to), 1 a bench could not be run to its end or what must
+never happen did (something was lost, doubled, untold: a bar of at most 0), 2 a wrong call, 130 stopped.
 """
 
 import argparse
@@ -228,14 +228,24 @@ def main(arguments: Sequence[str]) -> int:
         given.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
     if before is not None:
         print("\n" + "\n".join(compared(before, report)))
-    return 1 if report.failed else 0
+    return exit_code(report)
+
+
+def exit_code(report: Report) -> int:
+    """0 or 1, as the head of this file says."""
+    return 1 if report.failed or any(item.never and not item.reached for item in report.figures) else 0
 
 
 def summary(report: Report) -> str:
     """How many bars were reached, and which were not."""
     barred = [item for item in report.figures if item.reached is not None]
-    missed = [f"{item.bench}: {item.name}" for item in barred if not item.reached]
+    missed = [item for item in barred if not item.reached]
     lines = [f"{len(barred) - len(missed)} of {len(barred)} bars reached"]
-    lines += [f"  missed: {name}" for name in missed]
+    lines += [f"  missed: {item.bench}: {item.name}" for item in missed if not item.never]
+    lines += [
+        f"  must never happen: {item.bench}: {item.name}: {number(item.value)} {item.unit}"
+        for item in missed
+        if item.never
+    ]
     lines += [f"  not measured: {name}: {why}" for name, why in report.failed.items()]
     return "\n".join(lines)
