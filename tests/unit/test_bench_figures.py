@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from tools.bench import market, suite
+from tools.bench import market, scale, suite
 from tools.bench.figure import Figure, Options, figure, number
 from tools.bench.pace import latencies_us
 from tools.bench.stamps import COUNT, NUMBER, Stamps
@@ -110,6 +110,16 @@ def report_of(*figures: Figure) -> suite.Report:
 
 def lost_of(records: float) -> Figure:
     return figure("scale", "updates lost", "records", [records], most=0.0)
+
+
+def test_an_update_that_came_twice_does_not_hide_a_gap() -> None:
+    assert scale.astray(100, 100, 0) == 0
+    assert scale.astray(100, 97, 0) == 3
+    assert scale.astray(100, 101, 1) == 2
+
+
+def test_the_ratio_is_told_of_the_floor_before_and_after() -> None:
+    assert scale.told_of(6.0, [0.5, 0.75]) == "floor before and after: 0.5 (12.00x) and 0.75 (8.00x)"
 
 
 def test_losses_end_with_1_and_a_bar_of_speed_that_was_missed_does_not() -> None:
