@@ -133,13 +133,39 @@ def test_losses_end_with_1_and_a_bar_of_speed_that_was_missed_does_not() -> None
 
 
 def test_two_runs_are_compared_figure_by_figure() -> None:
-    def report(*values: float) -> suite.Report:
-        found = suite.run(["hops"], Options(), io.StringIO(), lambda name: lambda options: figures_of(*values))
-        return msgspec.json.decode(msgspec.json.encode(found), type=suite.Report)
-
-    lines = suite.compared(report(10.0), report(5.0, 7.0))
-    assert len(lines) == 3  # what only one of them has cannot be compared
+    lines = suite.compared(report_of(*figures_of(10.0)), report_of(*figures_of(5.0)))
+    assert len(lines) == 3
     assert re.search(r"0\.50x +10\.0 +5 .* hops: f0 \(µs\)$", lines[2])
+
+
+def test_what_was_nothing_before_is_told_with_both_values() -> None:
+    lines = suite.compared(report_of(lost_of(0.0)), report_of(lost_of(500.0)))
+    assert re.fullmatch(r" +0 +500 +scale: updates lost \(records\)", lines[2])
+    lines = suite.compared(report_of(lost_of(500.0)), report_of(lost_of(0.0)))
+    assert re.fullmatch(r" +0\.00x +500 +0 +scale: updates lost \(records\)", lines[2])
+    lines = suite.compared(report_of(lost_of(0.0)), report_of(lost_of(0.0)))
+    assert re.fullmatch(r" +0 +0 +scale: updates lost \(records\)", lines[2])
+
+
+def test_a_slope_that_turned_has_no_part_of_before() -> None:
+    lines = suite.compared(report_of(*figures_of(-0.5)), report_of(*figures_of(1.5)))
+    assert re.fullmatch(r" +-0\.5 +1\.5 +hops: f0 \(µs\)", lines[2])
+
+
+def test_what_only_one_of_two_runs_has_is_named() -> None:
+    more = [figure("hops", name, "µs", [value], floor=[2.0]) for name, value in (("p50", 5.0), ("p99", 7.0))]
+    other_unit = figure("hops", "p50", "ms", [0.005])
+    lines = suite.compared(report_of(*figures_of(10.0), other_unit), report_of(*figures_of(10.0), *more))
+    assert len(lines) == 6
+    assert re.fullmatch(r" +only now +5 +2  hops: p50 \(µs\)", lines[3])
+    assert re.fullmatch(r" +only now +7 +2  hops: p99 \(µs\)", lines[4])
+    assert re.fullmatch(r" +only before +0\.005 +hops: p50 \(ms\)", lines[5])
+
+
+def test_a_bench_that_one_of_two_runs_left_out_is_one_line() -> None:
+    both, lost = figures_of(10.0), lost_of(0.0)
+    assert suite.compared(report_of(*both, lost), report_of(*both))[3:] == ["  only before bench scale, figures: 1"]
+    assert suite.compared(report_of(lost), report_of(*both, lost))[3:] == ["     only now bench hops, figures: 1"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -44,6 +45,7 @@ BENCHES = {
 }
 ONLY_BY_NAME = ("soak", "feeder_cuts")  # an hour, and twenty minutes
 OK, MISSED = "ok", "missed"
+BEFORE, NOW = "only before", "only now"
 INTERRUPTED = 130
 QUIET_LOAD = 0.5
 
@@ -165,23 +167,43 @@ def verdict(item: Figure) -> str:
 
 
 def compared(before: Report, now: Report) -> list[str]:
-    """One line a figure that both runs have: before, now, and now as a part of before."""
-    known = {(item.bench, item.name): item for item in before.figures}
+    """One line a figure: before, now, and now as a part of before; what only one of the runs has is named.
+
+    A bench that one of them did not measure at all is one line.
+    """
+    known, ours = ({named(item): item for item in report.figures} for report in (before, now))
     lines = [
         f"compared with commit {before.commit or 'unknown'} of {before.time}"
         + ("" if before.machine.cpu == now.machine.cpu else f", on another machine ({before.machine.cpu})"),
-        f"  {'now/before':>10} {'before':>12} {'now':>12} {'floor before':>13} {'now':>11}  figure",
+        f"  {'now/before':>11} {'before':>12} {'now':>12} {'floor before':>13} {'now':>11}  figure",
     ]
-    for item in now.figures:
-        old = known.get((item.bench, item.name))
-        if old is None or not old.value:
-            continue
-        floors = ["" if value is None else number(value) for value in (old.floor, item.floor)]
-        lines.append(
-            f"  {item.value / old.value:>9.2f}x {number(old.value):>12} {number(item.value):>12}"
-            f" {floors[0]:>13} {floors[1]:>11}  {item.bench}: {item.name} ({item.unit})"
-        )
+    benches = {bench for bench, *_ in known} & {bench for bench, *_ in ours}
+    lines += [compared_line(known.get(name), item) for name, item in ours.items() if name[0] in benches]
+    lines += [compared_line(item, None) for name, item in known.items() if name not in ours and name[0] in benches]
+    for when, figures in ((NOW, ours), (BEFORE, known)):
+        counts = Counter(bench for bench, *_ in figures if bench not in benches)
+        lines += [f"  {when:>11} bench {bench}, figures: {count}" for bench, count in counts.items()]
     return lines
+
+
+def named(item: Figure) -> tuple[str, str, str]:
+    """What makes a figure the same in two runs; one that is told in another unit is another."""
+    return item.bench, item.name, item.unit
+
+
+def compared_line(old: Figure | None, new: Figure | None) -> str:
+    """A figure of two runs, or of the one that has it. From 0, and where a sign changes, no part can be told."""
+    item = new or old
+    assert item is not None
+    part = NOW if old is None else BEFORE
+    if old is not None and new is not None:
+        part = f"{new.value / old.value:.2f}x" if old.value and new.value / old.value >= 0 else ""
+    values = ["" if one is None else number(one.value) for one in (old, new)]
+    floors = ["" if one is None or one.floor is None else number(one.floor) for one in (old, new)]
+    return (
+        f"  {part:>11} {values[0]:>12} {values[1]:>12} {floors[0]:>13} {floors[1]:>11}"
+        f"  {item.bench}: {item.name} ({item.unit})"
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
