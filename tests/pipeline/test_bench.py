@@ -21,7 +21,7 @@ LEAST_FIGURES = {
     "scale": 10,
     "cpu": 20,
     "memory": 6,
-    "soak": 12,
+    "soak": 25,
     "rows": 14,
     "writes": 14,
     "feeder_load": 15,
