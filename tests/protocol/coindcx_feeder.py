@@ -7,28 +7,17 @@ from collections.abc import Callable
 import pytest
 
 from bus.records import TRADE
-from core.clock import NS_PER_MS, NS_PER_S, LiveClock
+from core.clock import NS_PER_MS, NS_PER_S
 from core.settings_load import from_texts
 from feeder.guard import Counts
 from feeder.pair import PairFeed
 from feeder.source import Source
 from tests.protocol.coindcx_peer import Peer
+from tests.protocol.set_clock import SetClock
 from venues.choose import market_data
 
 TRADES_PATH = "/market_data/trade_history"
 MINUTE_MS = 60_000
-
-
-class SetClock(LiveClock):
-    """The machine's clock, with a step that somebody made."""
-
-    __slots__ = ("step_ns",)
-
-    def __init__(self) -> None:
-        self.step_ns = 0
-
-    def wall_ns(self) -> int:
-        return super().wall_ns() + self.step_ns
 
 
 class Bench:
@@ -120,6 +109,13 @@ class Bench:
         at_ms = self.now_ms()
         for n in range(count):
             await self.peer.trade(at_ms, price + (n // 2 % 3) * 0.5)
+
+    async def under_way(self) -> None:
+        """Starts, and has taken the stream's first two trades."""
+        await self.start()
+        await self.live()
+        await self.trades(2)
+        await self.until(lambda: len(self.taped()) == 2)
 
     async def live(self) -> None:
         await self.until(lambda: self.pair.live, "live")

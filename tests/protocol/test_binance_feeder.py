@@ -12,20 +12,9 @@ from feeder.guard import Counts
 from feeder.pair import PairFeed
 from feeder.source import Source
 from tests.protocol.binance_peer import Peer
+from tests.protocol.set_clock import SetClock
 from tests.shared_data import shared_data
 from venues.choose import market_data
-
-
-class SetClock(LiveClock):
-    """The machine's clock, set to another time."""
-
-    __slots__ = ("ahead_ns",)
-
-    def __init__(self, ahead_ns: int = 0) -> None:
-        self.ahead_ns = ahead_ns
-
-    def wall_ns(self) -> int:
-        return super().wall_ns() + self.ahead_ns
 
 
 class Bench:

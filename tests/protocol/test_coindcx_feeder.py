@@ -262,10 +262,7 @@ def test_an_older_server_is_pinged_by_us(scene):
 def test_a_server_that_refuses_version_4_is_asked_for_3(scene):
     async def play(peer, bench):
         peer.only_version = True
-        await bench.start()
-        await bench.live()
-        await bench.trades(2)
-        await bench.until(lambda: len(bench.taped()) == 2)
+        await bench.under_way()
         assert bench.taped() == bench.truth() and "40" not in peer.frames
 
     scene(play, version=3)
@@ -292,10 +289,7 @@ def test_impossible_trades_on_the_stream_are_told_once_and_prove_no_market(scene
 
     async def play(peer, bench):
         bench.silence_s = 0.5
-        await bench.start()
-        await bench.live()
-        await bench.trades(2)
-        await bench.until(lambda: len(bench.taped()) == 2)
+        await bench.under_way()
         peer.encode = impossible
         proof_ns = bench.source.proof_ns
         await bench.trades(6)

@@ -77,10 +77,7 @@ def test_a_venue_that_tells_an_impossible_time_loses_and_delays_nothing_else(sce
     monkeypatch.setattr("feeder.doubt.HOLD_S", 0.2)
 
     async def play(peer, bench):
-        await bench.start()
-        await bench.live()
-        await bench.trades(2)
-        await bench.until(lambda: len(bench.taped()) == 2)
+        await bench.under_way()
         asked = len(peer.asked)
         peer.faults[TRADES_PATH] = list(answers)
         peer.encode = of_the_future(fake.frame_of, 0.07)
@@ -97,10 +94,7 @@ def test_a_venue_that_tells_an_impossible_time_loses_and_delays_nothing_else(sce
 
 def test_a_cut_while_trades_wait_for_the_venues_time_doubles_and_loses_nothing(scene):
     async def play(peer, bench):
-        await bench.start()
-        await bench.live()
-        await bench.trades(2)
-        await bench.until(lambda: len(bench.taped()) == 2)
+        await bench.under_way()
         peer.faults[TRADES_PATH] = [fake.LATE]
         peer.encode = of_the_future(fake.frame_of, 0.07)
         for n in range(4):  # three wait behind the first
@@ -125,10 +119,7 @@ def test_a_cut_while_trades_wait_for_the_venues_time_doubles_and_loses_nothing(s
 @pytest.mark.parametrize("step_s", [-90, 90, -2 * DAY_S], ids=["back", "ahead", "back by days"])
 def test_a_clock_that_is_set_while_trades_wait_for_rest_costs_no_trade(scene, step_s):
     async def play(peer, bench):
-        await bench.start()
-        await bench.live()
-        await bench.trades(2)
-        await bench.until(lambda: len(bench.taped()) == 2)
+        await bench.under_way()
         peer.faults[TRADES_PATH] = [fake.LATE]
         await peer.cut()
         await bench.until(lambda: bench.pair.streaming and bench.source.reconnects == 2, "again")
@@ -149,10 +140,7 @@ def test_more_trades_than_may_wait_for_the_venues_time_are_taken_and_nothing_is_
     monkeypatch.setattr("feeder.doubt.HELD_MOST", 20)
 
     async def play(peer, bench):
-        await bench.start()
-        await bench.live()
-        await bench.trades(2)
-        await bench.until(lambda: len(bench.taped()) == 2)
+        await bench.under_way()
         peer.faults[TRADES_PATH] = [fake.LATE]
         bench.clock.step_ns = -90 * NS_PER_S
         await bench.trades(200)

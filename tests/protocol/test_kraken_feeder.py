@@ -9,27 +9,16 @@ from typing import Any
 import pytest
 
 from bus.records import BACKFILL, CANDLE, HOLE, TRADE
-from core.clock import NS_PER_S, LiveClock
+from core.clock import NS_PER_S
 from core.settings_load import from_texts
 from feeder.guard import Counts
 from feeder.numbered import NumberedPair
 from feeder.source import Source
 from tests.protocol.kraken_peer import HALF, HTML, NOTHING, Peer, bad, streamed
+from tests.protocol.set_clock import SetClock
 from venues.kraken.adapter import Kraken
 from venues.kraken.connection import Pace
 from venues.limits import Limit
-
-
-class SetClock(LiveClock):
-    """The machine's clock, with a step that somebody made."""
-
-    __slots__ = ("step_ns",)
-
-    def __init__(self) -> None:
-        self.step_ns = 0
-
-    def wall_ns(self) -> int:
-        return super().wall_ns() + self.step_ns
 
 
 class Bench:
