@@ -57,8 +57,8 @@ def test_what_lies_between_two_looks_is_told_by_the_day():
 @pytest.mark.parametrize(
     ("name", "mb", "seconds", "reached"),
     [
-        ("written by all", 1_600.0, 60.0, True),
-        ("written by all", 1_600.1, 60.0, False),
+        ("written by all", 2_200.0, 60.0, True),
+        ("written by all", 2_200.1, 60.0, False),
         ("written by all", 9_999.0, 59.0, None),
         ("written by storage", 9_999.0, 60.0, None),
     ],

@@ -29,7 +29,7 @@ SETTLE_S, LOOK_S = 15.0, 60.0  # of a bot of its own; a minute has a candle clos
 JUDGED_FROM_S = 60.0  # a shorter look has a candle close or none, and is not held against the bar
 # One and a half times what deploy/raspberry-pi.md tells of one pair: the deals of a minute, and with them the journal's
 # commits, are now more and now fewer. Twice the writing, as by a sync or a row too many, is beyond it.
-MOST_MB_A_DAY = 1_600.0
+MOST_MB_A_DAY = 2_200.0
 ALL = "written by all"
 SUPERVISORD = "supervisord"
 MB = 1_000_000
