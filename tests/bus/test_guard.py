@@ -62,7 +62,7 @@ class Scene:
     def run(self, seconds: int) -> None:
         for _ in range(seconds):
             self.clock.advance(NS_PER_S)
-            self.loop._run_due()
+            self.loop._run_due(self.clock.monotonic_ns())
 
     def close(self) -> None:
         self.loop.close()
