@@ -57,7 +57,10 @@ FRAMES_PER_TURN = 256
 BYTES_PER_TURN = 8 * 1024 * 1024
 ANSWERS_PER_TURN = 64
 TICK_SECONDS = 0.5
+OFTEN_SECONDS = 0.25  # at what changes all the time
+SELDOM_SECONDS = 0.5  # at heartbeats and what a person must know
 LOOK_TURNS = 4  # of so many frames: as much as the sockets hold
+SUSPECT_NS = 2 * NS_PER_S  # without a message, which come each second
 FIRST_RETRY_S = 0.02
 LONGEST_RETRY_S = 2.0
 ANSWER_TIMEOUT_NS = 2 * NS_PER_S
@@ -90,7 +93,11 @@ class _Question:
 
 
 class Subscriber:
-    """Follows topics of one peer; `attach` begins, `close` ends it. Topics ask to join by a `Join`."""
+    """Follows topics of one peer; `attach` begins, `close` ends it. Topics ask to join by a `Join`.
+
+    Who decides is woken by each message. Who shows, records or watches looks every `look_s` instead: to wake costs more
+    than most messages, and wakes on one grid of time come together.
+    """
 
     def __init__(
         self,
@@ -102,6 +109,7 @@ class Subscriber:
         layout_hash: int,
         settings_hash: int,
         arrived: Callable[[int], None] | None = None,
+        look_s: float = 0.0,
     ) -> None:
         self.peer = peer
         self.unreadable = 0  # messages that were no frames of ours
@@ -114,6 +122,7 @@ class Subscriber:
         self._requests = sockets.requests_to(run_dir, peer)
         self._loop: Loop | None = None
         self._handle: Handle = lambda notices: None
+        self._look_s = look_s
         self._tick_timer: Cancellable | None = None
         self._retry_timer: Cancellable | None = None
         self._closed = False
@@ -141,9 +150,10 @@ class Subscriber:
         """Begins: `handle` gets lists of what happened, in order."""
         self._loop = loop
         self._handle = handle
-        loop.add_reader(sockets.fd(self._in), self._read_data)
+        if not self._look_s:
+            loop.add_reader(sockets.fd(self._in), self._read_data)
         loop.add_reader(sockets.fd(self._requests), self._read_answers)
-        self._tick_timer = loop.every(TICK_SECONDS, self._tick)
+        self._tick_timer = loop.every(self._look_s or TICK_SECONDS, self._tick)
         self._ask_all()
 
     def close(self) -> None:
@@ -339,20 +349,35 @@ class Subscriber:
             self._arrived(0)
 
     def _tick(self) -> None:
-        """Twice a second: silence, requests without an answer."""
+        """Twice a second, or at each look: what has arrived, silence, requests without an answer."""
         now_ns = self._clock.monotonic_ns()
+        suspect = now_ns - self._watch.heard_ns > SUSPECT_NS
         # What arrived while this process was busy or stopped is no silence; to look swallows zmq's word of it.
+        if self._look_s or suspect:
+            self.look()
+        if suspect:
+            out: list[Notice] = []
+            self._watch.check(now_ns, out)
+            self._hand_over(out, 0)
+        for question in self._questions.values():
+            if question.follower.wants is not None:
+                self._chase(now_ns)
+                break
+
+    def look(self) -> None:
+        """Takes what has arrived, as much as the sockets hold."""
+        now_ns = self._clock.monotonic_ns()
         for _ in range(LOOK_TURNS):
             if self._closed or not sockets.more(self._in):
                 break
             self._hand_over(self._received(now_ns, FRAMES_PER_TURN), now_ns)
+
+    def _chase(self, now_ns: int) -> None:
+        """Something must be asked, or was: is the answer there, or has it taken too long?"""
         self._read_answers()
-        out: list[Notice] = []
-        self._watch.check(now_ns, out)
         for question in self._questions.values():
             if question.id and now_ns > question.deadline_ns:
                 question.back_off(now_ns)
-        self._hand_over(out, 0)
         self._ask_all()
 
 
@@ -369,10 +394,11 @@ def open_subscriber(
     publisher: Publisher | None = None,
     *,
     passing: bool = False,
+    look_s: float = 0.0,
 ) -> Subscriber:
     """A subscriber of a stage: attached to its loop, closed at its end; latency is counted by its publisher.
 
-    `passing`: it comes and goes, and who opens it closes it.
+    `passing`: it comes and goes, and who opens it closes it; `look_s`: as for `Subscriber`.
     """
     subscriber = Subscriber(
         peer,
@@ -382,6 +408,7 @@ def open_subscriber(
         layout_hash=layout_hash,
         settings_hash=shared_hash(context.settings),
         arrived=publisher.arrived if publisher is not None else None,
+        look_s=look_s,
     )
     subscriber.attach(context.loop, handle)
     if not passing:

@@ -92,11 +92,11 @@ class _Slices:
 class Histogram:
     """Counts latencies; tells of the last minute and the last hour."""
 
-    __slots__ = ("_clock", "_fresh", "_hour", "_hour_told", "_minute", "_minute_told")
+    __slots__ = ("_clock", "_hour", "_hour_told", "_minute", "_minute_told", "fresh")
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or LiveClock()
-        self._fresh = array("d")
+        self.fresh = array("d")  # not yet sorted in
         now_ns = self._clock.monotonic_ns()
         self._minute = _Slices(MINUTE_SLICE_NS, now_ns)
         self._hour = _Slices(HOUR_SLICE_NS, now_ns)
@@ -105,9 +105,14 @@ class Histogram:
 
     def record(self, us: float) -> None:
         """Counts one latency; a negative one (a clock step) counts as 0."""
-        fresh = self._fresh
+        fresh = self.fresh
         fresh.append(us)
         if len(fresh) >= FRESH_MAX:
+            self._sort_in()
+
+    def keep_in_bounds(self) -> None:
+        """To be called now and then by who appends to `fresh` himself: a call less for each of several latencies."""
+        if len(self.fresh) >= FRESH_MAX:
             self._sort_in()
 
     def minute(self) -> Window:
@@ -125,8 +130,8 @@ class Histogram:
         return self._hour_told
 
     def _sort_in(self) -> None:
-        self._minute.add(_counted(self._fresh))
-        del self._fresh[:]
+        self._minute.add(_counted(self.fresh))
+        del self.fresh[:]
         self._minute_told = None
 
     def _settle(self) -> None:
@@ -136,7 +141,7 @@ class Histogram:
             self._hour.add(closing)
             self._hour.turn(now_ns)
             self._minute_told = self._hour_told = None
-        if self._fresh:
+        if self.fresh:
             self._sort_in()
 
 

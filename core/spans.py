@@ -17,8 +17,8 @@ A span is recorded by the stage in which it ends, in microseconds. Those that st
                 wire_to_answer        until the venue's whole answer is there, or known to be lost
                 order_to_fill         from the published intent to the first fill, on the disk and published
                 trade_to_fill         since the filling trade's arrival; on paper the fill needs nothing else
-    storage     event_to_row          the oldest message of a batch, until its rows are committed
-    dashboard   change_to_page        a change's arrival, until it is encoded for who looks at it
+    storage     event_to_row          the oldest message of a batch since it was published, until its rows are committed
+    dashboard   change_to_page        a change since it was published, until it is encoded for who looks at it
 """
 
 from collections.abc import Iterator

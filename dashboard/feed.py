@@ -8,6 +8,7 @@ import msgspec
 from bus.frames import EVENT, GAP, STATUS, TRADER, UNREADABLE, VIEW, Frame
 from bus.messages import Entry, Event, Gap, Status, View
 from bus.notices import FIRST, LATEST, BeatSeen, Cursor, GapFound, Join, Joined, Notice, PeerDiffers
+from bus.passage import published_ns
 from core.clock import Clock
 from dashboard.state import PageState
 
@@ -43,7 +44,7 @@ class Feed:
         self.complain = complain  # told once per kind of unreadable message
         self.changed = changed  # called once a batch with more than heartbeats in it
         self._complained: set[str] = set()
-        self._now_ns = 0
+        self._now_ns = 0  # when what is folded was published
         self._folds: dict[str, tuple[msgspec.msgpack.Decoder[Any], Callable[[Any], None]]] = {
             VIEW: (msgspec.msgpack.Decoder(list[View]), lambda m: state.fold_view(m, self._now_ns)),
             STATUS: (msgspec.msgpack.Decoder(list[Status]), lambda m: state.fold_status(m, self._now_ns)),
@@ -62,18 +63,20 @@ class Feed:
 
     def take(self, stage: str, notices: list[Notice]) -> None:
         """Fold what one stage sent, in order."""
-        self._now_ns = self.clock.monotonic_ns()
+        self._now_ns = now_ns = self.clock.monotonic_ns()
         wall_ms = self.clock.wall_ms()
         moved = False
         for notice in notices:
             moved = moved or not isinstance(notice, BeatSeen)
             if isinstance(notice, Frame):
-                self.state.heard(stage, self._now_ns, wall_ms)
+                self.state.heard(stage, now_ns, wall_ms)
+                self._now_ns = published_ns(notice, self.clock)
                 self._fold(stage, notice.topic, notice.payload)
             elif isinstance(notice, BeatSeen):
-                self.state.fold_beat(notice.beat, self._now_ns, wall_ms)
+                self.state.fold_beat(notice.beat, now_ns, wall_ms)
             elif isinstance(notice, Joined):
-                self.state.heard(stage, self._now_ns, wall_ms)
+                self.state.heard(stage, now_ns, wall_ms)
+                self._now_ns = now_ns
                 # Only latest-state topics have snapshots that the page reads; the trader's is its own affair.
                 if notice.snapshot and notice.topic in (VIEW, STATUS):
                     self._fold(stage, notice.topic, notice.snapshot)

@@ -33,6 +33,7 @@ BEHIND_CHECK_SECONDS = 1.0
 UPDATE_RING = 8_192
 CANDLE_RING = 4_096
 PAIRS_AT_ONCE = 100  # described in one go, 1 ms; of more the others come next time, so that no update waits for them
+FEW_PAIRS = 8  # views and candles of so many are one piece of work: each piece waits for a pause of its own
 NAMED = 3  # pairs that an event names; of more it gives the number
 
 
@@ -311,13 +312,16 @@ class Stage:
         return ", ".join(self._pairs[pair] for pair in sorted(pairs) if pair < len(self._pairs))
 
     def show(self) -> None:
-        """Publish view and forming candle of pairs that changed: the candles after a trade that has come meanwhile."""
+        """Publish view and forming candle of pairs that changed; of many the candles after what has come meanwhile."""
         self._dirty |= dict.fromkeys(self.indicators.take_dirty())
         if self._dirty:
             pairs = taken(self._dirty, PAIRS_AT_ONCE)
             rows = self.indicators.describe(pairs)
             self._publisher.send_many(VIEW, report.views_of(rows, self._pairs, self._parameters.needed))
-            self._context.loop.aside(lambda: self._show_candles(pairs))
+            if len(pairs) <= FEW_PAIRS:
+                self._publisher.send_many(CANDLE, report.forming_of(rows, self._pairs))
+            else:
+                self._context.loop.aside(lambda: self._show_candles(pairs))
 
     def _show_candles(self, pairs: list[int]) -> None:
         """The forming candles as they are by now: a candle that closed meanwhile must not be told as it was before."""

@@ -13,7 +13,7 @@ from bus.guard import Guard
 from bus.layouts import layout_hash
 from bus.notices import FIRST, WHOLE, Cursor, Join, Notice
 from bus.publisher import Facts, open_publisher
-from bus.subscriber import Subscriber
+from bus.subscriber import OFTEN_SECONDS, SELDOM_SECONDS, Subscriber
 from core.errors import BotError
 from core.paths import WATCHDOG, beating
 from core.settings import shared_hash
@@ -27,7 +27,7 @@ from storage.recorder import Recorder
 from storage.room import Limits
 from storage.writer import Writer
 
-FLUSH_SECONDS = 0.35
+FLUSH_SECONDS = 0.25  # after each look at the bus
 OPEN_RETRY_SECONDS = 1.0
 TIDY_SECONDS = 5.0
 
@@ -109,6 +109,7 @@ class Storage:
                 self._context.clock,
                 layout_hash=layout_hash(),
                 settings_hash=shared_hash(self._context.settings),
+                look_s=OFTEN_SECONDS if stage in ("indicators", "trader") else SELDOM_SECONDS,
             )
             subscriber.attach(self._context.loop, partial(self._take, stage))
             self._subscribers.append(subscriber)
@@ -135,6 +136,8 @@ class Storage:
         return 1 if at is None else at[1] + 1
 
     def _close(self) -> None:
+        for subscriber in self._subscribers:
+            subscriber.look()  # who stopped before us said why
         if self._recorder is not None:
             self._recorder.flush(last_try=True)
             self._writer.close()

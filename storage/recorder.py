@@ -15,6 +15,7 @@ import msgspec
 from bus.frames import CANDLE, EVENT, GAP, TRADER, Frame
 from bus.messages import Candle, Entry, Event, Gap
 from bus.notices import GapFound, Joined, PeerDiffers
+from bus.passage import published_ns
 from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.errors import BotError
 from core.file_users import users_of
@@ -33,7 +34,7 @@ REMIND_NS = 600 * NS_PER_S
 LOOK_NS = 100 * NS_PER_MS  # at disk and log: what is written between two looks is little beside what is kept free
 PRUNE_NS = 30 * NS_PER_S  # a dozen statements that mostly find nothing
 PRUNE_ROWS = 5_000  # sooner where so much was written
-CANDLES_WAIT_NS = 400 * NS_PER_MS  # for each other: the forming ones come four times a second, a commit wears the disk
+CANDLES_WAIT_NS = 600 * NS_PER_MS  # for each other: the forming ones come four times a second, a commit wears the disk
 
 _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
     CANDLE: msgspec.msgpack.Decoder(list[Candle]),
@@ -80,7 +81,7 @@ class Recorder:
         self.rows = 0
         self.lag_ms = 0.0
         self.latency: Histogram | None = None
-        self._oldest_ns = 0  # arrival of the oldest message in the batch
+        self._oldest_ns = 0  # when the oldest message in the batch was published
         self._next_try_ns = 0
         self._written_ns = 0
         self._look_due_ns = 0
@@ -98,7 +99,8 @@ class Recorder:
     def take(self, stage: str, events: list[Any]) -> None:
         """Events of the subscriber to `stage`, in order."""
         if not self.batch:
-            self._oldest_ns = self._clock.monotonic_ns()
+            frames = (published_ns(event, self._clock) for event in events if isinstance(event, Frame))
+            self._oldest_ns = next(frames, self._clock.monotonic_ns())
         for event in events:
             match event:
                 case Frame():

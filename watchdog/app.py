@@ -7,7 +7,7 @@ is the feeder's affair, as any other exchange would be.
 from bus.guard import Guard
 from bus.layouts import layout_hash
 from bus.publisher import Facts, open_publisher
-from bus.subscriber import open_subscriber
+from bus.subscriber import SELDOM_SECONDS, open_subscriber
 from core.failures import LOOK_SECONDS, Failures, News
 from core.paths import WATCHDOG, beating, programs
 from core.stage import Context
@@ -31,7 +31,7 @@ class Watchdog:
         found = self._failures.look()
         open_publisher(context, layout_hash(), self._facts)
         for stage in watched:
-            open_subscriber(context, stage, {}, self._guard.take, layout_hash())
+            open_subscriber(context, stage, {}, self._guard.take, layout_hash(), look_s=SELDOM_SECONDS)
         context.loop.every(LOOK_SECONDS, self._look)
         context.event("start", f"watches over {', '.join(watched)}")
         self._tell(found)

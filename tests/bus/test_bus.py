@@ -144,13 +144,13 @@ def test_a_heartbeat_asks_one_span_a_turn_and_ends_with_the_publisher(run_dir: P
     asked = []
     for _ in range(2):
         loop._turn()
-        asked.append([not histogram._fresh for histogram in histograms])
+        asked.append([not histogram.fresh for histogram in histograms])
     assert asked == [[True, False, False], [True, True, False]]
     publisher.close()
     for _ in range(3):
         loop.call_later(0, lambda: None)  # a round without anything to do would wait
         loop._turn()
-    assert histograms[2]._fresh
+    assert histograms[2].fresh
     loop.close()
 
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from bus.frames import TRADE, UPDATE, Frame
-from bus.passage import OLDEST_NS, Passage, live_since
+from bus.passage import OLDEST_NS, Passage, live_since, published_ns
 from bus.records import BACKFILL, CANDLE, HOLE, LATE, RECORD, START
 from bus.records import TRADE as TRADE_KIND
 from bus.records import UPDATE as UPDATES
 from core.clock import NS_PER_MS, NS_PER_S, ManualClock
+from core.histogram import FRESH_MAX
 from core.spans import Spans
 
 NOW_NS = 1_700_000_000 * NS_PER_S
@@ -57,6 +58,22 @@ def test_what_is_no_live_trade_is_not_timed(silent: Frame) -> None:
     assert [minute.samples for minute, _ in spans.told().values()] == [0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("publish_ns", "waited_ns"),
+    [
+        (NOW_NS - 5, 5),
+        (NOW_NS - OLDEST_NS, OLDEST_NS),
+        (0, 0),
+        (NOW_NS + 1, 0),
+        (NOW_NS - OLDEST_NS - 1, 0),
+    ],
+    ids=["told now", "a minute ago", "told again", "the clock was set back", "the clock was set forward"],
+)
+def test_when_a_frame_was_published_in_the_time_of_the_process(publish_ns: int, waited_ns: int) -> None:
+    clock = ManualClock(NOW_NS, monotonic_ns=100 * NS_PER_S)
+    assert published_ns(frame(NOW_NS, publish_ns), clock) == 100 * NS_PER_S - waited_ns
+
+
 def taken(wall_ns: int) -> dict[str, float]:
     """The three spans in ms of a trade that arrived at NOW, left 2 ms later, came in at 5 and was done at 9 ms."""
     clock = ManualClock(NOW_NS, 50 * NS_PER_S)
@@ -72,6 +89,16 @@ def taken(wall_ns: int) -> dict[str, float]:
 
 def test_way_work_and_the_whole() -> None:
     assert taken(NOW_NS + 9 * NS_PER_MS) == pytest.approx({"way": 3.0, "work": 4.0, "whole": 9.0}, rel=0.011)
+
+
+def test_what_nobody_asks_for_stays_bounded() -> None:
+    clock = ManualClock(NOW_NS)
+    spans = Spans(clock)
+    passage = Passage(clock, spans, "way", "work", "whole")
+    for _ in range(FRESH_MAX + 5):
+        passage.done(frame(NOW_NS, NOW_NS), clock.monotonic_ns())
+    assert [len(spans.of(name).fresh) for name in ("way", "work", "whole")] == [5, 5, 5]
+    assert [minute.samples for minute, _ in spans.told().values()] == [FRESH_MAX + 5] * 3
 
 
 def test_a_clock_that_was_set_back_makes_a_latency_of_nothing() -> None:

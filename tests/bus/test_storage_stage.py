@@ -7,7 +7,7 @@ from bus import sockets
 from bus.frames import CANDLE, EVENT, GAP, TRADER, Frame
 from bus.layouts import layout_hash
 from bus.messages import Entry, StartedEvent
-from bus.subscriber import Subscriber
+from bus.subscriber import SELDOM_SECONDS, Subscriber
 from core.errors import BotError
 from core.settings import shared_hash
 from storage.room import FLOWS, SLOW, Limits
@@ -284,6 +284,23 @@ def test_topics_of_every_stage_are_followed(others):
     assert set(followed) == {"feeder", "indicators", "trader", "storage", "dashboard", "watchdog"}
     assert all(EVENT in topics and (GAP in topics or stage == "storage") for stage, topics in followed.items())
     assert CANDLE in followed["indicators"] and TRADER in followed["trader"]
+
+
+def test_what_was_said_since_the_last_look_is_kept_when_storage_stops(others):
+    feeder = others.publisher("feeder")
+    feeder.attach(others.loop)
+    others.start_storage()
+    feeder.event("info", "first")
+    others.run_until(lambda: any(row["message"] == "first" for row in others.history.events()))
+    feeder._timer.cancel()  # with no heartbeat any more what waits is what was said
+    two_looks: list[bool] = []
+    others.loop.call_later(2 * SELDOM_SECONDS, lambda: two_looks.append(True))
+    others.run_until(lambda: two_looks)
+    feeder.event("info", "last words")
+    (subscriber,) = [each for each in others.storage._subscribers if each.peer == "feeder"]
+    assert sockets.wait_readable(subscriber._in, 20.0)
+    others.stop_storage()
+    assert [row["message"] for row in others.history.events() if row["stage"] == "feeder"] == ["first", "last words"]
 
 
 def test_the_heartbeat_times_events_until_their_rows_are_there(others):

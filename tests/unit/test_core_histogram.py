@@ -114,7 +114,7 @@ def test_a_burst_is_sorted_in_before_it_fills_the_memory() -> None:
     histogram = Histogram(ManualClock())
     for _ in range(FRESH_MAX * 3):
         histogram.record(5)
-    assert len(histogram._fresh) < FRESH_MAX
+    assert len(histogram.fresh) < FRESH_MAX
     assert histogram.minute().samples == FRESH_MAX * 3
 
 

@@ -46,6 +46,16 @@ def test_frames_and_snapshots_are_folded() -> None:
     assert all(feed.state.stages[name].heard_ns for name in ("indicators", "trader", "storage"))
 
 
+def test_a_change_waits_from_its_publication_on_and_its_stage_was_heard_now() -> None:
+    feed, _ = made()
+    now_ns, published = feed.clock.monotonic_ns(), feed.clock.wall_ns() - 200
+    feed.take("indicators", [Frame(VIEW, 1, 0, 1, published, encode([view(100.0)]))])
+    assert feed.state.take_arrival(PAIR) == now_ns - 200
+    assert feed.state.stages["indicators"].heard_ns == now_ns
+    feed.take("indicators", [Joined(VIEW, 1, 5, encode([view(101.0)]))])
+    assert feed.state.take_arrival(PAIR) == now_ns
+
+
 def test_the_traders_own_snapshot_is_left_alone() -> None:
     feed, complaints = made()
     feed.take("trader", [Joined(TRADER, 1, 5, b"not ours")])

@@ -69,6 +69,17 @@ def make_world(tmp_path):
         world.writer.close()
 
 
+def test_rows_wait_since_the_oldest_message_was_published(make_world):
+    world = make_world()
+    published_ns = world.clock.wall_ns() - 200_000_000
+    payload = pack([samples.event("said")])
+    world.recorder.take("feeder", [Frame(EVENT, 1, 0, 1, published_ns, payload)])
+    world.clock.advance(100_000_000)
+    world.recorder.take("feeder", [Frame(EVENT, 1, 1, 1, 0, payload)])
+    world.recorder.flush()
+    assert world.recorder.lag_ms == 300.0
+
+
 def test_disk_low_the_ledger_goes_on_and_the_market_waits_or_is_counted(make_world, tmp_path):
     world = make_world()
     world.free = 149 * MB
