@@ -1,11 +1,13 @@
-"""What the indicators show between closes: forming candles are told a moment after the views, and never too old."""
+"""What the indicators show between closes: of few pairs views and forming candles at once, of many the candles a moment
+later, and never too old."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
-from bus.frames import CANDLE
+from bus.frames import CANDLE, VIEW
 from indicators.app import Stage
 from indicators.layout import Parameters
 from tests.indicator_tools import SECOND, T0, compiled, market, trade
@@ -30,6 +32,25 @@ def fold(found: Stage, number: int, *records: np.ndarray) -> None:
     found.indicators.fold(np.concatenate(records).tobytes(), number)
 
 
+def test_of_few_pairs_views_and_candles_are_one_piece_of_work() -> None:
+    sent: list[tuple[str, Any]] = []
+    aside: list[Any] = []
+    one = stage(sent, aside)
+    fold(one, 0, trade(T0, 100.0))
+    one.show()
+    assert [topic for topic, _ in sent] == [VIEW, CANDLE] and not aside
+    assert [message.close for topic, message in sent if topic == CANDLE] == [100.0]
+    one.show()
+    assert len(sent) == 2
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pair is many already."""
+    monkeypatch.setattr("indicators.app.FEW_PAIRS", 0)
+
+
+@pytest.mark.usefixtures("many")
 def test_a_candle_that_closes_meanwhile_is_not_told_as_it_was_before() -> None:
     sent: list[tuple[str, Any]] = []
     aside: list[Any] = []
@@ -44,6 +65,7 @@ def test_a_candle_that_closes_meanwhile_is_not_told_as_it_was_before() -> None:
     ]
 
 
+@pytest.mark.usefixtures("many")
 def test_a_pair_that_is_gone_meanwhile_is_not_told() -> None:
     sent: list[tuple[str, Any]] = []
     aside: list[Any] = []
