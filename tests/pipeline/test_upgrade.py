@@ -23,7 +23,6 @@ from tests.pipeline.pipeline import ROOT, Pipeline, clean_environment, copy_kern
 from tests.pipeline.test_endings import EAGER
 from tests.up_helpers import make_wheel, short_folder
 
-MINOR = f"python3.{sys.version_info.minor}"
 KEPT = ("pair", "status", "mode", "entry_price", "quantity", "realized", "wallet_quote", "wallet_base", "feed")
 
 
@@ -32,13 +31,7 @@ class Upgradable(Pipeline):
 
     def __init__(self, folder: Path, settings: dict[str, object]) -> None:
         super().__init__(folder / "bot", settings)
-        self.origin, self.wheels, self.bin = folder / "origin", folder / "wheels", folder / "bin"
-        self.bin.mkdir()
-        for minor in range(11, 15):  # set-up takes the interpreter that the wheel leads to the packages of
-            runs = f"exec {sys._base_executable}" if f"python3.{minor}" == MINOR else "exit 127"  # type: ignore[attr-defined]
-            stub = self.bin / f"python3.{minor}"
-            stub.write_text(f'#!/bin/bash\n{runs} "$@"\n')
-            stub.chmod(0o755)
+        self.origin, self.wheels = folder / "origin", folder / "wheels"
         self.git(ROOT, "clone", "-q", str(ROOT), str(self.origin))
         self.commit("requirements.txt", self.lock("1.0"))
         self.git(folder, "clone", "-q", str(self.origin), str(self.root))
@@ -46,9 +39,9 @@ class Upgradable(Pipeline):
 
     @property
     def environment(self) -> dict[str, str]:
-        path = f"{self.bin}:{os.environ['PATH']}"
         pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels), "PIP_CONFIG_FILE": os.devnull}
-        return clean_environment({**self.settings, **pip, "PATH": path})
+        python = sys._base_executable  # type: ignore[attr-defined]  # the wheel leads to its packages
+        return clean_environment({**self.settings, **pip, "SET_UP_PYTHON": python})
 
     def lock(self, version: str) -> str:
         packages = {"packages.pth": sysconfig.get_path("purelib") + "\n"}

@@ -22,6 +22,7 @@ class Project:
         self.folder = folder
         self.wheels = folder.parent / "wheels"
         self.bin = folder.parent / "bin"
+        self.system = self.bin / "system-python3"  # asked first, in place of the system's own; a test may make it
 
     def make(self) -> None:
         """Writes the folder's files."""
@@ -48,6 +49,7 @@ class Project:
         return {
             **kept,
             "PATH": f"{self.bin}:{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin",
+            "SET_UP_PYTHON": str(self.system),
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.wheels),
             "PIP_CONFIG_FILE": os.devnull,
@@ -249,6 +251,38 @@ def test_the_newest_that_works_is_taken(project: Project) -> None:
     assert result.returncode == 0, result.stderr
     assert "python3.12" in result.stdout
     assert (project.bin / "asked").exists()
+
+
+def test_the_systems_own_is_taken_before_a_newer_one(project: Project) -> None:
+    real = shutil.which("python3.11", path=f"{Path(sys.base_prefix) / 'bin'}:/usr/bin") or sys.executable
+    only_python(project, "python3.13", "echo 3.13 x86_64 64")
+    project.command(project.system.name, f'echo asked >>{project.bin}/asked\nexec {real} "$@"')
+    result = project.setup()
+    assert result.returncode == 0, result.stderr
+    assert (project.bin / "asked").exists() and "3.13" not in result.stdout
+
+
+def test_unasked_the_systems_own_is_the_one_in_usr_bin(project: Project) -> None:
+    system = Path("/usr/bin/python3")
+    try:
+        subprocess.run([system, "-c", "import sys, ensurepip; assert sys.version_info >= (3, 11)"], check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip(f"{system} is not there or will not do")
+    only_python(project, "python3", "exit 127")
+    result = project.setup(SET_UP_PYTHON="")
+    assert result.returncode == 0, result.stderr
+    assert f"({system}" in result.stdout
+
+
+def test_a_system_python_without_ensurepip_is_passed_over_and_named_where_there_is_no_other(project: Project) -> None:
+    lacking = 'case "$*" in *ensurepip*) echo "No module named ensurepip" >&2; exit 1;; *) echo 3.11 x86_64 64;; esac'
+    project.command(project.system.name, lacking)
+    assert project.setup().returncode == 0
+    shutil.rmtree(project.folder / ".venv")
+    only_python(project, "python3", "exit 127")
+    result = project.setup()
+    assert result.returncode == 2
+    assert "sudo apt install system-python3-venv" in result.stderr
 
 
 def test_too_little_space_is_told_before_anything_is_downloaded(project: Project) -> None:

@@ -86,7 +86,7 @@ def machine() -> Machine:
         memory_mb=pages // 1024 // 1024,
         load=round(os.getloadavg()[0], 2),
         system=f"{platform.system()} {platform.release()}",
-        python=platform.python_version(),
+        python=f"{platform.python_version()} of {sys.base_prefix}",
     )
 
 
