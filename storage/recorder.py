@@ -99,8 +99,8 @@ class Recorder:
     def take(self, stage: str, events: list[Any]) -> None:
         """Events of the subscriber to `stage`, in order."""
         if not self.batch:
-            frames = (published_ns(event, self._clock) for event in events if isinstance(event, Frame))
-            self._oldest_ns = next(frames, self._clock.monotonic_ns())
+            first = events[0]
+            self._oldest_ns = published_ns(first, self._clock) if type(first) is Frame else self._clock.monotonic_ns()
         for event in events:
             match event:
                 case Frame():
@@ -135,6 +135,8 @@ class Recorder:
             for candle in messages:
                 self.batch.add_candle(candle)
             return
+        if self.behind:
+            return
         for number, message in enumerate(messages, start=frame.first):
             self._numbered(stage, frame.topic, frame.epoch, number, message)
 
@@ -153,12 +155,10 @@ class Recorder:
                 continue
             if frame.topic == CANDLE:
                 self.batch.add_candle(message)
-            else:
+            elif not self.behind:
                 self._numbered(stage, frame.topic, frame.epoch, number, message)
 
     def _numbered(self, stage: str, topic: str, epoch: int, number: int, message: Any) -> None:
-        if self.behind:
-            return
         if topic == TRADER:
             try:
                 self.batch.add_entry(epoch, number, message.event)

@@ -46,6 +46,7 @@ class Writer:
         self.damage: tuple[type[Exception], ...] = (driver.DatabaseError, DatabaseError)
         self._connection: Any = None  # of the pool
         self._driver: Any = None  # the same as the driver has it
+        self._cursor: Any = None  # of that, for what is written: to make one costs a hundredth of a commit
         self._stored: dict[str, tuple[int, int]] = {}  # the cursors in the file, as long as nobody else writes there
         self._version = NO_VERSION  # of the file, by that
         self._log = f"{database}-wal"
@@ -61,7 +62,7 @@ class Writer:
         """
         told: tuple[str, ...] = ()
         connection = self._opened()
-        cursor = connection.cursor()
+        cursor = self._cursor
         try:
             stored = self._begin(cursor, batch)
             if _is_another_journal(batch, stored):
@@ -80,8 +81,6 @@ class Writer:
             if connection.in_transaction:
                 connection.rollback()
             raise
-        finally:
-            cursor.close()
         for topic, epoch, number in rows.pop("cursors", ()):
             self._stored[topic] = epoch, number
         return Written(sum(map(len, rows.values())), len(rows.get("trades", ())), repeated, left_out, told)
@@ -105,7 +104,7 @@ class Writer:
         """Has the next use open the file anew: after an error of the disk a connection's state is not known."""
         if self._connection is not None:
             self._connection.invalidate()
-            self._connection = self._driver = None
+            self._connection = self._driver = self._cursor = None
 
     def wal_bytes(self) -> int:
         """The size of the write-ahead log."""
@@ -119,7 +118,7 @@ class Writer:
         """Closes the file; the last one to close moves the log into it."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = self._driver = None
+            self._connection = self._driver = self._cursor = None
         self.engine.dispose()
 
     def _begin(self, cursor: Any, batch: Batch) -> dict[str, tuple[int, int]]:
@@ -140,6 +139,7 @@ class Writer:
         if self._driver is None:
             self._connection = self.engine.raw_connection()
             self._driver = self._connection.driver_connection
+            self._cursor = self._driver.cursor()
             self._version = NO_VERSION  # what one connection says of it is nothing to another
         return self._driver
 

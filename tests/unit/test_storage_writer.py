@@ -128,9 +128,10 @@ def test_a_commit_that_failed_and_took_effect_is_not_written_twice(writer, datab
     writer.write(batch_of(samples.equity(1)))
     whole = writer._driver
     writer._driver = Breaking(whole)
+    writer._cursor = writer._driver.cursor()
     with pytest.raises(sqlite3.OperationalError):
         writer.write(batch_of(samples.equity(2), first=2))
-    writer._driver = whole
+    writer._driver, writer._cursor = whole, whole.cursor()
     assert writer.write(batch_of(samples.equity(2), samples.equity(3), first=2)).repeated == 1
     assert len(History(database).equity()) == 3
 
