@@ -37,6 +37,13 @@ def missed(seen: Mapping[str, Seen], *, judged: bool = True) -> list[str]:
     return [item.name.removeprefix("soak: ") for item in found if item.reached is False]
 
 
+@pytest.mark.parametrize(
+    ("trades", "judged", "reached"), [(0.0, True, False), (59.0, True, False), (60.0, True, True), (0.0, False, None)]
+)
+def test_an_hour_in_which_the_bot_hardly_trades_is_no_proof(trades: float, judged: bool, reached: bool | None) -> None:
+    assert soak.traded("60 minutes", 60.0, trades, judged=judged).reached is reached
+
+
 def test_each_file_below_var_dir_is_of_one_kind(tmp_path: Path) -> None:
     book = tmp_path / "books" / "sim-sandbox"
     kinds = {

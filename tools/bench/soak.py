@@ -4,7 +4,8 @@ The whole bot under supervisord with a page open; its market falls every ten min
 and sells all along. What is printed is the slope after the first ten minutes (of a shorter run: after a third of it),
 by least squares over all samples. What a stage has written is told beside PSS, which other programs that share its
 libraries move, too. Of files the largest size of the run is held against what the code keeps them below; of those that
-grow with the market the slope, by the day of market time (`tools.bench.soak_files`).
+grow with the market the slope, by the day of market time (`tools.bench.soak_files`). A bot that hardly trades shows
+nothing: its trades have a bar as well.
 """
 
 import time
@@ -22,6 +23,7 @@ MINUTES = 60.0
 SPEED = 20
 RATE = 2  # trades a second of market time
 FALLS_EVERY_S = 600
+TRADES_A_FALL = 0.5  # at least: bought at one, sold at the next
 SAMPLE_SECONDS = 5.0
 SETTLE_MINUTES = 10.0
 JUDGED_FROM_MINUTES = 30.0  # a shorter run's slope is mostly noise and is not held against the bar
@@ -57,8 +59,14 @@ def figures(options: Options) -> list[Figure]:
         found.append(figure("soak", f"{what}: PSS of {stage}", "MB/hour", [slope(hours, pss)], most=most, note=note))
     files = {name: seen([one.files[name] for one in samples], hours) for name in soak_files.KINDS}
     found += soak_files.told(what, files, bounds, judged=judged)
-    found.append(figure("soak", f"{what}: trades made", "trades", [samples[-1].trades]))
+    found.append(traded(what, minutes, samples[-1].trades, judged=judged))
     return found
+
+
+def traded(what: str, minutes: float, trades: float, *, judged: bool) -> Figure:
+    """The trades of a run, held against how often its market fell."""
+    least = minutes * 60 * SPEED / FALLS_EVERY_S * TRADES_A_FALL if judged else None
+    return figure("soak", f"{what}: trades made", "trades", [trades], least=least)
 
 
 class Sample(NamedTuple):
