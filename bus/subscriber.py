@@ -353,8 +353,8 @@ class Subscriber:
         now_ns = self._clock.monotonic_ns()
         suspect = now_ns - self._watch.heard_ns > SUSPECT_NS
         # What arrived while this process was busy or stopped is no silence; to look swallows zmq's word of it.
-        if self._look_s or suspect:
-            self.look()
+        if (self._look_s or suspect) and self.look() and not self._look_s:
+            self._drain()
         if suspect:
             out: list[Notice] = []
             self._watch.check(now_ns, out)
@@ -364,13 +364,19 @@ class Subscriber:
                 self._chase(now_ns)
                 break
 
-    def look(self) -> None:
-        """Takes what has arrived, as much as the sockets hold."""
+    def look(self) -> bool:
+        """Takes what has arrived, as much as the sockets hold; True where there may be more."""
         now_ns = self._clock.monotonic_ns()
         for _ in range(LOOK_TURNS):
             if self._closed or not sockets.more(self._in):
-                break
+                return False
             self._hand_over(self._received(now_ns, FRAMES_PER_TURN), now_ns)
+        return True
+
+    def _drain(self) -> None:
+        """Goes on where a look left something: nothing else would wake who is woken."""
+        if self._loop is not None and self._read_data():
+            self._loop.call_later(0, self._drain)
 
     def _chase(self, now_ns: int) -> None:
         """Something must be asked, or was: is the answer there, or has it taken too long?"""

@@ -1,8 +1,8 @@
 """What the page knows: a fold of the bus's messages, without I/O and without a clock.
 
-Every `fold_*` takes the message and, where it matters, the arrival time: `now_ns` is monotonic, `wall_ms` is wall time.
-Everything is bounded. `version` of a pair and of the common parts grow with each change, so that a publisher of pages
-encodes only what moved.
+Every `fold_*` takes the message and, where it matters, its time: `now_ns` is monotonic (when it was published, of a
+heartbeat when it arrived), `wall_ms` is wall time. Everything is bounded. `version` of a pair and of the common parts
+grow with each change, so that a publisher of pages encodes only what moved.
 """
 
 from collections import deque

@@ -15,6 +15,7 @@ from bus.notices import FIRST, WHOLE, Cursor, Join, Notice
 from bus.publisher import Facts, open_publisher
 from bus.subscriber import OFTEN_SECONDS, SELDOM_SECONDS, Subscriber
 from core.errors import BotError
+from core.loop import Cancellable
 from core.paths import WATCHDOG, beating
 from core.settings import shared_hash
 from core.stage import Context
@@ -47,9 +48,10 @@ class Storage:
         self._subscribers: list[Subscriber] = []
         self._recorder: Recorder | None = None
         self._told = False  # that the database cannot be opened
+        self._flushing: Cancellable | None = None
+        self._taking = False  # stays so where it failed
         self._publisher = open_publisher(context, layout_hash(), self._facts, "event_to_row")
         self._open()
-        context.loop.every(FLUSH_SECONDS, self._flush)
         context.loop.every(TIDY_SECONDS, self._tidy)
         context.on_stop(self._close)
 
@@ -113,12 +115,17 @@ class Storage:
             )
             subscriber.attach(self._context.loop, partial(self._take, stage))
             self._subscribers.append(subscriber)
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._flushing = self._context.loop.every(FLUSH_SECONDS, self._flush)  # behind their looks, which come with it
 
     def _take(self, stage: str, notices: list[Notice]) -> None:
         if stage == WATCHDOG:
             self._guard.take(notices)
         if self._recorder is not None:
+            self._taking = True
             self._recorder.take(stage, notices)
+            self._taking = False
 
     def _flush(self) -> None:
         if self._recorder is not None:
@@ -136,8 +143,9 @@ class Storage:
         return 1 if at is None else at[1] + 1
 
     def _close(self) -> None:
-        for subscriber in self._subscribers:
-            subscriber.look()  # who stopped before us said why
+        if not self._taking:  # else what comes now is behind something that was not taken
+            for subscriber in self._subscribers:
+                subscriber.look()  # who stopped before us said why
         if self._recorder is not None:
             self._recorder.flush(last_try=True)
             self._writer.close()

@@ -98,9 +98,12 @@ class Recorder:
 
     def take(self, stage: str, events: list[Any]) -> None:
         """Events of the subscriber to `stage`, in order."""
-        if not self.batch:
-            first = events[0]
-            self._oldest_ns = published_ns(first, self._clock) if type(first) is Frame else self._clock.monotonic_ns()
+        first = events[0]
+        if type(first) is not Frame:
+            first = next((event for event in events if type(event) is Frame), None)
+        since_ns = self._clock.monotonic_ns() if first is None else published_ns(first, self._clock)
+        if not self.batch or since_ns < self._oldest_ns:
+            self._oldest_ns = since_ns
         for event in events:
             match event:
                 case Frame():

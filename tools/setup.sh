@@ -54,12 +54,17 @@ refuse_small_machine() {
     [ "$bits" = 64 ] || refuse "the programs on this machine are $bits-bit (on a 64-bit kernel): install the 64-bit system, as numpy, numba and pyzmq come for no 32-bit one."
 }
 
-# Sets `python` to the first interpreter that works, or tells what is missing: the one that was asked for, the system's own
-# (distributions build theirs optimised; as pyenv builds it by itself the bot takes a quarter more processor), the newest.
+# Sets `python` to the first interpreter that works, or tells what is missing: the system's own (distributions build theirs
+# optimised; as pyenv builds it by itself the bot takes a quarter more processor), else the newest; SET_UP_PYTHON alone
+# where that is set. SET_UP_SYSTEM_PYTHON is for the tests.
 choose_python() {
     local minor name about lacking='' narrow=''
+    local -a names=("${SET_UP_SYSTEM_PYTHON:-/usr/bin/python3}")
+    for ((minor = newest; minor >= oldest; minor--)); do names+=("python3.$minor"); done
+    names+=(python3)
+    [ -z "${SET_UP_PYTHON:-}" ] || names=("$SET_UP_PYTHON")
     python=
-    for name in "${SET_UP_PYTHON:-/usr/bin/python3}" $(for ((minor = newest; minor >= oldest; minor--)); do echo "python3.$minor"; done) python3; do
+    for name in "${names[@]}"; do
         about=$("$name" -I -c "$describe" 2>/dev/null) || continue
         minor=${about#3.}
         minor=${minor%% *}
@@ -79,9 +84,11 @@ choose_python() {
     if [ -n "$lacking" ]; then
         name=${lacking%%:*}
         name=${name##*/}
+        case "$name" in python3*) ;; *) name=python3 ;; esac
         [ "$(python3 -c 'import sys; print("python3.%d" % sys.version_info[1])' 2>/dev/null)" != "$name" ] || name=python3
         refuse "$lacking. Type: sudo apt install $name-venv   (then the same command again)"
     fi
+    [ -z "${SET_UP_PYTHON:-}" ] || refuse "SET_UP_PYTHON: $SET_UP_PYTHON is no Python 3.$oldest to 3.$newest that starts. Name another, or unset it"
     refuse "no Python 3.$oldest to 3.$newest was found (python3 is $(python3 --version 2>/dev/null || echo 'not installed')). Type: sudo apt install python3 python3-venv"
 }
 

@@ -303,6 +303,31 @@ def test_what_was_said_since_the_last_look_is_kept_when_storage_stops(others):
     assert [row["message"] for row in others.history.events() if row["stage"] == "feeder"] == ["first", "last words"]
 
 
+def test_behind_what_could_not_be_taken_nothing_is_kept(others, monkeypatch):
+    def fails(stage, notices):
+        raise RuntimeError("a message that nobody foresaw")
+
+    feeder = others.publisher("feeder")
+    feeder.attach(others.loop)
+    others.start_storage()
+    feeder.event("info", "first")
+    others.run_until(lambda: any(row["message"] == "first" for row in others.history.events()))
+    feeder._timer.cancel()
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(others.storage._recorder, "take", fails)
+        feeder.event("info", "not taken")
+        others.run_until(lambda: False)
+    feeder.event("info", "behind it")
+    (subscriber,) = [each for each in others.storage._subscribers if each.peer == "feeder"]
+    assert sockets.wait_readable(subscriber._in, 20.0)
+    others.stop_storage()
+    assert [row["message"] for row in others.history.events() if row["stage"] == "feeder"] == ["first"]
+    others.start_storage()  # which asks for what follows the last that it has
+    others.run_until(lambda: any(row["message"] == "behind it" for row in others.history.events()))
+    told = [row["message"] for row in others.history.events() if row["stage"] == "feeder"]
+    assert told == ["first", "not taken", "behind it"]
+
+
 def test_the_heartbeat_times_events_until_their_rows_are_there(others):
     others.trader()
     others.start_storage()

@@ -49,7 +49,7 @@ class Project:
         return {
             **kept,
             "PATH": f"{self.bin}:{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin",
-            "SET_UP_PYTHON": str(self.system),
+            "SET_UP_SYSTEM_PYTHON": str(self.system),
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.wheels),
             "PIP_CONFIG_FILE": os.devnull,
@@ -262,6 +262,18 @@ def test_the_systems_own_is_taken_before_a_newer_one(project: Project) -> None:
     assert (project.bin / "asked").exists() and "3.13" not in result.stdout
 
 
+def test_the_one_that_was_asked_for_is_taken_or_refused(project: Project) -> None:
+    refused = project.setup(SET_UP_PYTHON=str(project.bin / "nowhere"))
+    assert refused.returncode == 2
+    assert (
+        refused.stderr.startswith("set-up: SET_UP_PYTHON: ") and "nowhere is no Python 3.11 to 3.14" in refused.stderr
+    )
+    project.command("mine", f'echo asked >>{project.bin}/asked\nexec {sys.executable} "$@"')
+    taken = project.setup(SET_UP_PYTHON=str(project.bin / "mine"))
+    assert taken.returncode == 0, taken.stderr
+    assert (project.bin / "asked").exists()
+
+
 def test_unasked_the_systems_own_is_the_one_in_usr_bin(project: Project) -> None:
     system = Path("/usr/bin/python3")
     try:
@@ -269,7 +281,7 @@ def test_unasked_the_systems_own_is_the_one_in_usr_bin(project: Project) -> None
     except (OSError, subprocess.CalledProcessError):
         pytest.skip(f"{system} is not there or will not do")
     only_python(project, "python3", "exit 127")
-    result = project.setup(SET_UP_PYTHON="")
+    result = project.setup(SET_UP_SYSTEM_PYTHON="")
     assert result.returncode == 0, result.stderr
     assert f"({system}" in result.stdout
 
@@ -282,7 +294,7 @@ def test_a_system_python_without_ensurepip_is_passed_over_and_named_where_there_
     only_python(project, "python3", "exit 127")
     result = project.setup()
     assert result.returncode == 2
-    assert "sudo apt install system-python3-venv" in result.stderr
+    assert "sudo apt install python3-venv" in result.stderr
 
 
 def test_too_little_space_is_told_before_anything_is_downloaded(project: Project) -> None:
