@@ -2,8 +2,8 @@
 
 Half of the kills come at a random moment after the trader's start, the other half right after the exchange took an
 order. Faults of the venue come and go between them, and at each change the trader may live for long enough to learn
-what became of an order whose answer was lost. At the end the faults are lifted, what is held is sold, and the
-exchange's own books are held against the journal.
+what became of an order whose answer was lost. At the end the faults are lifted, the trader must enter once more, what
+is held is sold, and the exchange's own books are held against the journal.
 """
 
 import json
@@ -20,6 +20,7 @@ from typing import Any
 
 from tests.chaos import judge_live
 from tests.chaos.findings import Finding
+from tests.chaos.judge_decisions import judge_trading_on
 from tests.chaos.judge_live import state_of
 from tests.pipeline import audit
 from tests.pipeline.lively import LIVELY
@@ -74,7 +75,14 @@ class LiveRounds:
                 self._set(DAYS[number // KILLS_A_DAY % len(DAYS)])
             self._kill(number)
         self._set(())
+        self._trade_on()
         self.settle()
+
+    def _trade_on(self) -> None:
+        """A trader that takes no entries any more has not survived: waits for one after the last kill."""
+        book = self.bot.book.resolve()
+        after = audit.journal(book)[-1].number
+        self.bot.wait(lambda: judge_trading_on(audit.journal(book), after).ok, "an entry after the last kill", SETTLE_S)
 
     def settle(self) -> None:
         """No more entries, everything sold, journal and venue agree, nothing works."""
