@@ -131,7 +131,7 @@ def test_a_venue_that_answers_nonsense_is_told_once_and_nothing_is_lost(
     venue.lasting.clear()
     venue.refuse_stream = False
     bot.wait_healthy()
-    assert told(bot, "info feeder", "REST answers again")
+    bot.wait(lambda: told(bot, "info feeder", "REST answers again"), "the page tells that REST answers again")
 
     count = len(venue.trades)
     bot.wait(lambda: len(taped(bot)) > 0 and taped(bot)[-1][0] >= venue.trades[count - 1][0], "the tape is up to now")
@@ -171,7 +171,8 @@ def test_what_gave_up_is_named_on_the_page_and_the_rest_goes_on(pipeline: Pipeli
     assert bot.up("restart", "storage").returncode == 0
     bot.wait_healthy()
     assert bot.rows("select count(*) from gaps") == [(0,)]
-    assert bot.rows("select count(*) from events where message like '%storage has given up%'") == [(1,)]
+    given_up = "select count(*) from events where message like '%storage has given up%'"
+    bot.wait(lambda: bot.rows(given_up) == [(1,)], "the table of events has it, once")
 
     (bot.var / "settings.json").write_text(json.dumps({})[:1])  # half a file
     assert bot.up("status").returncode == 0
