@@ -68,6 +68,11 @@ ANSWER_TIMEOUT_NS = 2 * NS_PER_S
 Handle = Callable[[list[Notice]], object]
 
 
+def look_seconds(peer: str) -> float:
+    """How often a stage that shows or records looks at `peer`."""
+    return OFTEN_SECONDS if peer in ("indicators", "trader") else SELDOM_SECONDS
+
+
 class _Question:
     """What is asked of the peer about one topic, and when to ask again."""
 

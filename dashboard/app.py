@@ -18,7 +18,7 @@ from bus.layouts import layout_hash
 from bus.messages import Event, Reply
 from bus.notices import Notice
 from bus.publisher import open_publisher
-from bus.subscriber import OFTEN_SECONDS, SELDOM_SECONDS, open_subscriber
+from bus.subscriber import look_seconds, open_subscriber
 from core.aloop import AsyncLoop
 from core.errors import BotError, MisconfiguredError
 from core.failures import LOOK_SECONDS, Failures
@@ -183,8 +183,8 @@ def _follow(context: Context, page: Page, pace: Pace, trader_cursor: tuple[int, 
     feed = Feed(page.state, context.clock, lambda text: context.log.warning("%s", text), pace.changed)
     for stage in page.state.stages:
         topics = topics_of(stage, trader_cursor)
-        look_s = OFTEN_SECONDS if stage in ("indicators", "trader") else SELDOM_SECONDS
-        open_subscriber(context, stage, topics, feed.handler(stage), page.state.config.layout_hash, look_s=look_s)
+        handler, layout = feed.handler(stage), page.state.config.layout_hash
+        open_subscriber(context, stage, topics, handler, layout, look_s=look_seconds(stage))
     guard = Guard(context, (WATCHDOG,))
 
     def take_watchdog(notices: list[Notice]) -> None:
@@ -192,7 +192,9 @@ def _follow(context: Context, page: Page, pace: Pace, trader_cursor: tuple[int, 
         feed.take(WATCHDOG, notices)
 
     topics = topics_of(WATCHDOG, None)
-    open_subscriber(context, WATCHDOG, topics, take_watchdog, page.state.config.layout_hash, look_s=SELDOM_SECONDS)
+    open_subscriber(
+        context, WATCHDOG, topics, take_watchdog, page.state.config.layout_hash, look_s=look_seconds(WATCHDOG)
+    )
 
 
 def operating(context: Context) -> Operating:

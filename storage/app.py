@@ -13,7 +13,7 @@ from bus.guard import Guard
 from bus.layouts import layout_hash
 from bus.notices import FIRST, WHOLE, Cursor, Join, Notice
 from bus.publisher import Facts, open_publisher
-from bus.subscriber import OFTEN_SECONDS, SELDOM_SECONDS, Subscriber
+from bus.subscriber import Subscriber, look_seconds
 from core.errors import BotError
 from core.loop import Cancellable
 from core.paths import WATCHDOG, beating
@@ -111,7 +111,7 @@ class Storage:
                 self._context.clock,
                 layout_hash=layout_hash(),
                 settings_hash=shared_hash(self._context.settings),
-                look_s=OFTEN_SECONDS if stage in ("indicators", "trader") else SELDOM_SECONDS,
+                look_s=look_seconds(stage),
             )
             subscriber.attach(self._context.loop, partial(self._take, stage))
             self._subscribers.append(subscriber)
