@@ -60,4 +60,4 @@ class Passage:
         self._whole((wall_ns - received_ns) / 1000)
         if len(self._histograms[0].fresh) >= FRESH_MAX:
             for histogram in self._histograms:
-                histogram.keep_in_bounds()
+                histogram.sort_in()

@@ -108,12 +108,7 @@ class Histogram:
         fresh = self.fresh
         fresh.append(us)
         if len(fresh) >= FRESH_MAX:
-            self._sort_in()
-
-    def keep_in_bounds(self) -> None:
-        """To be called now and then by who appends to `fresh` himself: a call less for each of several latencies."""
-        if len(self.fresh) >= FRESH_MAX:
-            self._sort_in()
+            self.sort_in()
 
     def minute(self) -> Window:
         """The last minute."""
@@ -129,7 +124,8 @@ class Histogram:
             self._hour_told = _told(self._hour.counts)
         return self._hour_told
 
-    def _sort_in(self) -> None:
+    def sort_in(self) -> None:
+        """Sorts in what is fresh: at FRESH_MAX by who appends to it himself, which spares a call for each latency."""
         self._minute.add(_counted(self.fresh))
         del self.fresh[:]
         self._minute_told = None
@@ -142,7 +138,7 @@ class Histogram:
             self._hour.turn(now_ns)
             self._minute_told = self._hour_told = None
         if self.fresh:
-            self._sort_in()
+            self.sort_in()
 
 
 def _counted(values: "array[float]") -> Mapping[int, int]:
