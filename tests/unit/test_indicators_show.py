@@ -32,12 +32,18 @@ def fold(found: Stage, number: int, *records: np.ndarray) -> None:
     found.indicators.fold(np.concatenate(records).tobytes(), number)
 
 
-def test_of_few_pairs_views_and_candles_are_one_piece_of_work() -> None:
+def shown() -> tuple[Stage, list[tuple[str, Any]], list[Any]]:
+    """A stage that showed its first trade, what it sent and what it put aside."""
     sent: list[tuple[str, Any]] = []
     aside: list[Any] = []
     one = stage(sent, aside)
     fold(one, 0, trade(T0, 100.0))
     one.show()
+    return one, sent, aside
+
+
+def test_of_few_pairs_views_and_candles_are_one_piece_of_work() -> None:
+    one, sent, aside = shown()
     assert [topic for topic, _ in sent] == [VIEW, CANDLE] and not aside
     assert [message.close for topic, message in sent if topic == CANDLE] == [100.0]
     one.show()
@@ -52,11 +58,7 @@ def many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("many")
 def test_a_candle_that_closes_meanwhile_is_not_told_as_it_was_before() -> None:
-    sent: list[tuple[str, Any]] = []
-    aside: list[Any] = []
-    one = stage(sent, aside)
-    fold(one, 0, trade(T0, 100.0))
-    one.show()
+    one, sent, aside = shown()
     fold(one, 1, trade(T0 + SECOND, 101.0), trade(T0 + MINUTE, 102.0))
     aside.pop(0)()
     candles = [message for topic, message in sent if topic == CANDLE]
@@ -67,11 +69,7 @@ def test_a_candle_that_closes_meanwhile_is_not_told_as_it_was_before() -> None:
 
 @pytest.mark.usefixtures("many")
 def test_a_pair_that_is_gone_meanwhile_is_not_told() -> None:
-    sent: list[tuple[str, Any]] = []
-    aside: list[Any] = []
-    one = stage(sent, aside)
-    fold(one, 0, trade(T0, 100.0))
-    one.show()
+    one, sent, aside = shown()
     one.indicators = compiled(one._parameters, pairs=0)
     aside.pop(0)()
     assert [topic for topic, _ in sent if topic == CANDLE] == []
