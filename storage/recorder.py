@@ -138,10 +138,8 @@ class Recorder:
             for candle in messages:
                 self.batch.add_candle(candle)
             return
-        if self.behind:
-            return
-        for number, message in enumerate(messages, start=frame.first):
-            self._numbered(stage, frame.topic, frame.epoch, number, message)
+        if not self.behind:
+            self._numbered(stage, frame.topic, frame.epoch, frame.first, messages)
 
     def _damaged(self, stage: str, frame: Frame, why: str) -> None:
         """Takes the messages of a frame one by one; those that cannot be read are gaps."""
@@ -159,18 +157,20 @@ class Recorder:
             if frame.topic == CANDLE:
                 self.batch.add_candle(message)
             elif not self.behind:
-                self._numbered(stage, frame.topic, frame.epoch, number, message)
+                self._numbered(stage, frame.topic, frame.epoch, number, [message])
 
-    def _numbered(self, stage: str, topic: str, epoch: int, number: int, message: Any) -> None:
-        if topic == TRADER:
-            try:
-                self.batch.add_entry(epoch, number, message.event)
-            except (ValueError, OverflowError) as error:
-                self._gap(stage, topic, epoch, number, number, f"malformed amount: {error}")
-        elif topic == EVENT:
-            self.batch.add_event(stage, epoch, number, message)
-        else:
-            self.batch.add_gap_of(stage, epoch, number, message)
+    def _numbered(self, stage: str, topic: str, epoch: int, first: int, messages: list[Any]) -> None:
+        batch = self.batch
+        for number, message in enumerate(messages, first):
+            if topic == TRADER:
+                try:
+                    batch.add_entry(epoch, number, message.event)
+                except (ValueError, OverflowError) as error:
+                    self._gap(stage, topic, epoch, number, number, f"malformed amount: {error}")
+            elif topic == EVENT:
+                batch.add_event(stage, epoch, number, message)
+            else:
+                batch.add_gap_of(stage, epoch, number, message)
 
     def _joined(self, stage: str, joined: Joined) -> None:
         self._log.debug("joined %s of %s at number %s", joined.topic, stage, joined.next_number)
@@ -221,7 +221,8 @@ class Recorder:
         except self._writer.passing_errors as error:
             self._failed(error)
             return
-        self._sync_csv()
+        if self._csv_behind:
+            self._sync_csv()
 
     def _too_soon(self, now: int, urgent: bool) -> bool:
         if now < self._next_try_ns:
@@ -247,13 +248,16 @@ class Recorder:
         return self._room.log != STOPPED
 
     def _wrote(self, written: Written, now: int) -> None:
-        self._measure()
+        if self.batch:
+            self._measure()
         self.rows += written.rows
         self._left_out += written.left_out
         self._written_ns = now
-        self._csv_behind = self._csv_behind or written.trades > 0
+        if written.trades:
+            self._csv_behind = True
         self.batch = Batch(None if self._room.market else self.batch)
-        self._mended("database", "the database takes rows again, nothing was lost")
+        if self._told:
+            self._mended("database", "the database takes rows again, nothing was lost")
         for text in written.told:
             self._tell("warn", text)
             self._csv_anew = self._csv_behind = True
@@ -263,11 +267,10 @@ class Recorder:
 
     def _measure(self) -> None:
         """How long the oldest message of the batch waited for its commit."""
-        if self.batch:
-            waited_ns = self._clock.monotonic_ns() - self._oldest_ns
-            self.lag_ms = waited_ns / NS_PER_MS
-            if self.latency is not None:
-                self.latency.record(waited_ns / 1000)
+        waited_ns = self._clock.monotonic_ns() - self._oldest_ns
+        self.lag_ms = waited_ns / NS_PER_MS
+        if self.latency is not None:
+            self.latency.record(waited_ns / 1000)
 
     def _failed(self, error: BaseException) -> None:
         self._next_try_ns = self._clock.monotonic_ns() + RETRY_NS
@@ -278,8 +281,6 @@ class Recorder:
         )
 
     def _sync_csv(self) -> None:
-        if not self._csv_behind:
-            return
         try:
             if self._csv_anew:
                 self._csv.set_aside()

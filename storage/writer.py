@@ -7,8 +7,9 @@ two agree: a journal entry or event whose number is not beyond its cursor has be
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
@@ -23,7 +24,7 @@ _CURSORS = "SELECT topic, epoch, number FROM cursors"
 BRIEFLY_MS = 20  # how long a checkpoint waits for readers: it is tried again, and the heartbeat must not wait
 
 
-class Written(NamedTuple):
+class Written(msgspec.Struct, frozen=True):
     """What a batch came to."""
 
     rows: int
@@ -61,6 +62,7 @@ class Writer:
         Without `market` only the ledger's rows and the cursors are written; the batch keeps its candles.
         """
         told: tuple[str, ...] = ()
+        count = 0
         connection = self._opened()
         cursor = self._cursor
         try:
@@ -69,8 +71,10 @@ class Writer:
                 cursor.execute("ROLLBACK")
                 told = self._make_room_for_another_journal(batch, stored[TRADER])
                 stored = self._begin(cursor, batch)
-            rows, repeated, left_out = batch.sorted(stored, market=market)
+            found = batch.sorted(stored, market=market)
+            rows = found.rows
             for table, values in rows.items():
+                count += len(values)
                 if len(values) == 1:
                     cursor.execute(STATEMENTS[table], values[0])
                 else:
@@ -81,9 +85,10 @@ class Writer:
             if connection.in_transaction:
                 connection.rollback()
             raise
-        for topic, epoch, number in rows.pop("cursors", ()):
+        moved = rows.get("cursors", ())
+        for topic, epoch, number in moved:
             self._stored[topic] = epoch, number
-        return Written(sum(map(len, rows.values())), len(rows.get("trades", ())), repeated, left_out, told)
+        return Written(count - len(moved), len(rows.get("trades", ())), found.repeated, found.left_out, told)
 
     def trades_from(self, id: int) -> list[Values]:
         """The rows of `trades` with that id and above, in order."""

@@ -1,6 +1,7 @@
 """One contract for the three account streams: what they tell is what the sandbox's books say, and faults are told."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -26,8 +27,13 @@ def house(request: pytest.FixtureRequest) -> Iterator[House]:
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sandbox refuses a session within milliseconds, for which the account waits a second."""
+    """The sandbox refuses a session within milliseconds, for which the account waits a second.
+
+    Each call of the account moves the house's clock by a minute: a stream that looked at it then would have heard
+    nothing for so long. So it looks in the test of silence alone.
+    """
     monkeypatch.setattr("venues.coindcx.account.REFUSED_S", 0.05)
+    monkeypatch.setattr("venues.coindcx.stream.TICK_S", 3_600.0)
 
 
 def heard(house: House, act: Callable[[], Any], enough: Callable[[list[Any]], bool]) -> list[Any]:
@@ -211,6 +217,19 @@ def test_a_stream_that_is_refused_is_a_retry(house: House, fields: dict[str, Any
 def test_maintenance_cuts_the_stream(house: House) -> None:
     with pytest.raises(Retry):
         heard(house, lambda: house.served.fault(kinds.MAINTENANCE), lambda items: False)
+
+
+@pytest.mark.parametrize("house", ["coindcx"], indirect=True)
+def test_a_silent_connection_is_lost(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("venues.coindcx.stream.TICK_S", 0.02)
+
+    def act() -> None:
+        for _ in range(5):  # a frame may come between the minute and the look
+            house.breathe()
+            time.sleep(0.1)
+
+    with pytest.raises(Retry, match="nothing heard for"):
+        heard(house, act, lambda items: False)
 
 
 @pytest.mark.parametrize("ms", [-120_000, 120_000])

@@ -47,7 +47,7 @@ from tools.bench.folders import scratch
 JOURNAL, EVENTS = 4242, 7
 START_MS = 1_700_000_040_000
 ROWS_A_ROUND = 6_000  # of each shape, so that a round is long enough to time and short enough to alternate
-ROUNDS = 15
+ROUNDS = 31  # half of a short commit's time is the disk's, which scatters
 MOST_RATIO = 1.5
 FRAME_MESSAGES = 500  # as the trader's replay sends them
 KEEP_MS = 3_600_000
@@ -295,8 +295,9 @@ def measure(rounds: int, rows_a_round: int = ROWS_A_ROUND) -> list[dict[str, Any
     taken: dict[tuple[str, str], list[float]] = {}
     with all_ways() as ways:
         for round_number in range(rounds + 1):
+            turn = round_number % len(ways)  # none is always the one after the same other
             for shape in SHAPES:
-                for way in ways:
+                for way in ways[turn:] + ways[:turn]:
                     seconds = way.seconds(shape, rows_a_round)
                     if round_number:  # the first one warms up
                         taken.setdefault((shape[0], type(way).__name__), []).append(seconds)
