@@ -1,5 +1,6 @@
 """The sending side of a stage: numbered frames, heartbeats, and answers to who asks for snapshot, replay or control."""
 
+import logging
 import os
 import threading
 from bisect import bisect_left
@@ -36,6 +37,7 @@ BYTES_PER_TURN = 256 * 1024  # answered before live data and timers have their t
 REPLAY_FRAMES = 8  # in one answer: the asker comes back for more, and others get their turn
 EVENT_RING = 1_000
 GAP_RING = 1_000
+REMIND_NS = 60 * NS_PER_S  # of an answer that cannot be given: it is asked for again all the time
 
 Facts = dict[str, str | int | float | None]
 
@@ -141,6 +143,7 @@ class Publisher:
         self._told: Facts = {}  # the facts of the last regular heartbeat
         self._topics: dict[str, Topic] = {}
         self._control = Control(stage, clock)
+        self._unread_ns: dict[str, int] = {}  # by topic, when it was last told that it cannot be read
         self._arrived_ns = 0
         self._beat_ns = 0
         self._thread = threading.get_ident()
@@ -346,7 +349,8 @@ class Publisher:
                 frames = frames if request.kind == "replay" else []
             else:
                 first, frames = topic.last + 1, []  # another epoch: the asker decides how to begin anew
-        except BotError as error:
+        except BotError as error:  # whoever asks will ask again: that must not end us, nor be kept to ourselves
+            self._tell_unread(topic.name, str(error))
             return [pack(Reply(request.id, False, str(error)))]
         parts = [pack(Reply(request.id, True, "", topic.epoch, first, topic.last))]
         # Who begins at the first number kept may need to know what the records are about.
@@ -359,6 +363,13 @@ class Publisher:
         if begins is not None:
             parts.append(begins)
         return parts
+
+    def _tell_unread(self, topic: str, why: str) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if topic not in self._unread_ns or now_ns - self._unread_ns[topic] >= REMIND_NS:
+            self._unread_ns[topic] = now_ns
+            logging.getLogger(__name__).error("%s", why)
+            self.event("error", why)
 
 
 _request_decoder = msgspec.msgpack.Decoder(Request)

@@ -186,19 +186,24 @@ def tape_replay(reader: TapeReader, upto: Callable[[], int] | None = None) -> Ca
     """What a replay of `trade/` is answered with: frames from a number on, or the first kept.
 
     `upto()`: the number that the tape ends before, where its file may hold more (half of a write that was refused).
+    The replay raises TapeError where the disk does not give what it has.
     """
 
     def replay(first: int) -> list[Frame]:
         frames: list[Frame] = []
         end = sys.maxsize if upto is None else upto()
-        number = reader.following(first)
-        while number is not None and number < end and len(frames) < REPLAY_FRAMES:
-            records, body = reader.read(number, min(MAX_BATCH, end - number))
-            if len(records):
-                frames.append(Frame(TRADE, reader.epoch or 0, number, len(records), 0, records.tobytes(), body))
-                number += len(records)
-            else:
-                number = reader.following(number)
+        try:
+            number = reader.following(first)
+            while number is not None and number < end and len(frames) < REPLAY_FRAMES:
+                records, body = reader.read(number, min(MAX_BATCH, end - number))
+                if len(records):
+                    frames.append(Frame(TRADE, reader.epoch or 0, number, len(records), 0, records.tobytes(), body))
+                    number += len(records)
+                else:
+                    number = reader.following(number)
+        except OSError as error:  # who asks is to ask again, and this stage to go on
+            if not frames:
+                raise TapeError(f"cannot read the tape {reader.folder}: {error.strerror or error}") from error
         return frames
 
     return replay

@@ -174,7 +174,7 @@ def holder(run_dir: Path, stage: str) -> int | None:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         pid = _pid_in(fd)
-        return pid if pid and _has_open(pid, fd) else 0
+        return pid if pid and _has_open(pid, fd, believed=True) else _listed_by_kernel(fd)
     else:
         return None
     finally:
@@ -210,9 +210,9 @@ def kill_holder(run_dir: Path, stage: str, pid: int) -> bool:
     return True
 
 
-def _has_open(pid: int, fd: int) -> bool:
-    """Whether the process has the file of our descriptor open. On a read-only disk the name in a lock is an earlier
-    holder's, and its number may be another program's by now. Where nobody may look, the name is believed."""
+def _has_open(pid: int, fd: int, *, believed: bool) -> bool:
+    """Whether the process has the file of our descriptor open; `believed` where nobody may look. On a read-only disk
+    the name in a lock is an earlier holder's, and its number may be another program's by now."""
     ours = os.fstat(fd)
     try:
         for name in os.listdir(f"/proc/{pid}/fd"):
@@ -223,8 +223,20 @@ def _has_open(pid: int, fd: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     except PermissionError:
-        return True
+        return believed
     return False
+
+
+def _listed_by_kernel(fd: int) -> int:
+    """Who holds the lock by /proc/locks (proc_locks(5)); 0 where that does not say."""
+    inode = os.fstat(fd).st_ino
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, kind, *_, mode, pid, place, _, _ = line.split()
+            ours = (kind, mode) == ("FLOCK", "WRITE") and int(place.rpartition(":")[2]) == inode
+            if ours and _has_open(int(pid), fd, believed=False):  # inodes of two file systems may be alike
+                return int(pid)
+    return 0
 
 
 def _pid_in(fd: int) -> int:

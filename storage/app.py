@@ -2,9 +2,12 @@
 
 * Database cannot be opened (disk full or read-only, locked): the stage stays up, says so and tries each second; what is
   published meanwhile is asked for once it is open.
+* Damaged file, at the start or a page of it while it is in use: it is kept under another name, and a new one is filled
+  from the trader's journal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from storage.batch import numbered_per_stage
 from storage.csvlog import TradesCsv
 from storage.migrations import migrate
 from storage.pruner import drop_candles_of_another, retention_ms
-from storage.reasons import reason
+from storage.reasons import is_damage, reason
 from storage.recorder import Recorder
 from storage.room import Limits
 from storage.writer import Writer
@@ -81,15 +84,17 @@ class Storage:
         for level, text in told:
             context.event(level, text)
         self._recorder = recorder
-        recorder.flush()  # trades.csv may be behind since the last time
-        self._join()
-        context.event("start", f"storage keeps {context.book_dir.name}, from entry {self._entry()} of the journal on")
+        with self._sound():
+            recorder.flush()  # trades.csv may be behind since the last time
+            self._join()
+            entry = self._entry()
+        context.event("start", f"storage keeps {context.book_dir.name}, from entry {entry} of the journal on")
 
     def _join(self) -> None:
         """Follows every stage from where the tables end."""
+        cursors = self._writer.cursors()  # where they cannot be had, all stays as it is
         for subscriber in self._subscribers:
             subscriber.close()
-        cursors = self._writer.cursors()
 
         def after(topic: str) -> Cursor:
             at = cursors.get(topic)
@@ -124,33 +129,61 @@ class Storage:
             self._guard.take(notices)
         if self._recorder is not None:
             self._taking = True
-            self._recorder.take(stage, notices)
+            with self._sound():
+                self._recorder.take(stage, notices)
             self._taking = False
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        """Has the next start fill a new database where this one turns out to be damaged; then raises BotError."""
+        try:
+            yield
+        except self._writer.damage as error:
+            if not is_damage(error):
+                raise
+            self._recorder = None  # nothing more goes into it
+            self._writer.close()
+            try:
+                text = _set_aside(self._writer.database, self._context.clock.wall_ms(), reason(error))
+            except OSError as refusal:  # a disk that fails is often read-only from then on
+                text = f"{self._writer.database} is damaged ({reason(error)}), and cannot be renamed: {reason(refusal)}"
+            self._context.event("error", text)
+            raise BotError(f"{text}: starting again") from error
 
     def _flush(self) -> None:
         if self._recorder is not None:
-            self._recorder.flush()
+            with self._sound():
+                self._recorder.flush()
 
     def _tidy(self) -> None:
         if self._recorder is not None:
-            self._recorder.tidy()
+            with self._sound():
+                self._recorder.tidy()
 
     def _facts(self) -> Facts:
-        return {} if self._recorder is None else self._recorder.facts()
+        facts: Facts = {}
+        if self._recorder is not None:
+            with self._sound():
+                facts = self._recorder.facts()
+        return facts
 
     def _entry(self) -> int:
         at = self._writer.cursors().get(TRADER)
         return 1 if at is None else at[1] + 1
 
     def _close(self) -> None:
-        if not self._taking:  # else what comes now is behind something that was not taken
+        try:
+            if not self._taking:  # else what comes now is behind something that was not taken
+                for subscriber in self._subscribers:
+                    subscriber.look()  # who stopped before us said why
+            if self._recorder is not None:
+                with self._sound():
+                    self._recorder.flush(last_try=True)
+        finally:
+            if self._recorder is not None:
+                self._writer.close()
             for subscriber in self._subscribers:
-                subscriber.look()  # who stopped before us said why
-        if self._recorder is not None:
-            self._recorder.flush(last_try=True)
-            self._writer.close()
-        for subscriber in self._subscribers:
-            subscriber.close()
+                subscriber.close()
 
 
 class NotNow(BotError):
@@ -172,9 +205,10 @@ def open_database(
             steps = migrate(writer.engine, database, wall_ms)
             if timeframe and (others := drop_candles_of_another(writer.engine, timeframe)):
                 steps.append(f"{others} candles of another TIMEFRAME were removed, those of {timeframe} come anew")
+            writer.cursors()  # what is asked next: better found out here
             return writer, _told_of(steps)
         except writer.damage as error:
-            if not any(sign in str(error) for sign in ("not a database", "malformed")):
+            if not is_damage(error):
                 raise
             writer.close()
             text = _set_aside(database, wall_ms, str(error.args[0]))

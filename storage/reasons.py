@@ -8,9 +8,18 @@ _NEXT_STEPS = {
     "unable to open": "check that its folder is there and may be written",
 }
 
+_DAMAGE = ("not a database", "malformed")
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether the file itself is damaged: to wait does not help."""
+    return any(sign in str(getattr(error, "orig", None) or error) for sign in _DAMAGE)
+
 
 def reason(error: BaseException) -> str:
     """What went wrong with the next step, where the text of the error tells it."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     text = str(getattr(error, "orig", None) or error)
     for sign, step in _NEXT_STEPS.items():
         if sign in text:

@@ -34,6 +34,7 @@ REMIND_NS = 600 * NS_PER_S
 LOOK_NS = 100 * NS_PER_MS  # at disk and log: what is written between two looks is little beside what is kept free
 PRUNE_NS = 30 * NS_PER_S  # a dozen statements that mostly find nothing
 PRUNE_ROWS = 5_000  # sooner where so much was written
+SLOW_NS = 10 * NS_PER_S  # rows that waited so long are told of: twice what a reader without end makes them wait
 CANDLES_WAIT_NS = 600 * NS_PER_MS  # for each other: the forming ones come four times a second, a commit wears the disk
 
 _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
@@ -89,6 +90,7 @@ class Recorder:
         self._rows_pruned = 0  # up to where
         self._left_out = 0  # rows about the market since the disk is low
         self._log_told = FLOWS
+        self._held = False  # rows wait for a reason that was told
         self._csv_behind = True
         self._csv_anew = False  # the file is another ledger's
         self._told: dict[str, int] = {}  # what is wrong: when it was last told
@@ -102,7 +104,7 @@ class Recorder:
         if type(first) is not Frame:
             first = next((event for event in events if type(event) is Frame), None)
         since_ns = self._clock.monotonic_ns() if first is None else published_ns(first, self._clock)
-        if not self.batch or since_ns < self._oldest_ns:
+        if since_ns < self._oldest_ns or not self.batch or (self.batch.only_candles and not self._room.market):
             self._oldest_ns = since_ns
         for event in events:
             match event:
@@ -235,6 +237,7 @@ class Recorder:
 
     def _may_write(self, now: int) -> bool:
         """Whether something waits, and disk and log have room for it."""
+        self._held = self._held or not self._room.market
         look = now >= self._look_due_ns
         if look:
             self._look_due_ns = now + LOOK_NS
@@ -245,6 +248,7 @@ class Recorder:
         if look or self._room.log != FLOWS:
             self._room.look_at_log(cut=False)
             self._tell_of_log()
+        self._held = self._held or self._room.log != FLOWS
         return self._room.log != STOPPED
 
     def _wrote(self, written: Written, now: int) -> None:
@@ -253,6 +257,7 @@ class Recorder:
         self.rows += written.rows
         self._left_out += written.left_out
         self._written_ns = now
+        self._held = False
         if written.trades:
             self._csv_behind = True
         self.batch = Batch(None if self._room.market else self.batch)
@@ -263,7 +268,11 @@ class Recorder:
             self._csv_anew = self._csv_behind = True
         if self.behind:
             self.behind = False
-            self.rejoin()
+            try:
+                self.rejoin()
+            except BaseException:
+                self.behind = True
+                raise
 
     def _measure(self) -> None:
         """How long the oldest message of the batch waited for its commit."""
@@ -271,14 +280,26 @@ class Recorder:
         self.lag_ms = waited_ns / NS_PER_MS
         if self.latency is not None:
             self.latency.record(waited_ns / 1000)
+        if waited_ns > SLOW_NS and not self._held:
+            what = f"rows waited {waited_ns / NS_PER_S:.0f} s for {self._writer.database}"
+            self._complain(
+                "slow", f"{what}: the disk or the machine does not keep up, look at what else is at work", "warn"
+            )
+        elif waited_ns < SLOW_NS // 2 and "slow" in self._told:
+            self._mended("slow", "rows no longer wait for the database")
 
     def _failed(self, error: BaseException) -> None:
+        self._held = True
         self._next_try_ns = self._clock.monotonic_ns() + RETRY_NS
-        if "locked" not in str(error):
-            self._writer.reopen()
+        self._distrust(error)
         self._complain(
             "database", f"cannot write {self._writer.database}: {reason(error)}; {len(self.batch)} rows wait"
         )
+
+    def _distrust(self, error: BaseException) -> None:
+        """After an error of the disk a connection is not used any more."""
+        if "locked" not in str(error):
+            self._writer.reopen()
 
     def _sync_csv(self) -> None:
         try:
@@ -286,10 +307,9 @@ class Recorder:
                 self._csv.set_aside()
                 self._csv_anew = False
             self._csv.sync()
-        except OSError as error:
-            self._complain(
-                "csv", f"cannot write {self._csv.path}: {error.strerror or error}; it will be brought up to date"
-            )
+        except self._writer.passing_errors as error:  # its rows come out of the database
+            self._distrust(error)
+            self._complain("csv", f"cannot write {self._csv.path}: {reason(error)}; it will be brought up to date")
             return
         self._csv_behind = False
         self._mended("csv", f"{self._csv.path.name} is up to date again")
@@ -385,11 +405,11 @@ class Recorder:
 
     # --- what is told, once and then each minute
 
-    def _complain(self, what: str, text: str) -> None:
+    def _complain(self, what: str, text: str, level: str = "error") -> None:
         now = self._clock.monotonic_ns()
         if what not in self._told or now - self._told[what] >= REMIND_NS:
             self._told[what] = now
-            self._tell("error", text)
+            self._tell(level, text)
 
     def _mended(self, what: str, text: str) -> None:
         if self._told.pop(what, None) is not None:

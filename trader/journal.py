@@ -155,14 +155,24 @@ class Journal:
             return self._done
 
     def read(self, first: int, limit: int = REPLAY_ROWS) -> list[tuple[int, bytes]]:
-        """Committed entries from number `first` on, encoded as `Entry`."""
-        if self._reader is None:
-            self._reader = _connect(self.path)
-            self._reader.execute("PRAGMA query_only=ON")
-        rows = self._reader.execute(
-            "SELECT number, body FROM entries WHERE number >= ? ORDER BY number LIMIT ?", (first, limit)
-        )
-        return [(int(number), bytes(body)) for number, body in rows]
+        """Committed entries from number `first` on, encoded as `Entry`.
+
+        Raises BotError where the disk does not give them: the next call tries anew.
+        """
+        try:
+            if self._reader is None:
+                self._reader = _connect(self.path)
+                self._reader.execute("PRAGMA query_only=ON")
+            rows = self._reader.execute(
+                "SELECT number, body FROM entries WHERE number >= ? ORDER BY number LIMIT ?", (first, limit)
+            )
+            return [(int(number), bytes(body)) for number, body in rows]
+        except sqlite3.Error as error:
+            _drop(self._reader)
+            self._reader = None
+            raise BotError(
+                f"the journal {self.path} cannot be read: {error}. Look into the system's log: the disk may fail."
+            ) from error
 
     def entries(self, first: int = 1) -> list[Entry]:
         """All committed entries from number `first` on."""

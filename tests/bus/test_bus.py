@@ -13,13 +13,13 @@ import pytest
 from bus import publisher as publisher_module
 from bus import sockets
 from bus.frames import HEAD, Frame, encode
-from bus.messages import Request, View
+from bus.messages import Event, Request, View
 from bus.messages import encode as pack
 from bus.notices import FIRST, LATEST, BeatSeen, Cursor, GapFound, Joined, PeerDiffers, PeerSilent, PeerUp
 from bus.publisher import Facts, Publisher
 from bus.records import RECORD
 from core.clock import NS_PER_S, ManualClock
-from core.errors import MisconfiguredError
+from core.errors import BotError, MisconfiguredError
 from core.loop import PollLoop
 from tests.bus.rig import LAYOUT, SETTINGS, Rig
 
@@ -120,6 +120,24 @@ def test_a_lost_frame_is_replayed(rig: Rig) -> None:
     rig.run_until(lambda: len(listener.texts) == 4)
     live = {n: bool(frame.publish_ns) for frame in listener.of(Frame) for n in range(frame.first, frame.last + 1)}
     assert (live[1], live[3]) == (False, True), "what is told again was not published now"
+
+
+def test_what_cannot_be_read_is_told_once_and_asked_for_until_it_can(rig: Rig) -> None:
+    publisher = rig.publisher()
+    asked: list[int] = []
+
+    def replay(first: int) -> list[Frame]:
+        asked.append(first)
+        if len(asked) < 4:
+            raise BotError("cannot read it: the disk fails")
+        return [Frame("trader/0/", 7, 1, 1, 0, b"\x91" + pack(Event("trader", "info", "one", 0, "")))]
+
+    publisher.topic("trader/0/", 7, last=1, replay=replay)
+    listener = rig.subscriber({"trader/0/": FIRST, EVENT: None})
+    rig.run_until(lambda: len(listener.texts) == 2)
+    assert sorted(listener.texts) == ["cannot read it: the disk fails", "one"]
+    assert len(asked) >= 4
+    assert listener.of(GapFound) == []
 
 
 def test_a_lost_last_frame_is_noticed_by_the_heartbeat(rig: Rig) -> None:

@@ -1,5 +1,8 @@
 """The stage on real sockets: what the others publish is in the tables once, whoever starts, stops or stumbles."""
 
+import sqlite3
+from contextlib import closing
+
 import msgspec
 import pytest
 
@@ -269,6 +272,37 @@ def test_a_damaged_file_is_kept_and_the_ledger_comes_back_from_the_journal(other
     kept = list(others.context.book_dir.glob("bot_data.damaged-*.db"))
     assert len(kept) == 1 and kept[0].read_bytes().startswith(b"this is no database")
     assert "is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("table", ["signals", "trades"])  # which only a write reads, and the start already
+def test_a_damaged_page_costs_no_row_of_the_ledger(others, table: str):
+    others.trader()
+    others.say(*(samples.trade(number, number, "1") for number in range(1, 201)))
+    others.say(*(samples.signal(number, f"scalp-{number}") for number in range(201, 601)))
+    others.start_storage()
+    others.run_until(lambda: others.history.cursor() == (JOURNAL, 600))
+    others.stop_storage()
+    with closing(sqlite3.connect(others.database)) as file:
+        (page,) = file.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        (size,) = file.execute("PRAGMA page_size").fetchone()
+    with others.database.open("r+b") as damaged:
+        damaged.seek((page - 1) * size)
+        damaged.write(b"\xee" * size)
+    others.say(samples.signal(601, "scalp-601"))
+    with pytest.raises(BotError, match=r"is damaged .*malformed.*a new one is filled from the journal: starting again"):
+        others.start_storage()
+        others.run_until(lambda: False)
+    others.stop_storage()
+    (kept,) = others.context.book_dir.glob("bot_data.damaged-*.db")
+    assert kept.stat().st_size >= page * size
+    others.start_storage()
+    others.run_until(lambda: others.history.cursor() == (JOURNAL, 601))
+    assert trade_ids(others) == list(range(1, 201)) and others.history.realized() == 200
+    others.stop_storage()
+    with closing(sqlite3.connect(others.database)) as file:
+        assert file.execute("SELECT min(id), max(id), count(*) FROM signals").fetchone() == (201, 601, 401)
+    lines = (others.context.book_dir / "trades.csv").read_text().splitlines()
+    assert [int(line.partition(",")[0]) for line in lines[1:]] == list(range(1, 201))
 
 
 def test_a_file_that_is_removed_under_it_is_noticed(others):

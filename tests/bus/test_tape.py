@@ -1,5 +1,6 @@
 """The tape: what was appended is read, whatever was killed, cut or pruned."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -402,6 +403,41 @@ def test_a_replay_answer_is_bounded_and_goes_on(tmp_path: Path) -> None:
         total += sum(frame.count for frame in frames)
         number = frames[-1].last + 1
     assert total == 20_000
+
+
+def test_a_replay_that_the_disk_does_not_give_is_an_error_that_the_asker_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape = writer(tmp_path)
+    tape.start(a_start())
+    tape.append(trades(0, 10))
+    replay = tape_replay(TapeReader(tmp_path / "tape"))
+
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch, pytest.raises(TapeError, match=r"cannot read the tape .*: Input/output error"):
+        patch.setattr("os.pread", refuse)
+        replay(1)
+    assert sum(frame.count for frame in replay(1)) == 10
+
+
+def test_a_replay_gives_what_is_before_a_bad_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = writer(tmp_path)
+    tape.start(a_start())
+    tape.append(trades(0, 3_000))
+    replay = tape_replay(TapeReader(tmp_path / "tape"))
+    whole = os.pread
+
+    def refuse(fd: int, count: int, at: int) -> bytes:
+        if at > 2_000 * RECORD.itemsize:
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(fd, count, at)
+
+    monkeypatch.setattr("os.pread", refuse)
+    assert [frame.first for frame in replay(1)] == [1, 1_001]
+    with pytest.raises(TapeError):
+        replay(2_001)
 
 
 def test_all_kinds_of_records_pass_unchanged(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ whoever watches over the stages has ended it meanwhile.
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import time
@@ -19,7 +18,7 @@ from typing import Any
 
 from bus.messages import Entry
 from sandbox.listings import LISTINGS
-from tests.chaos import judge_decisions, judge_ledger, judge_market, judge_parity, judge_updates
+from tests.chaos import judge_decisions, judge_ledger, judge_logs, judge_market, judge_parity, judge_updates
 from tests.chaos.findings import Finding, finding
 from tests.chaos.listener import Heard, Listener
 from tests.chaos.schedule import Act, Step
@@ -58,12 +57,6 @@ LAST_STRETCH_S = 6.0
 TRADES_ON_S = 120.0
 LOOK_S = 1.0
 SLACK_MS = 3_000  # trades this young at the stop may not be on the tape
-BAD_LINES = re.compile(r"Traceback|crashed| ERROR |FATAL|closing failed")
-# What the watchdog must say of what was done here: a stage that we stopped, one that we killed again and again.
-EXPECTED_LINES = re.compile(
-    r"runs but was not heard for \d+\.\d s: killed, to be started again"
-    r"|died \d+ times in a row within 10 s of its start \(it was killed each time\)"
-)
 
 
 @dataclass
@@ -101,6 +94,8 @@ class Rounds:
         self._heard = Heard()
         self._number = 0
         self._stopped: list[Stopped] = []
+        self._ever_stopped: set[tuple[str, int]] = set()
+        self._ended: Counter[str] = Counter()
         self._away: list[Away] = []
         self._revive_at: float | None = None  # supervisord was killed: start again then
         self._starting: subprocess.Popen[str] | None = None
@@ -153,7 +148,9 @@ class Rounds:
             os.kill(pid, number)
         if act.kind == "stop":
             self._stopped.append(Stopped(act.target, pid, born, time.monotonic() + act.seconds))
+            self._ever_stopped.add((act.target, pid))
         else:
+            self._ended[act.target] += 1
             self._away.append(Away(self._number, act.target, pid, time.monotonic()))
         return "" if self.bot.pid(act.target) == pid else " (which is just coming up)"
 
@@ -344,15 +341,9 @@ class Rounds:
         self._keep(judge_parity.judge_parity(book))
 
     def _logs(self) -> Finding:
-        wrong = []
-        lines = expected = 0
-        for path in sorted((self.bot.var / "log").iterdir()):
-            for line in path.read_text(errors="replace").splitlines():
-                lines += 1
-                expected += bool(EXPECTED_LINES.search(line))
-                if BAD_LINES.search(line) and not EXPECTED_LINES.search(line):
-                    wrong.append(f"{path.name}: {line}")
-        return finding("logs", f"{lines} lines, no error but {expected} about what was done here", wrong)
+        files = sorted((self.bot.var / "log").iterdir())
+        lines = ((path.name, line) for path in files for line in path.read_text(errors="replace").splitlines())
+        return judge_logs.judge_logs(lines, self._ever_stopped, self._ended)
 
     def summary(self) -> str:
         """One line about what was done."""

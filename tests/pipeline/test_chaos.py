@@ -23,3 +23,4 @@ def test_a_short_round_of_kills_and_stops(make_pipeline: Callable[..., Pipeline]
     failed = [line for found in findings if not found.ok for line in found.lines()]
     assert not failed, "\n".join(failed)
     assert rounds.done.total() == DISTURBANCES
+    assert rounds.done.keys() >= {"kill", "term", "stop", "supervisord"}, "the seed brings one of each"

@@ -16,6 +16,7 @@ from bus.tape import TapeReader
 from core.errors import RemoteError
 from tests.pipeline import audit
 from tests.pipeline.pipeline import Pipeline, running_from
+from tests.pipeline.saw import saw
 from tests.small_disk import SmallDisk, failing_disk, small_disk
 from tests.up_helpers import short_folder
 
@@ -30,17 +31,6 @@ RESTLESS: dict[str, object] = {
     "SANDBOX_SPEED": "4",
 }
 MB = 1_000_000
-
-
-def saw(path: Path) -> Path:
-    """Half an hour of a market that rises by half a percent within 39.5 s and falls back within half a second."""
-    rows = ["ts_ms,price,qty"]
-    for n in range(18_000):
-        at = n / 10 % 40
-        level = 80_000 + (400 * at / 39.5 if at < 39.5 else 800 * (40 - at))
-        rows.append(f"{1_700_000_000_000 + 100 * n},{level + (15 if n // 10 % 2 else -15):.2f},1.0")
-    path.write_text("\n".join(rows) + "\n")
-    return path
 
 
 def settings_on(disk: SmallDisk, template: Path) -> dict[str, object]:

@@ -11,6 +11,7 @@ from sandbox.market import Synthetic
 from tests.chaos.findings import differences
 from tests.chaos.judge_decisions import judge_trading_on
 from tests.chaos.judge_ledger import equities_beside_sums
+from tests.chaos.judge_logs import judge_logs
 from tests.chaos.judge_market import HELD_MS, Row, Story, compare, compare_candles, needless, rows_of
 from tests.chaos.judge_updates import judge_updates
 from tests.chaos.listener import HEAD, UPDATE, Heard, Jump, Listener
@@ -157,6 +158,16 @@ def test_a_trade_without_update_is_found_unless_nobody_was_connected() -> None:
     assert judge_updates(tape(10), found, STOPPED_NS).ok
 
 
+def test_trades_that_nobody_spoke_of_for_too_long_are_found() -> None:
+    found = heard((0, 4), (7, 9))
+    found.jumps.append(Jump(4, 7, 100, 101))
+    for seconds, ok in ((90, True), (91, False)):
+        records = [record(number) for number in range(10)]
+        records[6] = records[6][:8] + struct.pack("<q", 1_005 + seconds * 10**9) + records[6][16:]
+        said = judge_updates([Segment(0, records, [PAIR], {}, Decimal(5))], found, STOPPED_NS)
+        assert said.ok is ok and (ok or "nobody spoke of the trades of 91 s" in said.wrong[-1])
+
+
 def test_an_update_without_a_trade_or_about_another_one_is_found() -> None:
     assert "update 9 has no trade" in judge_updates(tape(9), heard((0, 9)), STOPPED_NS).wrong[0]
     found = heard((0, 8))
@@ -289,3 +300,27 @@ def bought_and_sold(*realized: str) -> list[Entry]:
 def test_equity_is_what_fills_and_trades_before_it_make(realized: tuple[str, ...], upto: int, wrong: list[str]) -> None:
     found = equities_beside_sums(bought_and_sold(*realized)[:upto], Decimal(1000))
     assert [text.split(":")[0] for text in found] == wrong
+
+
+# --- logs
+
+KILLED = "12:00 ERROR feeder (process 7) runs but was not heard for 5.2 s: killed, to be started again"
+LOOP = "12:00 ERROR storage died 3 times in a row within 10 s of its start (it was killed each time): it is started"
+
+
+@pytest.mark.parametrize(
+    ("lines", "wrong"),
+    [
+        pytest.param(["12:00 INFO all is well"], 0, id="nothing"),
+        pytest.param([KILLED], 0, id="a process that was stopped is killed"),
+        pytest.param([KILLED.replace("7", "8")], 1, id="a process that nobody stopped is killed"),
+        pytest.param([KILLED.replace("feeder", "trader")], 1, id="another stage under that number"),
+        pytest.param([LOOP], 0, id="as often as it was killed"),
+        pytest.param([LOOP.replace("3 times", "4 times")], 1, id="more often than it was killed"),
+        pytest.param([KILLED, LOOP.replace("storage", "feeder").replace("3", "1")], 0, id="killed by the watchdog"),
+        pytest.param(["12:00 ERROR the disk", "Traceback (most recent call last):"], 2, id="errors"),
+    ],
+)
+def test_errors_that_nobody_caused_are_found_in_the_logs(lines: list[str], wrong: int) -> None:
+    found = judge_logs([("watchdog.log", line) for line in lines], {("feeder", 7)}, Counter({"storage": 3}))
+    assert len(found.wrong) == wrong, found.wrong

@@ -72,10 +72,23 @@ def test_a_name_that_is_left_from_an_earlier_holder_is_nobodys(
     with subprocess.Popen(["sleep", "1000"]) as innocent:
         for pid in (innocent.pid, 2**22 + 1):
             (tmp_path / "trader.lock").write_text(f"{pid}\n")
-            assert holder(tmp_path, "trader") == 0
+            assert holder(tmp_path, "trader") != pid
             assert not kill_holder(tmp_path, "trader", pid)
         assert innocent.poll() is None
         innocent.kill()
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="this kernel does not list locks")
+def test_who_could_not_write_its_name_is_found_in_the_kernels_list(
+    tmp_path: Path, other_copy: "subprocess.Popen[bytes]"
+) -> None:
+    """On a read-only disk as well whoever hangs is to be killed."""
+    for left in ("", f"{2**22 + 1}\n"):
+        (tmp_path / "trader.lock").write_text(left)
+        assert holder(tmp_path, "trader") == other_copy.pid
+    assert kill_holder(tmp_path, "trader", other_copy.pid)
+    other_copy.wait(timeout=30)
+    assert holder(tmp_path, "trader") is None
 
 
 def test_the_age_of_a_process(other_copy: "subprocess.Popen[bytes]") -> None:

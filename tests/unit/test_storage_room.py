@@ -1,5 +1,6 @@
 """What is written with little room: always the ledger, the market where the disk has room, nothing to a full log."""
 
+import sqlite3
 from collections.abc import Callable
 
 import pytest
@@ -78,6 +79,89 @@ def test_rows_wait_since_the_oldest_message_was_published(make_world):
     world.recorder.take("feeder", [Frame(EVENT, 1, 1, 1, 0, payload)])
     world.recorder.flush()
     assert world.recorder.lag_ms == 300.0
+
+
+def said(world: World, published_ns_ago: int = 0) -> None:
+    published_ns = world.clock.wall_ns() - published_ns_ago if published_ns_ago else 0
+    payload = pack([samples.event("said")])
+    world.recorder.take("feeder", [Frame(EVENT, 1, world.number, 1, published_ns, payload)])
+    world.number += 1
+
+
+def test_rows_that_wait_long_are_told_of_once_and_so_is_the_end_of_it(make_world):
+    world = make_world()
+    for ago_s in (9, 11, 12, 6, 1, 1):
+        said(world, ago_s * NS_PER_S)
+        world.recorder.flush()
+    (level, text), (end_level, end) = world.told
+    assert level == "warn" and text.startswith("rows waited 11 s for") and "does not keep up" in text
+    assert (end_level, end) == ("info", "rows no longer wait for the database")
+
+
+def test_rows_that_waited_for_a_locked_database_are_told_of_as_that_alone(make_world, monkeypatch):
+    world = make_world()
+    said(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.writer, "write", locked)
+        world.flush()
+    world.clock.advance(30 * NS_PER_S)
+    world.flush()
+    assert [level for level, _ in world.told] == ["error", "info"]
+    assert "is locked" in world.told[0][1] and "takes rows again" in world.told[1][1]
+    assert len(world.history.events()) == 1
+
+
+def test_a_low_disk_is_told_of_as_that_alone_however_long_candles_wait(make_world):
+    world = make_world()
+    world.free = 149 * MB
+    world.candles(samples.candle(0))
+    world.flush()
+    for _ in range(3):
+        world.clock.advance(15 * NS_PER_S)
+        said(world)
+        world.recorder.flush()
+        assert world.recorder.lag_ms == 0
+    world.clock.advance(15 * NS_PER_S)
+    world.free = 200 * MB
+    world.recorder.flush()
+    assert [level for level, _ in world.told] == ["error", "info"]
+    assert len(world.history.candles(samples.PAIR)) == 1
+
+
+def locked(*_: object, **__: object) -> None:
+    raise sqlite3.OperationalError("database is locked")
+
+
+def test_streams_that_could_not_be_joined_anew_are_joined_at_the_next_try(make_world):
+    world = make_world()
+    tries: list[int] = []
+
+    def rejoin() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            locked()
+
+    world.recorder.rejoin = rejoin
+    world.recorder.behind = True
+    world.flush()
+    assert world.recorder.behind
+    world.clock.advance(NS_PER_S)
+    world.flush()
+    world.flush()
+    assert len(tries) == 2 and not world.recorder.behind
+
+
+def test_trades_csv_waits_for_rows_that_cannot_be_read(make_world, monkeypatch, tmp_path):
+    world = make_world()
+    world.flush()
+    world.entries(lambda number: samples.trade(number, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(world.recorder._csv, "_rows_from", locked)
+        world.flush()
+    assert "trades.csv" in world.told[0][1] and "will be brought up to date" in world.told[0][1]
+    world.flush()
+    assert "is up to date again" in world.told[1][1]
+    assert (tmp_path / "trades.csv").read_text().count("\n") == 2
 
 
 def test_disk_low_the_ledger_goes_on_and_the_market_waits_or_is_counted(make_world, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 import trader.journal
 from bus.messages import At, StateEvent, TraderEvent
-from core.errors import MisconfiguredError
+from core.errors import BotError, MisconfiguredError
 from core.paths import ROOT
 from trader.journal import STATE_STEP, Committed, Journal, epoch_of, padded, unpadded
 
@@ -106,6 +106,29 @@ def test_a_locked_journal_says_so_keeps_everything_and_goes_on(tmp_path: Path) -
     box.wait(lambda b: b.numbers == [1, 2, 3])
     box.wait(lambda b: b.trouble[-1] == "")
     assert journal.close()
+
+
+def test_what_the_disk_does_not_give_is_told_and_read_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, box = open_journal(tmp_path / "journal.db")
+    journal.append([event(1), event(2)], b"s")
+    box.wait(lambda box: box.numbers == [1, 2])
+    with monkeypatch.context() as patch:
+
+        class Failing:
+            def execute(self, *statement: object) -> None:
+                raise sqlite3.OperationalError("disk I/O error")
+
+            def close(self) -> None:
+                pass
+
+        patch.setattr(trader.journal, "_connect", lambda path: Failing())
+        for _ in range(2):
+            with pytest.raises(BotError, match=r"journal.db cannot be read: disk I/O error"):
+                journal.read(1)
+    assert [number for number, _ in journal.read(1)] == [1, 2]
+    journal.close()
 
 
 def test_flush_waits_for_the_disk_and_says_where_it_does_not_take_it(tmp_path: Path) -> None:
