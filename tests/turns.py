@@ -33,7 +33,7 @@ LANES = {
         "tests/live/",
         "tests/bus/",
     ),
-    "patient": ("tests/pipeline/test_recorded_day.py", "tests/pipeline/"),
+    "patient": ("tests/pipeline/test_recorded_day.py", "tests/pipeline/test_native_stop.py", "tests/pipeline/"),
 }
 HELPS = {
     "bots": ("bots", "patient", "waits", "works"),
