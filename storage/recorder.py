@@ -308,7 +308,8 @@ class Recorder:
                 self._csv_anew = False
             self._csv.sync()
         except self._writer.passing_errors as error:  # its rows come out of the database
-            self._distrust(error)
+            if not isinstance(error, OSError):  # else it is the file's trouble alone
+                self._distrust(error)
             self._complain("csv", f"cannot write {self._csv.path}: {reason(error)}; it will be brought up to date")
             return
         self._csv_behind = False

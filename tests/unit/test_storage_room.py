@@ -18,6 +18,7 @@ from storage.writer import Writer
 from tests.unit import storage_samples as samples
 
 MB = 1_000_000
+DISK_FAILS = sqlite3.OperationalError("disk I/O error")
 JOURNAL = 9
 
 
@@ -149,6 +150,20 @@ def test_streams_that_could_not_be_joined_anew_are_joined_at_the_next_try(make_w
     world.flush()
     world.flush()
     assert len(tries) == 2 and not world.recorder.behind
+
+
+@pytest.mark.parametrize(("error", "reopens"), [(PermissionError(13, "denied"), 0), (DISK_FAILS, 1)])
+def test_what_is_wrong_with_trades_csv_alone_costs_the_database_nothing(make_world, monkeypatch, error, reopens: int):
+    world = make_world()
+    reopened: list[bool] = []
+    monkeypatch.setattr(world.writer, "reopen", lambda: reopened.append(True))
+
+    def refuse() -> int:
+        raise error
+
+    monkeypatch.setattr(world.recorder._csv, "sync", refuse)
+    world.flush()
+    assert len(reopened) == reopens and "trades.csv" in world.told[0][1]
 
 
 def test_trades_csv_waits_for_rows_that_cannot_be_read(make_world, monkeypatch, tmp_path):
