@@ -291,7 +291,7 @@ class Publisher:
         for timer in (self._timer, self._turn):
             if timer is not None:
                 timer.cancel()
-        sockets.close(self._out)
+        sockets.close(self._out, sockets.LET_OUT_S)
         sockets.close(self._answers)
 
     def _send(self, topic: Topic, first: int, count: int, payload: bytes, body: bytes | None) -> None:
@@ -401,6 +401,7 @@ def open_publisher(
     publisher.on_control("profile", lambda request: sampler.begin(request.arguments))
     publisher.attach(context.loop)
     context.publish_event = publisher.event
+    context.let_out = sockets.let_out
     context.on_stop(publisher.close)
     context.begins_to_beat()
     if context.found:

@@ -8,6 +8,8 @@ peer that does not read costs each side 32 and 64 MB at most; several such peers
 one record it is less than a megabyte. What is dropped beyond that is replayed.
 """
 
+import contextlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +27,7 @@ REQUEST_HIGH_WATER = 1_000  # some hundred bytes each
 RECONNECT_MS = 20
 RECONNECT_MAX_MS = 500
 BIGGEST_MESSAGE = 64 * 1024 * 1024
+LET_OUT_S = 0.2
 
 Socket = zmq.Socket[bytes]
 
@@ -141,9 +144,21 @@ def fd(socket: Socket) -> int:
     return int(socket.getsockopt(zmq.FD))
 
 
-def close(socket: Socket) -> None:
-    """Closes at once; what was not sent yet is dropped."""
-    socket.close(linger=0)
+def close(socket: Socket, linger_s: float = 0.0) -> None:
+    """Closes at once; what its peers have not taken in another `linger_s` is dropped."""
+    socket.close(linger=int(linger_s * 1000))
+
+
+def let_out() -> None:
+    """Waits until zmq has written what was sent on sockets that are closed by now, at most LET_OUT_S.
+
+    For the end of a process: one that exits right after a send does so before zmq's own thread has come to it. No
+    socket is made or used afterwards.
+    """
+    leaving = threading.Thread(target=zmq.Context.instance().term, name="let-out", daemon=True)
+    with contextlib.suppress(RuntimeError):  # no thread is to be had: then nothing is waited for
+        leaving.start()
+        leaving.join(LET_OUT_S)  # a socket that was left open would hold up `term` for ever
 
 
 def _make(kind: int) -> Socket:

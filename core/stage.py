@@ -55,6 +55,7 @@ class Context:
         self.found = ""  # how the stage's last life ended, where that was not on demand
         self.begins_to_beat: Callable[[], object] = lambda: None  # called once the stage can be heard
         self.publish_event: Callable[[str, str, str], object] | None = None
+        self.let_out: Callable[[], object] = lambda: None  # called last: what was sent leaves before the process ends
         self._on_stop: list[Callable[[], object]] = []
 
     def event(self, level: str, text: str, pair: str = "") -> None:
@@ -255,6 +256,7 @@ def _drive(context: Context, lock: StageLock, build: Callable[[Context], None]) 
                 loop.run()
             finally:
                 context.close()
+                context.let_out()
     finally:
         loop.close()
     lock.ended_clean()
@@ -292,6 +294,7 @@ async def _drive_async(context: Context, lock: StageLock, main: Callable[[Contex
             stop.result()
     finally:
         await context.close_async()
+        context.let_out()
     lock.ended_clean()
 
 

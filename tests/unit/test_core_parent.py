@@ -30,8 +30,10 @@ sys.stdin.read()
 """
 STAGE = """
 import asyncio, os, sys, time
+import core.parent
 from core.stage import run, run_async
 
+core.parent.LAYER_SECONDS = float(os.environ["LAYER_SECONDS"])
 name, mode = sys.argv[1:]
 
 def build(context):
@@ -62,7 +64,7 @@ class Family:
         self.pids: list[int] = []
         self.parents: list[subprocess.Popen[str]] = []
 
-    def start(self, *stages: str) -> "subprocess.Popen[str]":
+    def start(self, *stages: str, layer_s: float = LAYER_SECONDS) -> "subprocess.Popen[str]":
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         parent = subprocess.Popen(
             [sys.executable, "-c", PARENT, STAGE, *stages],
@@ -70,7 +72,7 @@ class Family:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**inherited, "VAR_DIR": str(self.var), SUPERVISED: "1"},
+            env={**inherited, "VAR_DIR": str(self.var), SUPERVISED: "1", "LAYER_SECONDS": str(layer_s)},
             start_new_session=True,
         )
         self.parents.append(parent)
@@ -114,7 +116,8 @@ def family() -> Iterator[Family]:
 
 def test_the_stages_of_a_killed_supervisord_stop_in_the_order_of_a_stop(family: Family) -> None:
     names = ["storage", "feeder", "dashboard", "trader", "watchdog"]
-    parent = family.start("storage:run", "feeder:asyncio", "dashboard:run", "trader:run", "watchdog:run")
+    started = [f"{name}:{'asyncio' if name == 'feeder' else 'run'}" for name in names]
+    parent = family.start(*started, layer_s=20.0)  # no machine is that slow; the limit itself is the next test's
     family.wait(lambda: family.holders() == set(names), "all run")
     parent.kill()
     family.wait(lambda: not family.running(), "all have stopped")
