@@ -1,6 +1,7 @@
 """What is to be written in one transaction; rows are made as messages are added, so that a bad one shows. Pure."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import msgspec
 
@@ -20,23 +21,13 @@ from storage.rows import (
 )
 
 Cursors = Mapping[str, tuple[int, int]]  # by topic: (epoch, number) of the last message that is in the tables
+Numbered = tuple[str, int, int, str, Values]  # topic, epoch and number of the message; table and row
 
 
+@cache
 def numbered_per_stage(topic: str, stage: str) -> str:
     """The key in `cursors` of a topic that every stage has."""
     return f"{topic} {stage}"
-
-
-class _Stream:
-    """Messages of one topic and epoch: by table the numbers, rising, and the rows."""
-
-    __slots__ = ("epoch", "first", "tables", "topic")
-
-    def __init__(self, topic: str, epoch: int, first: int) -> None:
-        self.topic = topic
-        self.epoch = epoch
-        self.first = first
-        self.tables: dict[str, tuple[list[int], list[Values]]] = {}
 
 
 class Sorted(msgspec.Struct, frozen=True, gc=False):  # made for each commit: a NamedTuple takes four times as long
@@ -48,19 +39,17 @@ class Sorted(msgspec.Struct, frozen=True, gc=False):  # made for each commit: a 
 
 
 class Batch:
-    """Candles by key, numbered messages by stream, gaps of our own, and how far each topic is reached."""
+    """Candles by key, rows of numbered messages, gaps of our own, and how far each topic is reached."""
 
-    __slots__ = ("_streams", "candles", "ends", "gaps", "journal_begins", "numbered", "reached")
+    __slots__ = ("candles", "ends", "gaps", "journal_begins", "numbered", "reached")
 
-    def __init__(self, earlier: "Batch | None" = None) -> None:
-        """`earlier`: a batch whose candles still wait."""
-        self.candles: dict[Values, Values] = {} if earlier is None else earlier.candles
-        self.ends: dict[Values, Values] = {} if earlier is None else earlier.ends  # candles as they closed
+    def __init__(self) -> None:
+        self.candles: dict[Values, Values] = {}
+        self.ends: dict[Values, Values] = {}  # candles as they closed
         self.gaps: list[Values] = []
         self.reached: dict[str, tuple[int, int]] = {}  # topic: (epoch, last number added)
         self.journal_begins = False  # what the tables hold of the trader's journal is not, or no longer, in it
-        self._streams: dict[tuple[str, int], _Stream] = {}
-        self.numbered = 0  # how many rows of numbered messages wait
+        self.numbered: list[Numbered] = []  # as they were added
 
     @property
     def only_candles(self) -> bool:
@@ -77,16 +66,13 @@ class Batch:
 
     def add_entry(self, epoch: int, number: int, event: TraderEvent) -> None:
         """A journal entry; raises ValueError or OverflowError on a malformed amount and is then as before."""
-        makers = MADE.get(type(event), ())
-        if len(makers) == 1:
-            table, make = makers[0]
-            self.add_row(TRADER, epoch, number, table, make(number, event))
-            return
-        made = [(table, make(number, event)) for table, make in makers]
-        self.reached[TRADER] = (epoch, number)
-        for table, row in made:
+        made: list[Numbered] = []
+        for table, make in MADE.get(type(event), ()):
+            row = make(number, event)
             if row is not None:
-                self.add_row(TRADER, epoch, number, table, row)
+                made.append((TRADER, epoch, number, table, row))
+        self.reached[TRADER] = epoch, number
+        self.numbered += made
 
     def add_event(self, stage: str, epoch: int, number: int, event: Event) -> None:
         """An event of any stage, numbered per stage."""
@@ -102,22 +88,12 @@ class Batch:
 
     def add_row(self, topic: str, epoch: int, number: int, table: str, row: Values) -> None:
         """The row of a numbered message; numbers of a topic and epoch rise."""
-        self.reached[topic] = (epoch, number)
-        self.numbered += 1
-        stream = self._streams.get((topic, epoch))
-        if stream is None:
-            stream = self._streams[topic, epoch] = _Stream(topic, epoch, number)
-        kept = stream.tables.get(table)
-        if kept is None:
-            stream.tables[table] = [number], [row]
-        else:
-            kept[0].append(number)
-            kept[1].append(row)
+        self.reached[topic] = epoch, number
+        self.numbered.append((topic, epoch, number, table, row))
 
     def begin_journal(self) -> None:
         """The journal is another one, or lost its end: what waits of it is void, what comes counts from its first."""
-        for key in [key for key in self._streams if key[0] == TRADER]:
-            self.numbered -= sum(len(rows) for _, rows in self._streams.pop(key).tables.values())
+        self.numbered = [numbered for numbered in self.numbered if numbered[0] != TRADER]
         self.reached.pop(TRADER, None)
         self.journal_begins = True
 
@@ -127,9 +103,18 @@ class Batch:
 
     def let_go(self) -> None:
         """Forgets the numbered messages: whoever has the cursors can ask for them again."""
-        self._streams.clear()
+        self.numbered.clear()
         self.reached.clear()
-        self.numbered = 0
+
+    def written(self, *, market: bool = True) -> None:
+        """Forgets what was written; without `market` its candles still wait."""
+        self.numbered.clear()
+        self.reached.clear()
+        self.gaps.clear()
+        self.journal_begins = False
+        if market and self.candles:
+            self.candles.clear()
+            self.ends.clear()
 
     def forget_candles(self, before_ms: int) -> None:
         """Drops candles of buckets that began earlier."""
@@ -144,15 +129,14 @@ class Batch:
             rows["candles"] = sorted(self.candles.values(), key=time_of_candle)  # neighbours in time share pages
             if self.ends:
                 rows["candle_ends"] = sorted(self.ends.values(), key=time_of_candle)
-        for stream in self._streams.values():
-            at = stored.get(stream.topic)
-            behind = at[1] if at is not None and at[0] == stream.epoch else -1
-            for table, (numbers, found) in stream.tables.items():
-                new = found
-                if stream.first <= behind:
-                    new = [row for number, row in zip(numbers, found, strict=True) if number > behind]
-                    repeated += len(found) - len(new)
-                rows[table] = rows[table] + new if table in rows else new
+        for topic, epoch, number, table, row in self.numbered:
+            at = stored.get(topic)
+            if at is not None and at[0] == epoch and number <= at[1]:
+                repeated += 1
+            elif table in rows:
+                rows[table].append(row)
+            else:
+                rows[table] = [row]
         if self.gaps:
             rows["gaps"] = rows.get("gaps", []) + self.gaps
         if "events" in rows:
@@ -169,7 +153,7 @@ class Batch:
         return Sorted(rows, repeated, left_out)
 
     def __len__(self) -> int:
-        return len(self.candles) + self.numbered + len(self.gaps)
+        return len(self.candles) + len(self.numbered) + len(self.gaps)
 
     def __bool__(self) -> bool:
         return bool(self.candles or self.numbered or self.gaps or self.reached or self.journal_begins)

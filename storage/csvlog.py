@@ -71,7 +71,7 @@ class TradesCsv:
         """The last whole line, None where there is none; a tail that is not the table's is set aside first."""
         if self._left is not None:
             try:
-                found = self.path.stat()
+                found = os.stat(self.path)
             except FileNotFoundError:
                 return None
             if (found.st_ino, found.st_size) == self._left[:2]:

@@ -116,13 +116,13 @@ class Recorder:
                     self._gap(stage, event.topic, event.epoch, event.first, event.last)
                 case PeerDiffers(what="layout"):
                     self._tell("error", f"{stage} is of another release and cannot be read: restart it")
-            if self.batch.numbered > self._limits.commit_rows:
+            if len(self.batch.numbered) > self._limits.commit_rows:
                 self._make_way()
 
     def _make_way(self) -> None:
         """Writes what is a commit's worth, and lets go what would be too much to wait."""
         self.flush(urgent=True)
-        if self.batch.numbered > self._limits.pending_rows and not self.behind:
+        if len(self.batch.numbered) > self._limits.pending_rows and not self.behind:
             self._let_go()
 
     def _frame(self, stage: str, frame: Frame) -> None:
@@ -162,17 +162,16 @@ class Recorder:
                 self._numbered(stage, frame.topic, frame.epoch, number, [message])
 
     def _numbered(self, stage: str, topic: str, epoch: int, first: int, messages: list[Any]) -> None:
-        batch = self.batch
         for number, message in enumerate(messages, first):
             if topic == TRADER:
                 try:
-                    batch.add_entry(epoch, number, message.event)
+                    self.batch.add_entry(epoch, number, message.event)
                 except (ValueError, OverflowError) as error:
                     self._gap(stage, topic, epoch, number, number, f"malformed amount: {error}")
             elif topic == EVENT:
-                batch.add_event(stage, epoch, number, message)
+                self.batch.add_event(stage, epoch, number, message)
             else:
-                batch.add_gap_of(stage, epoch, number, message)
+                self.batch.add_gap_of(stage, epoch, number, message)
 
     def _joined(self, stage: str, joined: Joined) -> None:
         self._log.debug("joined %s of %s at number %s", joined.topic, stage, joined.next_number)
@@ -260,7 +259,7 @@ class Recorder:
         self._held = False
         if written.trades:
             self._csv_behind = True
-        self.batch = Batch(None if self._room.market else self.batch)
+        self.batch.written(market=self._room.market)
         if self._told:
             self._mended("database", "the database takes rows again, nothing was lost")
         for text in written.told:
@@ -313,7 +312,8 @@ class Recorder:
             self._complain("csv", f"cannot write {self._csv.path}: {reason(error)}; it will be brought up to date")
             return
         self._csv_behind = False
-        self._mended("csv", f"{self._csv.path.name} is up to date again")
+        if self._told:
+            self._mended("csv", f"{self._csv.path.name} is up to date again")
 
     # --- what is kept in bounds
 

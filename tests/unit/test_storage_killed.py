@@ -30,7 +30,7 @@ def write_for_ever(folder: Path) -> None:
     log = TradesCsv(folder / "trades.csv", writer.trades_from)
     number = writer.cursors().get("trader/0/", (JOURNAL, 0))[1]
     log.sync()
-    print("started", flush=True)
+    first = number
     while True:
         batch = Batch()
         for _ in range(50):
@@ -39,6 +39,8 @@ def write_for_ever(folder: Path) -> None:
             batch.add_event("feeder", 1, number, samples.event(str(number)))
         batch.add_candle(samples.candle(number))
         writer.write(batch)
+        if number == first + 50:
+            print("began", flush=True)
         log.sync()
 
 
