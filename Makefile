@@ -15,7 +15,7 @@ run: ## set up what is missing, start the bot, follow the trader's log; Ctrl-C s
 	@tools/setup.sh run && exec $(PYTHON) -m tools.up run
 
 test: ## set up what is missing, run the whole test suite (TESTS=tests/unit: a part of it)
-	@tools/setup.sh test && exec env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m pytest -n 4 --dist loadscope $(TESTS)
+	@tools/setup.sh test && exec env -u PYTHONDONTWRITEBYTECODE $(PYTHON) -m pytest -n 5 --dist loadscope $(TESTS)
 
 start: ## start the bot in the background; returns when it is healthy
 	@tools/setup.sh run && exec $(PYTHON) -m tools.up start

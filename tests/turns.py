@@ -8,7 +8,8 @@ the next of thousands; or one test where each takes long. There are four lanes o
 * waits: stand-ins, real processes and sockets that mostly wait.
 * patient: a real bot that is only waited for; it mostly waits, too.
 
-Each worker has a lane of its own, and helps with the others when that is done; with `bots` last.
+Each of the first four workers has a lane of its own, and helps with the others when that is done; with `bots` last.
+More workers are patient: what only waits leaves a third of two cores idle.
 """
 
 from collections.abc import Iterable
@@ -71,7 +72,7 @@ def place_of(unit: str) -> tuple[str, int]:
 
 def next_unit(waiting: Iterable[str], worker: int) -> str:
     """What a worker (from 0) runs next, of the units that nobody has begun."""
-    order = HELPS[list(LANES)[worker % len(LANES)]]
+    order = HELPS[list(LANES)[worker] if worker < len(LANES) else "patient"]
 
     def rank(unit: str) -> tuple[int, int]:
         lane, place = place_of(unit)

@@ -170,7 +170,15 @@ if ! ready; then
     exec 9>&-
 fi
 
-[ ! -f tools/warm.py ] || "$venv/bin/python" -m tools.warm $([ "$mode" = run ] || echo --all)
+compiles() { [ ! -f tools/warm.py ] || "$venv/bin/python" -m tools.warm "$@"; }
+
+if [ "$mode" = run ]; then
+    compiles
+else # a minute of one core, which the installation of the browser below does not use
+    compiles --all &
+    compiling=$!
+    trap 'kill "$compiling" 2>/dev/null || true' EXIT # broken off, nothing goes on by itself
+fi
 
 # Names the Debian packages that the browser tests need and that are not there: playwright's own node wants libatomic.
 browser_lacks() {
@@ -192,4 +200,6 @@ if [ "$mode" = test ]; then
     else
         say "no ${lacking[*]}: the browser tests will be skipped. To have them: sudo apt install ${lacking[*]}"
     fi
+    wait "$compiling"
+    trap - EXIT
 fi

@@ -90,7 +90,7 @@ def test_from_clone_to_round_trip_and_back(clone: Clone) -> None:
     said = follow(child, "http://127.0.0.1:")
     healthy = time.monotonic()
     assert "downloads about" in said and "compiles the indicators" in said
-    assert clone.healthy()
+    clone.wait_healthy(10)
     status, stats = clone.get("/api/stats")
     assert status == 200 and stats["mode"] == "sim" and stats["venue"] == "sandbox"
     follow(child, "Ctrl-C stops it")
@@ -107,7 +107,7 @@ def test_from_clone_to_round_trip_and_back(clone: Clone) -> None:
     said = follow(child, "http://127.0.0.1:")
     second = time.monotonic()
     assert "set-up" not in said
-    assert clone.healthy()
+    clone.wait_healthy(10)
     ctrl_c(child)
     assert clone.processes() == {}
     assert (clone.root / "var" / "current" / "bot_data.db").exists()
