@@ -290,7 +290,7 @@ def test_a_command_that_a_stopped_trader_gets_late_is_not_carried_out_and_that_i
     trader = scene.trader()
     scene.dashboard(DASHBOARD_PASSWORD=PASSWORD)
     cookie = scene.log_in(PASSWORD)
-    assert scene.until(lambda: scene.post("/api/control", RESUME, cookie)[0]) == 200
+    scene.until(lambda: scene.post("/api/control", RESUME, cookie)[0] == 200)
     asker = sockets.requests_to(run_dir(scene.folder), "trader")
     try:
         assert sockets.wait_writable(asker, 20)

@@ -352,6 +352,7 @@ def test_a_command_is_on_the_disk_before_it_is_answered(stage: Stage, monkeypatc
         commit(connection, batch)
 
     monkeypatch.setattr(journal_module, "_commit", slow_disk)
+    monkeypatch.setattr("trader.app.COMMAND_SECONDS", 20.0)
     stage.start_trader()
     found: list[int] = []
 
@@ -363,6 +364,7 @@ def test_a_command_is_on_the_disk_before_it_is_answered(stage: Stage, monkeypatc
     assert found == [1]
     other = sqlite3.connect(stage.context.book_dir / "journal.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr("trader.app.COMMAND_SECONDS", 1.0)
     assert "has not taken it yet" in ask_in_thread(stage, "resume")[1]
     other.execute("ROLLBACK")
     other.close()
@@ -453,6 +455,7 @@ def test_a_journal_that_cannot_be_written_blocks_entries_and_not_exits(stage: St
     assert decisions_of(heard) == [(1, "mean_reversion")]  # nothing is shown before it is on the disk
     assert "error" in levels_of(heard)
     stage.trade(99, "mr")
+    until(stage, heard, lambda _: trader_of(stage)._engine.state.record == 3)
     other.execute("ROLLBACK")
     other.close()
     until(stage, heard, lambda h: decisions_of(h)[-1] == (2, "trailing_stop"))

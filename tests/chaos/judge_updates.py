@@ -3,8 +3,10 @@
 from tests.chaos.findings import Finding, finding
 from tests.chaos.listener import SIZE, Heard, Jump
 from tests.reference.read_tape import KIND_TRADE, Segment
+from tests.reference.slow_strategy import Candle, Hole, Trade
 
 RECORD = 64
+IN_FLIGHT_NS = 10**9  # so old may be what indicators that are told to end have not come to
 LONGEST_AWAY_S = 90.0  # between two processes: what the second one may leave out is bounded by what passed meanwhile
 
 
@@ -12,7 +14,8 @@ def judge_updates(segments: list[Segment], heard: Heard, stopped_ns: int) -> Fin
     """Holds what was heard against the tape.
 
     A trade without an update is wrong unless it fell into a change of process that the listener could not bridge and
-    that took no longer than LONGEST_AWAY_S, or came after `stopped_ns` (wall), when indicators were told to end.
+    that took no longer than LONGEST_AWAY_S, or came less than IN_FLIGHT_NS before `stopped_ns` (wall), when the stages
+    were told to end, or after it.
     """
     wrong = list(heard.wrong)
     if len(heard.epochs) != 1:
@@ -40,7 +43,7 @@ def judge_updates(segments: list[Segment], heard: Heard, stopped_ns: int) -> Fin
                 happened_ns = int.from_bytes(record[8:16], "little")
                 first_ns, last_ns = passed.get(span, (happened_ns, happened_ns))
                 passed[span] = min(first_ns, happened_ns), max(last_ns, happened_ns)
-            elif number > last and int.from_bytes(record[16:24], "little") >= stopped_ns:
+            elif number > last and int.from_bytes(record[16:24], "little") >= stopped_ns - IN_FLIGHT_NS:
                 trades -= 1  # indicators ended with the feeder, or a moment before it
             else:
                 wrong.append(f"trade {number} has no update, though the listener was connected")
@@ -53,6 +56,16 @@ def judge_updates(segments: list[Segment], heard: Heard, stopped_ns: int) -> Fin
     text += f" (at most those of {longest_s:.1f} s); {len(heard.pids)} processes"
     assert SIZE == 2 * RECORD
     return finding("update/", text, wrong)
+
+
+def spoken_of(rows: list[Trade | Candle | Hole], heard: Heard) -> list[Trade | Candle | Hole]:
+    """The rows of a tape up to the last that `update/` spoke of.
+
+    In a stop the feeder ends after indicators: what it still took is folded, and told to storage, at the next start.
+    That none of it is older than IN_FLIGHT_NS before the stop is what `judge_updates` sees to.
+    """
+    last = max(heard.covered, default=-1)
+    return [row for row in rows if row.number <= last]
 
 
 def said(jump: Jump) -> str:

@@ -102,9 +102,12 @@ class Listener:
     def _run(self) -> None:
         try:
             with self._connected(zmq.SUB, "pub") as socket:
-                while not self._stopping.is_set():
+                while True:
+                    ending = self._stopping.is_set()
                     if socket.poll(LOOK_MS):
                         self.take(socket.recv_multipart())
+                    elif ending:
+                        return  # all that had arrived is taken
         except Exception as error:  # noqa: BLE001 (`stop` raises it)
             self._failure = error
 

@@ -109,7 +109,7 @@ class Rounds:
         """Starts the bot and does what is planned; every `checkpoint` acts the ledger is looked at while it runs."""
         self._listener.start()
         self.bot.start()
-        self.bot.wait(lambda: self.bot.rows("SELECT * FROM trades"), "a first entry")
+        self.bot.wait(lambda: self.bot.rows("SELECT * FROM trades"), "a first entry", TRADES_ON_S)
         looked = 0
         for step in steps:
             self._wait(step.gap_s)
@@ -307,9 +307,9 @@ class Rounds:
         book = self.bot.book.resolve()
         end = time.monotonic() + QUIET_S
         while True:
-            before = settled(audit.journal(book))
+            before = audit.journal(book)
             found = judge_ledger.judge_page(self.bot.get, before, PAIRS, Decimal(BALANCE))
-            still = settled(audit.journal(book)) == before
+            still = settled(audit.journal(book)) == settled(before)
             if (found.ok and still) or time.monotonic() > end:
                 self._keep(found)
                 return
@@ -332,8 +332,9 @@ class Rounds:
         rows, markets, fee_bps = audit.tape(book)
         applied = entries[-1].event.at.record
         told = self._heard.indicators()
-        result = audit.reference(rows, markets, fee_bps, entries, SETTINGS, missing_limit=500)
-        self._keep(judge_ledger.judge_candles(book, result, rows))
+        folded = judge_updates.spoken_of(rows, self._heard)
+        result = audit.reference(folded, markets, fee_bps, entries, SETTINGS, missing_limit=500)
+        self._keep(judge_ledger.judge_candles(book, result, folded))
         rows = [row for row in rows if row.number <= applied]
         result = audit.reference(rows, markets, fee_bps, entries, SETTINGS, missing_limit=500, told=told)
         self._keep(judge_decisions.judge_decisions(entries, result))
@@ -353,7 +354,6 @@ class Rounds:
 
     def close(self) -> None:
         """Whatever happened: no process stays."""
-        self._listener.stop()
         for stopped in self._stopped:
             wake(stopped)
         for child in (self._starting, *(child for _, child in self._asking)):
@@ -364,14 +364,15 @@ class Rounds:
         for pid in self.bot.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self._listener.stop()  # takes all that comes: only now nobody speaks any more
 
 
 CURSOR = "SELECT number FROM cursors WHERE topic = 'trader/0/' AND number"
 
 
 def settled(entries: list[Entry]) -> list[Entry]:
-    """The entries that move money or positions."""
-    return [entry for entry in entries if type(entry.event).__name__ in ("FillEvent", "TradeEvent", "PositionEvent")]
+    """The entries that move money; a position that moves with none of them is one with another `highest`."""
+    return [entry for entry in entries if type(entry.event).__name__ in ("FillEvent", "TradeEvent")]
 
 
 def birth_of(pid: int) -> str:

@@ -51,6 +51,7 @@ def test_a_trader_killed_there_is_recovered_whole(
     assert left.fills == (after.left == "filled")
     # what was told before the fill need not be on the disk yet
     assert left.status == after.left or (point == "5" and left.status == "submitting")
+    world.until(lambda: len(world.at_exchange(side)) >= after.sent)  # what the dead wrote is read by now
     assert len(world.at_exchange(side)) == after.sent
     held = world.held()
 
@@ -81,6 +82,7 @@ def test_a_trader_killed_while_it_places_a_stop_has_one_and_no_more(
     there, resolved = STOPS[point]
     world = make_world(protocol, native_stop="true")
     left = crash.killed_at(world, point, "stop")
+    world.until(lambda: len(world.at_exchange("sell")) >= there)
     assert (left.status, len(world.at_exchange("sell"))) == ("submitting" if resolved else "", there)
 
     world.start(ready=False)
@@ -117,6 +119,7 @@ def test_a_trader_killed_while_it_cancels_a_stop_sells_what_is_held_once(
     status, ended = CANCELS[point]
     world = make_world("binance" if int(point) % 2 else "kraken", native_stop="true")
     left = crash.killed_at(world, point, "cancel")
+    world.until(lambda: not ended or not world.at_exchange("sell")[0].waiting)
     (stop,) = world.at_exchange("sell")
     assert (left.status, stop.waiting, left.order_id == stop.client_id) == (status, not ended, point != "6")
     held = world.held() // world.rules.step * world.rules.step

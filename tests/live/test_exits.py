@@ -94,7 +94,8 @@ def test_killed_while_an_entry_fills_in_parts(make_world: Make) -> None:
     world.tick("100.00", "mr")
     world.until(lambda: world.statuses("buy")[-1] == "working" and world.held() > 0)
     world.kill(process)
-    before = world.held()
+    before = world.coin()  # the journal may not have all of it
+    assert before >= world.held() > 0
     world.served.price("99.90", D(2))
     assert world.coin() == before + 2
     crash.recovered(world)

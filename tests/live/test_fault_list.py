@@ -309,8 +309,11 @@ def test_f20_an_exit_at_the_venue_is_never_joined_by_another(make_world: Make) -
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_f20_an_exit_with_a_limit_is_cancelled_confirmed_and_priced_anew(make_world: Make, protocol: str) -> None:
+def test_f20_an_exit_with_a_limit_is_cancelled_confirmed_and_priced_anew(
+    make_world: Make, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The broker's part, where a venue takes no market orders: at most one sell works at any time."""
+    monkeypatch.setattr("trader.tracking.EXIT_REST_S", 3.0)  # the price comes within that
     world = make_world(protocol)
     world.served.deposit(world.rules.base, "1")
     told: list[BrokerEvent] = []

@@ -33,7 +33,7 @@ from tests.protocol import account_house
 from tests.trader_world import Tape, of
 from trader import base
 from trader.orders import TERMINAL, OrderState
-from trader.state import State
+from trader.state import ENTRY, State
 from venues.account import Account, NewOrder
 from venues.choose import account, market_data
 from venues.venue import Rules
@@ -146,10 +146,15 @@ class LiveWorld:
             self.served.price(PRICE, Decimal(quantity))
 
     def buys(self, price: str = PRICE) -> None:
-        """The rules want to buy, and the order is over."""
+        """The rules want to buy, and the order is over; a stop may be on its way by then."""
         before = len(self.events(TradeEvent))
         self.trade(price, "mr")
-        self.until(lambda: len(self.events(TradeEvent)) > before and self.pair().order is None)
+
+        def bought() -> bool:
+            order = self.pair().order
+            return len(self.events(TradeEvent)) > before and (order is None or order.purpose != ENTRY)
+
+        self.until(bought)
 
     def sells(self, price: str, codes: str = "tp") -> None:
         """The market moves, and the position is sold."""

@@ -10,12 +10,15 @@ from tests.pipeline import stand_ins
 from tests.pipeline.pipeline import Pipeline, make_template, running_from
 
 HERE = Path(__file__).parent
+WAITS_S = 300  # one wait alone may take 90 s, and says then for what
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.pipeline)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(WAITS_S))
 
 
 @pytest.fixture(scope="session")

@@ -153,6 +153,11 @@ class Pipeline:
         os.kill(pid, number)
         return pid
 
+    def wake(self, pid: int) -> None:
+        """Lets a process that was stopped go on, if the watchdog has not ended it meanwhile."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
     def supervisord(self) -> int:
         return int((self.run_dir / "supervisord.pid").read_text())
 
@@ -185,6 +190,16 @@ class Pipeline:
 
     def healthy(self) -> bool:
         return self.get("/healthz")[0] == 200
+
+    def stats(self) -> dict[str, Any]:
+        """What /api/stats says; empty where nobody answers."""
+        code, found = self.get("/api/stats")
+        return found if code == 200 else {}
+
+    def failing(self) -> dict[str, str]:
+        """What /healthz names; empty where nobody answers, too."""
+        _, found = self.get("/healthz")
+        return found["failing"] if found else {}
 
     # --- the database
 

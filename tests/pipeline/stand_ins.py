@@ -3,6 +3,8 @@
 All but the stages' __main__ is real: settings, locks, exit codes, back-off and the control socket work as they do. A
 stand-in does what the file `STAGE.acts` in the project's folder says: nothing (it runs), `misconfigured`, `crash`,
 `deaf` (ignores TERM), `stuck` (does nothing any more and ignores TERM), `sick` (the dashboard's /healthz answers 503).
+With a file `patient` orphans wait 20 s a layer for each other, so that a slow machine does not change their order.
+The page is well only when every stage that has its lock has come up, so that what follows a start finds them there.
 """
 
 import shutil
@@ -12,23 +14,37 @@ from core import paths
 from tests.pipeline.pipeline import ROOT, Pipeline
 
 STAGE = """
-import json, os, signal, sys, threading
+import json, os, signal, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+import core.parent
+from core import paths
 from core.errors import MisconfiguredError, NotCalledFor
+from core.lock import holder, read_record
 from core.stage import run
 
 NAME = {name!r}
+RUN_DIR: Path
+if Path("patient").exists():
+    core.parent.LAYER_SECONDS = 20.0
 
 def acts():
     file = Path(NAME + ".acts")
     return file.read_text() if file.exists() else ""
 
+def begins(name):
+    # It has its lock, does not wait after quick deaths, and has not come to the end of `build`.
+    pid, record, up = holder(RUN_DIR, name), read_record(RUN_DIR / (name + ".json")), Path(name + ".up")
+    waits = record is not None and record.up_ms > time.time() * 1000
+    return pid is not None and not waits and not (up.exists() and up.read_text() == str(pid))
+
 class Page(BaseHTTPRequestHandler):
     def do_GET(self):
-        sick = acts() == "sick"
-        body = json.dumps({{"failing": {{"market": "no trade was heard"}} if sick else {{}}}}).encode()
-        self.send_response(503 if sick else 200)
+        failing = {{"stage:" + name: "begins" for name in paths.PROGRAMS if begins(name)}}
+        if acts() == "sick":
+            failing["market"] = "no trade was heard"
+        body = json.dumps({{"failing": failing}}).encode()
+        self.send_response(503 if failing else 200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -37,6 +53,8 @@ class Page(BaseHTTPRequestHandler):
         pass
 
 def build(context):
+    global RUN_DIR
+    RUN_DIR = context.run_dir
     with open("starts", "a") as file:
         file.write(NAME + "\\n")
     def ended():
@@ -60,6 +78,8 @@ def build(context):
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
     context.log.info("%s is up, RSI_BUY is %s", NAME, context.settings.rsi_buy)
+    Path(NAME + ".new").write_text(str(os.getpid()))
+    Path(NAME + ".new").rename(NAME + ".up")
 
 run(NAME, build)
 """

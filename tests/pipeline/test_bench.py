@@ -45,6 +45,7 @@ def scratch() -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_bench_runs_to_its_end(name: str, tmp_path: Path, scratch: Path) -> None:
     if name in NEED_A_DISK and all(map(folders.unfit, folders.places())):
@@ -57,7 +58,7 @@ def test_a_bench_runs_to_its_end(name: str, tmp_path: Path, scratch: Path) -> No
         env=clean_environment({"TMPDIR": str(scratch)}),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=380,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

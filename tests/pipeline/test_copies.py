@@ -88,7 +88,7 @@ def test_a_backup_of_a_running_bot_trades_on(make_pipeline: Callable[..., Pipeli
     pipeline.wait(lambda: trades_in(pipeline) >= TRADES, "it trades")
     made = pipeline.tool("tools.backup")
     assert made.returncode == 0, made.stdout + made.stderr
-    assert pipeline.healthy()
+    pipeline.wait_healthy()
     pipeline.stop()
     [backup] = (pipeline.var.parent / "backups").iterdir()
     assert (backup / "settings.json").exists()

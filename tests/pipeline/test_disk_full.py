@@ -42,7 +42,8 @@ def settings_on(disk: SmallDisk, template: Path) -> dict[str, object]:
 def with_a_new_position(bot: Pipeline) -> None:
     """Starts the bot and waits until it has bought anew: the next fall is some seconds away then."""
     bot.start()
-    bot.wait(lambda: sells(bot), "an exit")
+    done = sells(bot)  # there may be some by now, nobody knows how long ago
+    bot.wait(lambda: sells(bot) > done, "an exit")
     bot.wait(lambda: status(bot) == "in_position", "a position")
 
 

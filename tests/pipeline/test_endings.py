@@ -74,7 +74,8 @@ def test_the_stages_of_a_killed_supervisord_stop_and_the_next_start_takes_over(
     started = bot.up("start")
     assert started.returncode == 0, started.stderr
     assert "ended what ran" not in started.stdout
-    assert in_position(bot)
+    bot.wait(lambda: in_position(bot), "the position is still there")
+    assert bot.rows("SELECT count(*) FROM trades WHERE action = 'buy'") == [(1,)], "it is no other one"
     assert audit.events_of(audit.journal(bot.book.resolve()), StartedEvent)[-1].found == "clean"
     assert bot.rows("SELECT count(*) FROM fills") >= fills
     assert bot.rows("SELECT * FROM gaps") == []
@@ -90,13 +91,14 @@ def test_stop_holds_and_stop_flattens_where_the_settings_say_so(make_pipeline: C
     bot.settings["ON_SHUTDOWN"] = "flatten"
     bot.start()
     bot.wait(lambda: in_position(bot), "the position is still there")
+    assert bot.rows("SELECT count(*) FROM trades WHERE action = 'buy'") == [(1,)], "it is no other one"
     stopped = bot.stop()
     assert stopped.returncode == 0
     assert "ON_SHUTDOWN=flatten" in stopped.stdout and "still held" not in stopped.stdout
     assert bot.processes() == {}
+    assert len(sells(bot)) == 1, "storage takes what the trader did last, and ends after it"
 
-    bot.start()  # storage takes what the trader did last; and trading goes on by itself
-    bot.wait(lambda: len(sells(bot)) == 1, "the sale is in the database")
+    bot.start()
     bot.wait(lambda: in_position(bot), "the next entry")
 
 
@@ -105,7 +107,9 @@ def test_ctrl_c_flattens_and_a_restart_holds(make_pipeline: Callable[..., Pipeli
     child = bot.spawn("run", stdout=subprocess.PIPE, text=True)
     bot.wait(lambda: in_position(bot), "a position")
     assert bot.up("restart").returncode == 0
-    assert in_position(bot) and sells(bot) == []
+    bot.wait(lambda: in_position(bot), "the position is still there")
+    assert bot.rows("SELECT count(*) FROM trades WHERE action = 'buy'") == [(1,)], "it is no other one"
+    assert sells(bot) == []
     child.send_signal(signal.SIGINT)
     said, _ = child.communicate(timeout=40)
     assert "ON_SHUTDOWN=flatten" in said and "still held" not in said
@@ -116,7 +120,7 @@ def test_pause_resume_flatten_and_halt_need_no_page(make_pipeline: Callable[...,
     bot = make_pipeline(**EAGER)
     bot.start()
     bot.wait(lambda: in_position(bot), "a position")
-    bot.kill("dashboard", signal.SIGSTOP)
+    dashboard = bot.kill("dashboard", signal.SIGSTOP)
     commands = (("pause", "paused"), ("resume", "active"), ("flatten", "reducing"), ("halt", "halted"))
     for action, word in commands:
         done = bot.tool("tools.control", action)
@@ -125,15 +129,15 @@ def test_pause_resume_flatten_and_halt_need_no_page(make_pipeline: Callable[...,
     bot.wait(lambda: len(sells(bot)) == 1, "it is sold")
     told = "SELECT count(*) FROM events WHERE message LIKE '%(by make)'"
     bot.wait(lambda: bot.rows(told) == [(len(commands),)], "who gave them is on record")
-    bot.kill("dashboard", signal.SIGCONT)
+    bot.wake(dashboard)
 
 
 def test_a_command_to_a_trader_that_hangs_is_refused(pipeline: Pipeline) -> None:
     pipeline.start()
-    pipeline.kill("trader", signal.SIGSTOP)
+    trader = pipeline.kill("trader", signal.SIGSTOP)
     done = pipeline.tool("tools.control", "pause")
     assert done.returncode == 1
     assert "trader does not run, or hangs; nothing was asked of it" in done.stderr
-    pipeline.kill("trader", signal.SIGCONT)
+    pipeline.wake(trader)
     pipeline.wait_healthy()
     assert pipeline.get("/api/stats")[1]["mode"] == "sim"

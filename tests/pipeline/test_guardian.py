@@ -75,9 +75,14 @@ def test_the_trader_stands_still_and_the_guardian_sells_and_the_trader_takes_it_
     bot.wait(lambda: bot.rows("SELECT * FROM trades WHERE reason = 'guardian'"), "the trader takes it up", 60)
     assert bot.pid("trader") == trader
     assert bot.tool("tools.control", "flatten").returncode == 0
-    stats = lambda: bot.get("/api/stats")[1] or {}  # noqa: E731
-    bot.wait(lambda: stats().get("status") == "idle" and stats().get("stop_holder") is None, "flat", 60)
+
+    def flat() -> bool:
+        stats = bot.stats()
+        return stats.get("status") == "idle" and stats.get("stop_holder") is None
+
+    bot.wait(flat, "flat", 60)
     ids = [order["client_id"] for order in books.orders() if order["client_id"].startswith("scalp")]
     assert len(ids) == len(set(ids))
     assert books.sold(*position.exit_ids) == Decimal(position.quantity)
-    bot.wait(lambda: Decimal(str(stats()["wallet_quote"])) * 10**8 == books.quote(), "the ledger equals the books", 60)
+    wallet = lambda: Decimal(str(bot.stats().get("wallet_quote", "nan"))) * 10**8  # noqa: E731
+    bot.wait(lambda: wallet() == books.quote(), "the ledger equals the books", 60)

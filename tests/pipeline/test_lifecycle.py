@@ -72,7 +72,7 @@ def test_another_var_dir_has_a_supervisord_of_its_own(bot: Pipeline) -> None:
     bot.settings["VAR_DIR"] = str(bot.root / "other place")
     bot.start()
     assert bot.pids().keys() == set(paths.PROGRAMS)
-    assert "is up" in bot.log("trader")
+    bot.wait(lambda: "is up" in bot.log("trader"), "its log is there")
     assert not (bot.root / "var").exists()
     assert bot.up("status").returncode == 0
 
@@ -226,7 +226,7 @@ def test_restart_takes_on_the_settings(bot: Pipeline) -> None:
     assert done.returncode == 0, done.stderr
     after = bot.pids()
     assert not set(before.values()) & set(after.values())
-    assert "RSI_BUY is 25" in bot.log("trader")
+    bot.wait(lambda: "RSI_BUY is 25" in bot.log("trader"), "the trader says so")
 
 
 def test_a_crash_takes_on_nothing(bot: Pipeline) -> None:

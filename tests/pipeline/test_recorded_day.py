@@ -38,7 +38,7 @@ def test_a_recorded_day_at_600x_gives_its_candles_and_the_decisions_of_the_refer
         return bool(found) and found[0][0] == len(day)
 
     bot.wait(at_the_end, "the whole day in the database", seconds=86_400 / SPEED + 120)
-    assert bot.healthy(), "a tape that ended is healthy"
+    bot.wait(bot.healthy, "a tape that ended is healthy")
     bot.wait(lambda: not bot.rows("SELECT * FROM orders WHERE status NOT IN ('filled', 'cancelled')"), "no open order")
     rows, markets, fee_bps = audit.tape(bot.book.resolve())
     ((pair, market),) = markets.items()

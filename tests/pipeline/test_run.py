@@ -115,6 +115,7 @@ def test_a_supervisord_that_is_told_to_end_stops_in_order(bot: Pipeline) -> None
 
 
 def test_the_stages_of_a_killed_supervisord_stop_by_themselves_in_order(bot: Pipeline) -> None:
+    (bot.root / "patient").touch()
     bot.start()
     os.kill(bot.supervisord(), signal.SIGKILL)
     bot.wait(lambda: bot.processes() == {}, "all are gone", seconds=30)
@@ -141,6 +142,7 @@ def test_orphans_that_hang_are_ended_before_a_start(bot: Pipeline) -> None:
 
 
 def test_stop_ends_orphans(bot: Pipeline) -> None:
+    (bot.root / "patient").touch()
     bot.start()
     os.kill(bot.supervisord(), signal.SIGKILL)
     assert bot.stop().returncode == 0

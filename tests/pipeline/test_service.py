@@ -19,7 +19,8 @@ def serving(bot: Pipeline) -> subprocess.Popen[str]:
     def serves() -> bool:
         assert child.poll() is None, child.communicate()[0]
         status = bot.up("status")
-        return status.returncode == 0 and f"supervisord {child.pid}, {UNIT}" in status.stdout
+        said = f"supervisord {child.pid}, {UNIT}" in status.stdout
+        return said and bot.pids().keys() == set(paths.PROGRAMS) and status.returncode == 0 and bot.healthy()
 
     bot.wait(serves, "it serves")
     return child
@@ -36,10 +37,11 @@ def test_it_is_supervisord_itself_and_ends_in_order_when_told(bot: Pipeline) -> 
 
 
 def test_stages_of_one_that_was_killed_end_in_order_before_it_is_started_again(bot: Pipeline) -> None:
+    (bot.root / "patient").touch()
     child = serving(bot)
     acts(bot, "storage", "deaf")
-    bot.kill("storage")
-    bot.wait(lambda: bot.up("status").returncode == 0, "it is healthy again")
+    old = bot.kill("storage")
+    bot.wait(lambda: (bot.root / "storage.up").read_text() != str(old), "storage is back, and deaf")
     (bot.root / "ends").unlink(missing_ok=True)
     child.kill()
     child.wait()
@@ -62,7 +64,7 @@ def test_it_goes_on_with_the_settings_applied_last(bot: Pipeline) -> None:
     bot.stop()
     bot.settings["RSI_BUY"] = "20"
     serving(bot)
-    assert bot.log("trader").count("RSI_BUY is 25") == 2
+    bot.wait(lambda: bot.log("trader").count("RSI_BUY is 25") == 2, "the trader says so")
     started = bot.up("start")
     assert started.returncode == 0
     assert UNIT in started.stdout and "RSI_BUY" in started.stdout and "make restart" in started.stdout
@@ -114,7 +116,7 @@ def test_restart_takes_on_the_settings_and_the_service_goes_on(bot: Pipeline) ->
     assert child.poll() is None and bot.supervisord() == child.pid
     assert bot.pids().keys() == set(paths.PROGRAMS)
     assert not set(before.values()) & set(bot.pids().values())
-    assert "RSI_BUY is 25" in bot.log("trader")
+    bot.wait(lambda: "RSI_BUY is 25" in bot.log("trader"), "the trader says so")
     assert words(bot, "ends")[:2] == [paths.WATCHDOG, "trader"]
 
 

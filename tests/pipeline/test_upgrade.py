@@ -18,6 +18,7 @@ import pytest
 
 from bus import control
 from bus.messages import EquityEvent, Status
+from core.errors import RemoteError
 from tests.pipeline import audit
 from tests.pipeline.pipeline import ROOT, Pipeline, clean_environment, copy_kernels
 from tests.pipeline.test_endings import EAGER
@@ -79,8 +80,22 @@ class Upgradable(Pipeline):
         (status,) = msgspec.msgpack.decode(snapshot or b"", type=list[Status])
         return status
 
+    def settled(self) -> Status:
+        """As `trader`, once it follows the market: right after a start it may still be catching up."""
+
+        def follows() -> Status | None:
+            try:
+                now = self.trader()
+            except RemoteError:
+                return None
+            return now if now.feed == "normal" else None
+
+        found = self.wait(follows, "the trader follows the market")
+        assert isinstance(found, Status)
+        return found
+
     def in_position(self) -> bool:
-        return self.trader().status == "in_position"
+        return self.settled().status == "in_position"
 
     def kernels(self) -> Path:
         (file,) = (self.var / "cache").glob("kernels-*/kernels")
@@ -105,7 +120,7 @@ def bot() -> Iterator[Upgradable]:
             assert started.returncode == 0, started.stdout + started.stderr
             bot.wait(bot.in_position, "a position")
             assert bot.tool("tools.control", "flatten").returncode == 0
-            bot.wait(lambda: bot.trader().status == "idle" or bot.trader().status == "warming_up", "it is sold")
+            bot.wait(lambda: bot.settled().status in ("idle", "warming_up"), "it is sold")
             assert bot.tool("tools.control", "resume").returncode == 0
             bot.wait(bot.in_position, "a position again")
             yield bot
@@ -115,7 +130,7 @@ def bot() -> Iterator[Upgradable]:
 
 def assert_kept(bot: Upgradable, before: Status) -> None:
     """The position is the one of `before`; its highest and its stop are what the tape says since."""
-    now = bot.trader()
+    now = bot.settled()
     assert {name: getattr(now, name) for name in KEPT} == {name: getattr(before, name) for name in KEPT}
     rows, _, _ = audit.tape(bot.book.resolve())
     prices = [
@@ -136,7 +151,7 @@ def stopped_at(bot: Upgradable, stage: str) -> float:
 
 @pytest.mark.timeout(400)
 def test_other_rules_are_compiled_before_the_stop_and_nothing_is_installed(bot: Upgradable) -> None:
-    before, pids, kernels, built = bot.trader(), bot.pids(), bot.kernels(), bot.built_at()
+    before, pids, kernels, built = bot.settled(), bot.pids(), bot.kernels(), bot.built_at()
     bot.commit("indicators/rules.py", (bot.origin / "indicators" / "rules.py").read_text() + "\n# told anew\n")
     said = bot.pull_and_restart()
     assert "compiles the indicators" in said and "downloads" not in said
@@ -148,12 +163,13 @@ def test_other_rules_are_compiled_before_the_stop_and_nothing_is_installed(bot: 
 
 @pytest.mark.timeout(400)
 def test_other_requirements_are_installed_beside_the_running_bot(bot: Upgradable) -> None:
-    before, pids, built = bot.trader(), bot.pids(), bot.built_at()
+    before, pids, built = bot.settled(), bot.pids(), bot.built_at()
     bot.commit("requirements.txt", bot.lock("1.1"))
     bot.git(bot.root, "pull", "-q")
     subprocess.run([bot.root / "tools" / "setup.sh", "run"], env=bot.environment, check=True, timeout=120)
     assert bot.built_at() != built and bot.left_overs() == []
-    assert bot.pids() == pids and bot.healthy()
+    bot.wait_healthy()
+    assert bot.pids() == pids
     old = bot.kill("storage", signal.SIGKILL)  # what dies now comes back with the new packages
     bot.wait(lambda: bot.pid("storage") not in (None, old) and bot.healthy(), "storage is back")
     assert "downloads" not in bot.pull_and_restart()
@@ -163,14 +179,15 @@ def test_other_requirements_are_installed_beside_the_running_bot(bot: Upgradable
 
 @pytest.mark.timeout(400)
 def test_requirements_that_cannot_be_installed_stop_nothing(bot: Upgradable) -> None:
-    before, pids, built = bot.trader(), bot.pids(), bot.built_at()
+    before, pids, built = bot.settled(), bot.pids(), bot.built_at()
     good = (bot.origin / "requirements.txt").read_text()
     bot.commit("requirements.txt", good.replace("sha256:", "sha256:0")[: -len("0\n")] + "\n")
     bot.git(bot.root, "pull", "-q")
     done = bot.make("restart")
     assert done.returncode != 0 and "the same command tries again" in done.stderr
     assert bot.built_at() == built and bot.left_overs() == []
-    assert bot.pids() == pids and bot.healthy()
+    bot.wait_healthy()
+    assert bot.pids() == pids
     bot.commit("requirements.txt", good)
     bot.pull_and_restart()
     assert_kept(bot, before)

@@ -58,14 +58,13 @@ def ids(book: Path) -> dict[int, list[int]]:
 
 def warm(stats: dict[str, Any]) -> bool:
     """Whether the trader has spoken, and decides."""
-    return stats["price"] is not None and stats["status"] != "warming_up"
+    return stats.get("price") is not None and stats["status"] != "warming_up"
 
 
 def works(bot: Pipeline, pairs: int) -> None:
     """It gets healthy, warm and stays so over a killed feeder, with nothing lost or doubled."""
     bot.start()
-    bot.wait(lambda: warm(bot.get("/api/stats")[1]), "warm")
-    stats = bot.get("/api/stats")[1]
+    stats: dict[str, Any] = bot.wait(lambda: (now := bot.stats()) and warm(now) and now, "warm")
     assert stats["price"] > 0 and stats["rsi"] is not None and len(stats["pairs"]) == pairs
     before = bot.rows("SELECT max(trades) FROM candles")
     assert before
@@ -87,19 +86,21 @@ def goes_live(bot: Pipeline) -> None:
         bot.settings |= more
         refused = bot.up("restart")
         assert refused.returncode == 2 and missing in refused.stderr, refused.stderr
-    assert bot.pid("trader") == trader and bot.get("/api/stats")[1]["mode"] == "sim"
+    assert bot.pid("trader") == trader
+    bot.wait(lambda: bot.stats().get("mode") == "sim", "it simulates on")
     bot.settings |= {"LIVE_SKIP_SIM_DAY": "yes"}
     cleared = bot.up("restart")
     assert cleared.returncode == 0, cleared.stdout + cleared.stderr
-    stats = lambda: bot.get("/api/stats")[1]  # noqa: E731
-    bot.wait(lambda: (stats()["book"], stats()["stake"]) == ("live-binance", 1000.0), "a tenth may be put in", 30)
-    assert "guardian" in [stage["name"] for stage in stats()["stages"] if stage["alive"]]
+    stats = lambda *names: tuple(map(bot.stats().get, names))  # noqa: E731
+    bot.wait(lambda: stats("book", "stake") == ("live-binance", 1000.0), "a tenth may be put in", 30)
+    alive = lambda: [stage["name"] for stage in bot.stats().get("stages", ()) if stage["alive"]]  # noqa: E731
+    bot.wait(lambda: "guardian" in alive(), "the guardian is there")
     bot.wait(lambda: bot.rows("SELECT * FROM trades WHERE action = 'sell'"), "a round trip", 120)
     killed = bot.kill("trader")
     bot.wait(lambda: bot.pid("trader") not in (None, killed), "the trader is back, without being asked anything")
-    bot.wait(lambda: stats()["mode"] == "live", "journal and venue agree")
+    bot.wait(lambda: stats("mode") == ("live",), "journal and venue agree")
     assert bot.tool("tools.control", "flatten").returncode == 0
-    bot.wait(lambda: stats()["mode"] == "reducing" and stats()["status"] == "idle", "everything is sold", 60)
+    bot.wait(lambda: stats("mode", "status") == ("reducing", "idle"), "everything is sold", 60)
     assert bot.stop().returncode == 0
     (line,) = bot.log("live").splitlines()
     assert "live-binance may send real orders; LIVE_SKIP_SIM_DAY=yes" in line

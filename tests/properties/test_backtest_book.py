@@ -80,7 +80,7 @@ def result_of(live: Live) -> Result:
     return collector.result(live.engine.sync(), trades=0, late=0, unknown=0, notes=[])
 
 
-@profile(max_examples=400, deadline=None)
+@profile(max_examples=250, deadline=None)
 @given(TAPES, SETTINGS)
 def test_every_trade_does_what_the_engine_does(script: list[tuple], chosen: dict[str, str]) -> None:
     tape = tape_of(script)
@@ -100,7 +100,7 @@ def test_every_trade_does_what_the_engine_does(script: list[tuple], chosen: dict
         event(reason)
 
 
-@profile(max_examples=200, deadline=None)
+@profile(max_examples=120, deadline=None)
 @given(TAPES, SETTINGS)
 def test_passing_over_what_does_not_matter_changes_nothing(script: list[tuple], chosen: dict[str, str]) -> None:
     trades = trades_of(tape_of(script).updates)

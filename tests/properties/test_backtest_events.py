@@ -44,7 +44,7 @@ def world(changed: dict[str, Any], markets: list[slow.Market], steps: list[Any],
     return maker
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(**WORLDS, batch=st.integers(2, 60), chunk=st.integers(1, 120))
 def test_cutting_changes_nothing(changed, markets, steps, history, fee, live, batch, chunk):
     maker = world(changed, markets, steps, history)
@@ -60,7 +60,7 @@ def test_cutting_changes_nothing(changed, markets, steps, history, fee, live, ba
     assert_same(whole, found(batch, chunk))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(**WORLDS)
 def test_it_is_the_traders_replay(changed, markets, steps, history, fee, live):
     maker = world(changed, markets, steps, history)

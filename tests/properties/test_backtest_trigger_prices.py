@@ -83,7 +83,7 @@ def around(edge: float) -> list[float]:
     return [edge, math.nextafter(edge, math.inf), math.nextafter(edge, 0.0), edge * (1 - 1e-12), edge * (1 + 1e-12)]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(markets(), st.lists(PRICES, max_size=10), st.lists(st.floats(-1e-3, 1e-3), max_size=6))
 def test_outside_the_guard_a_comparison_says_what_the_rule_says(
     market: tuple[list[float], Parameters], far: list[float], near: list[float]

@@ -144,7 +144,7 @@ def spans_of(drawn: list[tuple[int, int, str]], count: int) -> dict[str, list[tu
     return spans
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(
     changed=TEXTS,
     markets=st.lists(MARKETS, min_size=1, max_size=2),

@@ -46,7 +46,7 @@ EMPTY_LIST = json_answer([])
 TOO_MANY = json_answer({"code": 429, "message": "Too Many Requests", "status": "error"}, 429, **{"Retry-After": "1"})
 BROKEN = (503, "application/json", b'{"message":"unavailable"}', {})
 NOTHING = (0, "", b"", {})  # closes without an answer
-LATE = (-1, "", b"", {})  # the true answer, LATE_S later
+LATE = (-1, "", b"", {})  # the true answer, LATE_S later, or when the test lets it go
 LATE_S = 1.0
 WRONG_SHAPE = json_answer({"status": "ok"})
 
@@ -63,6 +63,7 @@ class Peer:
         self.version = version
         self.deaf = False  # answers pings, sends no data
         self.refuse_stream = False
+        self.hold: asyncio.Event | None = None  # until which an answer that is late waits
         self.only_version = False  # another Engine.IO version is answered with 400
         self.ahead_s = 0.0  # of this machine's clock
         self.connections = 0
@@ -123,7 +124,7 @@ class Peer:
                 self.asked.append(target)
                 fault = self.faults[path].pop(0) if self.faults.get(path) else None
                 if fault == LATE:
-                    await asyncio.sleep(LATE_S)
+                    await (asyncio.sleep(LATE_S) if self.hold is None else self.hold.wait())
                 status, kind, body, headers = self._answer(target) if fault in (None, LATE) else fault
                 if status == 0:
                     break

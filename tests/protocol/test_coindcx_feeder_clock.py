@@ -120,13 +120,14 @@ def test_a_cut_while_trades_wait_for_the_venues_time_doubles_and_loses_nothing(s
 def test_a_clock_that_is_set_while_trades_wait_for_rest_costs_no_trade(scene, step_s):
     async def play(peer, bench):
         await bench.under_way()
-        peer.faults[TRADES_PATH] = [fake.LATE]
+        peer.faults[TRADES_PATH], peer.hold = [fake.LATE], asyncio.Event()
         await peer.cut()
         await bench.until(lambda: bench.pair.streaming and bench.source.reconnects == 2, "again")
         await bench.trades(3)
         await bench.until(lambda: len(bench.pair.buffer) == 3, "they wait")
         bench.clock.step_ns = step_s * NS_PER_S
         await bench.trades(3)
+        peer.hold.set()
         await bench.until(lambda: bench.pair.live and len(bench.taped()) >= 8, "all of them")
         await bench.trades(2)
         await bench.until(lambda: len(bench.taped()) >= 10, "all of them")
@@ -153,7 +154,7 @@ def test_more_trades_than_may_wait_for_the_venues_time_are_taken_and_nothing_is_
 
 
 def test_a_trade_that_was_dropped_soon_after_a_question_is_asked_about_when_the_next_may_be(scene, monkeypatch):
-    monkeypatch.setattr("feeder.doubt.RECLOCK_NS", NS_PER_S)
+    monkeypatch.setattr("feeder.doubt.RECLOCK_NS", 3 * NS_PER_S)
 
     async def play(peer, bench):
         await bench.start()

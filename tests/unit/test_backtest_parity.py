@@ -297,6 +297,7 @@ def test_a_book_of_an_earlier_release_is_judged_as_long_as_its_tape_is_whole(tmp
     bot = Recording(tmp_path, keep_states=False)
     bot.trades(300)
     other_indicators(bot)
+    assert bot.entries()  # all is written: the writer's thread asks for the table no more
     with closing(sqlite3.connect(bot.book / "journal.db")) as file:
         file.execute("DROP TABLE checkpoints")
     bot._checkpoint = bot.engine.state.epoch, bot.engine.state.market_ns // (3_600 * 10**9)

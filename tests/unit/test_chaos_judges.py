@@ -1,8 +1,11 @@
 """The judges of the kill rounds find what is wrong, and nothing where nothing is."""
 
+import sqlite3
 import struct
 from collections import Counter
+from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -10,13 +13,15 @@ from bus.messages import Entry, EquityEvent, FillEvent, SignalEvent, SpanEvent, 
 from sandbox.market import Synthetic
 from tests.chaos.findings import differences
 from tests.chaos.judge_decisions import judge_trading_on
-from tests.chaos.judge_ledger import equities_beside_sums
+from tests.chaos.judge_ledger import equities_beside_sums, judge_candles
 from tests.chaos.judge_logs import judge_logs
 from tests.chaos.judge_market import HELD_MS, Row, Story, compare, compare_candles, needless, rows_of
-from tests.chaos.judge_updates import judge_updates
+from tests.chaos.judge_updates import judge_updates, spoken_of
 from tests.chaos.listener import HEAD, UPDATE, Heard, Jump, Listener
 from tests.chaos.schedule import KINDS, LONGEST_STOP_S, STAGES, schedule
+from tests.pipeline.audit import reference
 from tests.reference.read_tape import KIND_TRADE, Segment
+from tests.reference.slow_strategy import Market, Trade
 from tests.unit import storage_samples as samples
 
 BORN_MS = 1_795_000_000_000
@@ -192,6 +197,45 @@ def test_the_listener_knows_a_new_process_by_its_heartbeat(tmp_path) -> None:
     listener.take_beat(102)
     listener.take(again)
     assert [(jump.pid, jump.then) for jump in listener.heard.jumps] == [(100, 101), (100, 102)]
+
+
+# --- the table of candles
+
+SECOND_NS = 10**9
+
+
+def trade_at(number: int, seconds: float, price: str) -> Trade:
+    return Trade(number, PAIR, int(seconds * SECOND_NS), Decimal(price), Decimal(2))
+
+
+# Two candles of five seconds; the third one begins with the last record.
+TRADED = [trade_at(0, 1, "10"), trade_at(1, 4, "12"), trade_at(2, 6, "11"), trade_at(3, 9, "9"), trade_at(4, 11, "10")]
+FIRST = (0, 10.0, 12.0, 10.0, 12.0, 4.0, 2)
+SECOND_PART = (5_000, 11.0, 11.0, 11.0, 11.0, 2.0, 1)
+SECOND = (5_000, 11.0, 11.0, 9.0, 9.0, 4.0, 2)
+THIRD_PART = (10_000, 10.0, 10.0, 10.0, 10.0, 2.0, 1)
+# The rows of the table, the last record that update/ spoke of, what is wrong with it.
+TABLES: dict[str, tuple[list[tuple[float, ...]], int, list[str]]] = {
+    "all of the tape": ([FIRST, SECOND, THIRD_PART], 4, []),
+    "the feeder went on while the stages ended": ([FIRST, SECOND_PART], 2, []),
+    "a closed candle as it was before": ([FIRST, SECOND_PART, THIRD_PART], 4, ["the candle of 5000 is"]),
+    "the last closed candle as it was before": ([FIRST, SECOND_PART], 4, ["the candle of 5000 is"]),
+    "a candle is missing": ([SECOND, THIRD_PART], 4, ["the candle of 0 is not in the table"]),
+    "a candle that was never traded": ([(-5_000, *FIRST[1:]), FIRST, SECOND_PART], 2, ["a candle of -5000"]),
+}
+
+
+@pytest.mark.parametrize(("rows", "last", "wrong"), TABLES.values(), ids=TABLES)
+def test_candles_are_those_of_the_tape_that_was_spoken_of(
+    tmp_path: Path, rows: list[tuple[float, ...]], last: int, wrong: list[str]
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "bot_data.db")) as file, file:
+        file.execute("CREATE TABLE candles (time, open, high, low, close, volume, trades, pair)")
+        file.executemany(f"INSERT INTO candles VALUES (?, ?, ?, ?, ?, ?, ?, '{PAIR}')", rows)
+    folded = spoken_of([*TRADED], heard((0, last)))
+    result = reference(folded, {PAIR: Market()}, Decimal(5), [], {"TIMEFRAME": "5s"})
+    found = judge_candles(tmp_path, result, folded)
+    assert [text in line for line, text in zip(found.wrong, wrong, strict=True)] == [True] * len(wrong)
 
 
 # --- trading on

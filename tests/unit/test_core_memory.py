@@ -106,7 +106,7 @@ def build(context):
     def look():
         print("found", gc.get_freeze_count() > 1_000, of_a_thread())
         context.loop.stop()
-    context.loop.call_later(0.5, look)
+    context.loop.call_later(3.0, look)
 async def main(context):
     build(context)
     await context.loop.wait_stopped()

@@ -269,6 +269,9 @@ def test_the_tape_reads_to_its_last_whole_record_after_a_power_cut(worker, tmp_p
 
 def test_a_backup_under_load_is_one_moment_of_the_book(worker, tmp_path):
     process, folder = worker
+    while acknowledged(folder) < LEAST:  # several whole rounds: all files are there
+        assert process.poll() is None
+        time.sleep(0.01)
     for count in range(4):
         time.sleep(0.2)
         before = acknowledged(folder)

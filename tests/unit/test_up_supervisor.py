@@ -58,7 +58,7 @@ def supervised(folder: Path, codes: dict[str, str] | None = None, deaf: str = ""
             "startsecs=0",
             "autorestart=unexpected",
             "exitcodes=2,3",
-            "stopwaitsecs=1",
+            f"stopwaitsecs={1 if name == deaf else 5}",
         ]
     (folder / "conf").write_text("\n".join(conf))
     process = subprocess.Popen(
@@ -180,7 +180,8 @@ def test_exit_codes_2_and_3_stay_down_and_0_and_1_and_a_kill_come_back() -> None
         while not all(ups(folder, name) >= 2 for name in ("storage", "dashboard", "feeder")):
             supervisor.states()
             time.sleep(0.05)
-        states = supervisor.states()
+        while any((states := supervisor.states())[name].state != "EXITED" for name in ("trader", "sandbox")):
+            time.sleep(0.05)
         assert (states["trader"].state, states["trader"].failed) == ("EXITED", True)
         assert (states["sandbox"].state, states["sandbox"].failed) == ("EXITED", False)
         assert not states["storage"].failed
