@@ -51,7 +51,7 @@ def main() -> int:
 def figures(options: Options) -> list[Figure]:
     """The kernel beside the bare loop over the same frames."""
     machine, _ = jit.load(paths.cache_dir(var_dir_only()))
-    rounds = measure(machine, options.rounds or (3 if options.quick else 1_000))
+    rounds = measure(machine, options.rounds or (3 if options.quick else 5_000))
     floors = {1: rounds.pop(BARE_ONE), MAX_BATCH: rounds.pop(BARE_BATCH)}
     most = {ONE: 1_300.0, BATCH: 6.5}
     return [
