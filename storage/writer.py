@@ -106,10 +106,21 @@ class Writer:
             self._read(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
     def reopen(self) -> None:
-        """Has the next use open the file anew: after an error of the disk a connection's state is not known."""
-        if self._connection is not None:
-            self._connection.invalidate()
-            self._connection = self._driver = self._cursor = None
+        """Has the next use work on another connection: after an error of the disk a connection's state is not known.
+
+        The other one is open before this one is closed: with the last one the log's index goes, which nobody can make
+        on a full disk, and without it not even readers open the file. Where no other can be had, this one goes on.
+        """
+        used = self._connection
+        if used is None:
+            return
+        try:
+            self._open()
+        except self.passing_errors:
+            if not self._driver.in_transaction:
+                return
+            self._connection = self._driver = self._cursor = None  # it could not be rolled back, and holds the lock
+        used.invalidate()
 
     def wal_bytes(self) -> int:
         """The size of the write-ahead log."""
@@ -142,11 +153,19 @@ class Writer:
 
     def _opened(self) -> Any:
         if self._driver is None:
-            self._connection = self.engine.raw_connection()
-            self._driver = self._connection.driver_connection
-            self._cursor = self._driver.cursor()
-            self._version = NO_VERSION  # what one connection says of it is nothing to another
+            self._open()
         return self._driver
+
+    def _open(self) -> None:
+        connection = self.engine.raw_connection()
+        driver: Any = connection.driver_connection
+        try:
+            driver.execute("SELECT 1 FROM sqlite_master").fetchone()  # from here on it has the log's index
+        except BaseException:
+            connection.invalidate()
+            raise
+        self._connection, self._driver, self._cursor = connection, driver, driver.cursor()
+        self._version = NO_VERSION  # what one connection says of it is nothing to another
 
     def _read(self, statement: str, values: Values = ()) -> list[Values]:
         cursor = self._opened().cursor()

@@ -111,8 +111,9 @@ class Journal:
             connection = _connect(self.path)
             try:
                 found = _prepare(self.path, connection, wall_ms)
-            finally:
+            except BaseException:
                 connection.close()
+                raise
         except sqlite3.OperationalError as error:
             text = f"the journal {self.path} cannot be opened: {error}. Free the disk, or mend its folder's rights."
             raise refused(text, _disk_error(error, self.path)) from error
@@ -122,7 +123,7 @@ class Journal:
                 " or put a backup in its place."
             ) from error
         self.number = found.number
-        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._thread = threading.Thread(target=self._write, args=(connection,), name="journal", daemon=True)
         self._thread.start()
         return found
 
@@ -198,15 +199,15 @@ class Journal:
 
     # --- the writer's thread ------------------------------------------------------------------------
 
-    def _write(self) -> None:
+    def _write(self, connection: sqlite3.Connection) -> None:
         try:
-            self._write_until_closed()
+            self._write_until_closed(connection)
         except Exception as error:  # noqa: BLE001 (the stage's thread raises it)
             self._crash = error
             self._on_trouble(f"the journal's writer died: {error!r}")
 
-    def _write_until_closed(self) -> None:
-        connection: sqlite3.Connection | None = None
+    def _write_until_closed(self, first: sqlite3.Connection) -> None:
+        connection: sqlite3.Connection | None = first  # kept from `open` on, so that there is always one
         failing = ""
         batch: list[_Waiting] = []
         while True:
@@ -223,14 +224,14 @@ class Journal:
                     connection = _connect(self.path)
                 _commit(connection, batch)
             except sqlite3.Error as error:
-                _drop(connection)
-                connection = None
                 batch = [_together(batch)]
                 if str(error) != failing:
                     failing = str(error)
                     self._on_trouble(failing)
                 if closing:
+                    _drop(connection)
                     return
+                connection = _another(self.path, connection)
                 with self._ready:
                     self._failing = True
                     self._ready.notify_all()
@@ -285,6 +286,30 @@ def _drop(connection: sqlite3.Connection | None) -> None:
             connection.close()
         except sqlite3.Error:
             return  # it was of no use any more: the next try opens a new one
+
+
+def _another(path: Path, used: sqlite3.Connection | None) -> sqlite3.Connection | None:
+    """The connection to go on with after an error of the one in use, whose state is not known any more.
+
+    The other one is open before `used` is closed: with the last one the log's index goes, which nobody can make on a
+    full disk, and without it not even readers open the file. Where no other can be had, `used` goes on.
+    """
+    try:
+        another = _connect(path)
+    except sqlite3.Error:
+        if used is None or _rolled_back(used):
+            return used
+        another = None
+    _drop(used)
+    return another
+
+
+def _rolled_back(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.rollback()
+    except sqlite3.Error:
+        return False
+    return True
 
 
 def _prepare(path: Path, connection: sqlite3.Connection, wall_ms: int) -> Found:

@@ -1,11 +1,17 @@
 """Every file that the stages cannot do without, and those that they can, on a disk that is full, then read-only."""
 
+import sqlite3
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import trader.journal
 from bus import sockets
 from bus.messages import At, Market, Start, StateEvent
 from bus.records import RECORD, TRADE
@@ -19,7 +25,11 @@ from core.settings_load import from_texts
 from indicators import state
 from indicators.layout import ROW
 from indicators.ring import ClosedCandles
+from storage.batch import Batch
+from storage.migrations import migrate
+from storage.writer import Writer
 from tests.small_disk import SmallDisk, failing_disk, small_disk
+from tests.unit import storage_samples as samples
 from tests.unit.test_trader_journal import Box, open_journal
 from trader.journal import Journal
 
@@ -101,6 +111,75 @@ def test_a_journal_keeps_what_a_full_disk_refuses_and_what_was_written_is_read(d
     box.wait(lambda b: len(b.numbers) == 199)
     assert box.trouble[-1] == "" and box.numbers == list(range(1, 200))
     assert journal.close()
+
+
+READ = (
+    "import sqlite3, sys\n"
+    "file = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True)\n"
+    "print(file.execute('PRAGMA integrity_check').fetchone()[0], file.execute(sys.argv[2]).fetchone()[0])"
+)
+
+
+def assert_another_program_reads(file: Path, query: str, found: int) -> None:
+    done = subprocess.run([sys.executable, "-c", READ, str(file), query], capture_output=True, text=True)
+    assert done.stdout.strip() == f"ok {found}", done.stderr
+
+
+def checkpointed(file: Path) -> None:
+    """Has nothing left in its log, which a connection that is the last to close would therefore take away."""
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+
+
+def test_other_programs_read_a_journal_that_a_full_disk_refuses_again_and_again(
+    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = disk.path / "journal.db"
+    journal, box = open_journal(path)
+    checkpointed(path)
+    disk.fill()
+    opened = threading.Semaphore(0)
+    connect = trader.journal._connect
+
+    def counted(file: Path) -> sqlite3.Connection:
+        opened.release()
+        return connect(file)
+
+    monkeypatch.setattr(trader.journal, "_connect", counted)
+    monkeypatch.setattr(trader.journal, "RETRY_SECONDS", 0.05)
+    journal.append([entry(1)], b"1")  # the writer's first
+    for _ in range(3):
+        for _ in range(2):  # the one before has seen its connection closed when the next is asked for
+            assert opened.acquire(timeout=20)
+        disk.fill()  # somebody takes what was given back
+        assert_another_program_reads(path, "SELECT count(*) FROM entries", 0)
+    disk.empty()
+    box.wait(lambda b: b.numbers == [1])
+    assert box.trouble[-1] == ""
+    assert journal.close()
+    assert not path.with_name("journal.db-wal").exists(), "every connection was closed"
+
+
+def test_other_programs_read_a_database_that_a_full_disk_refuses_again_and_again(disk: SmallDisk) -> None:
+    path = disk.path / "bot_data.db"
+    writer = Writer(path)
+    migrate(writer.engine, path, 1)
+    batch = Batch()
+    batch.add_entry(7, 1, samples.equity(1))
+    writer.write(batch)
+    batch.add_entry(7, 2, samples.equity(2))
+    checkpointed(path)
+    disk.fill()
+    for _ in range(3):
+        with pytest.raises(writer.driver_errors, match="full"):
+            writer.write(batch)
+        writer.reopen()
+        disk.fill()
+        assert_another_program_reads(path, "SELECT count(*) FROM equity", 1)
+    disk.empty()
+    assert writer.write(batch).rows == 1
+    writer.close()
+    assert not path.with_name("bot_data.db-wal").exists(), "every connection was closed"
 
 
 def test_a_disk_that_fails_stops_journal_and_tape_and_leaves_them_readable(tmp_path: Path) -> None:

@@ -145,6 +145,34 @@ def test_a_file_that_was_opened_anew_is_read_anew(writer, database):
     assert writer.write(batch_of(samples.equity(2), samples.equity(3), first=2)).repeated == 1
 
 
+def refused(*_: object) -> None:
+    raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_where_no_other_connection_can_be_had_the_one_in_use_goes_on(writer, database, monkeypatch):
+    writer.write(batch_of(samples.equity(1)))
+    used = writer._driver
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.engine, "raw_connection", refused)
+        writer.reopen()
+        assert writer._driver is used
+        assert writer.write(batch_of(samples.equity(2), first=2)).rows == 1
+    writer.reopen()
+    assert writer._driver is not used
+    assert writer.write(batch_of(samples.equity(3), first=3)).rows == 1
+    assert len(History(database).equity()) == 3
+
+
+def test_a_connection_that_cannot_leave_its_transaction_is_closed_at_any_rate(writer, database, monkeypatch):
+    writer.write(batch_of(samples.equity(1)))
+    writer._driver.execute("BEGIN IMMEDIATE")
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.engine, "raw_connection", refused)
+        writer.reopen()
+    assert writer.write(batch_of(samples.equity(2), first=2)).rows == 1
+    assert len(History(database).equity()) == 2
+
+
 def test_events_are_counted_per_stage_and_start(writer, database):
     def events(epoch, *numbers, stage="feeder"):
         batch = Batch()

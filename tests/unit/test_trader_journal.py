@@ -155,16 +155,19 @@ def test_a_full_disk_says_so_and_nothing_is_lost(tmp_path: Path, monkeypatch: py
     from trader import journal as module
 
     full = threading.Event()
-    full.set()
+    connections: list[sqlite3.Connection] = []
     connect = module._connect
 
     def limited(path: Path) -> sqlite3.Connection:
         connection = connect(path)
         connection.execute(f"PRAGMA max_page_count={'1' if full.is_set() else '100000'}")
+        connections.append(connection)
         return connection
 
-    journal, box = open_journal(tmp_path / "journal.db")
     monkeypatch.setattr(module, "_connect", limited)
+    journal, box = open_journal(tmp_path / "journal.db")
+    full.set()
+    connections[0].execute("PRAGMA max_page_count=1")
     for number in range(1, 400):
         journal.append([event(number)], b"state" * 100)
     box.wait(lambda b: bool(b.trouble))
@@ -173,6 +176,34 @@ def test_a_full_disk_says_so_and_nothing_is_lost(tmp_path: Path, monkeypatch: py
     box.wait(lambda b: len(b.numbers) == 399)
     assert journal.close()
     assert box.numbers == list(range(1, 400))
+
+
+class Stuck(sqlite3.Connection):
+    """Does not roll back."""
+
+    def rollback(self) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_kept"), [(sqlite3.Connection, True), (Stuck, False)], ids=["rolls back", "stays in its transaction"]
+)
+def test_where_no_other_connection_can_be_had_the_one_in_use_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[sqlite3.Connection], is_kept: bool
+) -> None:
+    path = tmp_path / "journal.db"
+    open_journal(path)[0].close()
+    with closing(sqlite3.connect(path, isolation_level=None, factory=kind)) as used:
+        used.execute("BEGIN IMMEDIATE")
+
+        def refused(path: Path) -> sqlite3.Connection:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trader.journal, "_connect", refused)
+            assert trader.journal._another(path, used) is (used if is_kept else None)
+        with closing(sqlite3.connect(path, timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")  # nobody holds the lock
 
 
 @pytest.mark.parametrize("damage", ["garbage", "newer", "no state", "torn state", "folder"])
