@@ -34,6 +34,7 @@ class Upgradable(Pipeline):
         super().__init__(folder / "bot", settings)
         self.origin, self.wheels = folder / "origin", folder / "wheels"
         self.git(ROOT, "clone", "-q", str(ROOT), str(self.origin))
+        self.git(self.origin, "checkout", "-q", "-B", "main")  # also where ROOT stands on no branch
         self.commit("requirements.txt", self.lock("1.0"))
         self.git(folder, "clone", "-q", str(self.origin), str(self.root))
         copy_kernels(self.root)
