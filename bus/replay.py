@@ -7,8 +7,8 @@ What becomes of a hole that is older than what the publisher still has, so that 
 
 * `trade/` has the whole tape behind it. What that has dropped is a gap: indicators tell it and warm up anew. The trader
   asks for no replay of it, it reads the tape where it needs it.
-* `update/` has a ring. Beyond it the trader gets a gap and looks at the tape, where only its stop decides. Who joins is
-  given the latest of each pair, and nothing again that it had.
+* `update/` has a ring. Beyond it the trader gets a gap, up to what came live meanwhile, and looks at the tape, where
+  only its stop decides. Who joins is given the latest of each pair, and nothing again that it had.
 * `candle/` is joined again by its snapshot, which has every candle worth keeping.
 * `trader/` has the journal behind it, from the first entry on, so that there is no such hole.
 * `event/` and `gap/` have rings of 1,000. Beyond them storage records a gap and says so; the page logs it.
@@ -108,15 +108,22 @@ class Follower:
             self.epoch, self.next = ANY_EPOCH, 0
             self.ask_anew()
             return True
-        elif reply.first > self.next:
-            out.append(GapFound(self.topic, self.epoch, self.next, reply.first - 1))
-            self.next = reply.first
+        else:
+            self._skip_lost(reply.first, out)
         before = self.next
         for frame in frames:
             if frame.epoch == self.epoch and frame.first <= self.next:
                 self._apply(frame, out)
         self._settle(reply.last, out)
         return self.next > before or self.wants is None
+
+    def _skip_lost(self, first: int, out: list[Notice]) -> None:
+        """The publisher has nothing before `first`: what was not kept aside either is lost for good."""
+        kept = (frame.first for frame in self._aside if frame.epoch == self.epoch and frame.last >= self.next)
+        goes_on = min(first, next(kept, first))
+        if goes_on > self.next:
+            out.append(GapFound(self.topic, self.epoch, self.next, goes_on - 1))
+            self.next = goes_on
 
     def _restart(self, reply: Reply, snapshot: bytes | None, out: list[Notice]) -> None:
         """Joins by the snapshot; without one by everything that the publisher still has."""

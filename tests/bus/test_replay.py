@@ -20,6 +20,7 @@ class World:
 
     def __init__(self, join: Join, ring: int = 50, with_snapshot: bool = False) -> None:
         self.gone: dict[int, int] = {}  # of each epoch, before which number nothing was kept when last asked
+        self.arrived: set[tuple[int, int]] = set()  # epoch and number of what came live
         self.epoch = 1
         self.with_snapshot = with_snapshot
         self.ring_size = ring
@@ -55,6 +56,7 @@ class World:
         for _ in range(min(count, len(self.line))):
             item = self.line.popleft()
             if isinstance(item, Frame):
+                self.arrived |= {(item.epoch, number) for number in range(item.first, item.last + 1)}
                 self.follower.take(item, self.notices)
             else:
                 self.follower.take_beat(*item)
@@ -79,7 +81,12 @@ class World:
         assert topic.ring is not None
         self.gone[topic.epoch] = topic.ring.first(topic.last + 1)
         reply = Reply("id", True, "", topic.epoch, first, topic.last)
+        before = len(self.notices)
         self.follower.answered(reply, frames, snapshot, self.notices)
+        for gap in self.notices[before:]:
+            if isinstance(gap, GapFound):
+                lost = {(gap.epoch, number) for number in range(gap.first, gap.last + 1)}
+                assert not lost & self.arrived, "what came live is no gap"
         return True
 
     def settle(self) -> None:
@@ -208,6 +215,22 @@ def test_a_hole_too_old_is_a_gap_and_the_rest_comes() -> None:
         world.send(5, lost=True)
     world.settle()
     assert GapFound("trader/0/", 1, 5, 44) in world.notices
+    world.check(Cursor(1, 0))
+
+
+def test_a_hole_too_old_is_a_gap_only_as_far_as_nothing_came() -> None:
+    """A slow consumer of a fast stream: the ring has gone on by more than the hole before the question arrives."""
+    world = World(Cursor(1, 0), ring=10)
+    world.send(5)
+    world.settle()
+    world.send(5, lost=True)
+    for _ in range(10):
+        world.send(5)
+    world.deliver(9)
+    world.answer()
+    assert world.follower.live
+    assert [notice for notice in world.notices if isinstance(notice, GapFound)] == [GapFound("trader/0/", 1, 5, 9)]
+    world.settle()
     world.check(Cursor(1, 0))
 
 
