@@ -2,7 +2,9 @@
 
 A PUB socket holds nothing back: what a subscriber leaves lying beyond the high-water mark is dropped, and then replayed
 from the tape. No venue sends that much, but this bench would; so it keeps at most WINDOW frames ahead of the trader,
-whose place it reads from shared memory. The bare relays are held to the same window.
+whose place it reads from shared memory. A sending socket learns what was read only at each half of its mark: what is
+under way and that half stay below the mark together, wherever on the line the frames lie. The bare relays are held to
+the same window.
 Market time goes on by a millisecond a trade, so that a candle closes every 60,000 trades.
 """
 
@@ -14,6 +16,7 @@ from numba import njit
 
 from bus.layouts import MAX_BATCH, RECORD_SIZE
 from bus.messages import Entry, OrderEvent
+from bus.sockets import DATA_HIGH_WATER
 from tools.bench import market
 from tools.bench.bare import BareLine
 from tools.bench.figure import Figure, Options, figure
@@ -24,10 +27,11 @@ from tools.bench.pace import SERVICE_SECONDS, Sender
 from tools.bench.stamps import GAPS, LAST, NUMBER, UPDATES
 
 RECORDS = 20_000_000
-WINDOW = 256  # frames
+WINDOW = DATA_HIGH_WATER // 4  # frames
 STEP_NS = 1_000_000
 BLOCK = 2 * market.MINUTE_NS // STEP_NS  # trades until the market's pattern comes again
 STALL_SECONDS = 30.0
+STILL_NS = 10_000_000  # where nothing moved for so long somebody may wait for an answer of ours
 LEAST = {"flat": 2_000_000.0, "with a position": 1_000_000.0}
 
 
@@ -125,7 +129,7 @@ def flood(line: Sender, market_ns: int, records: int, reached: Callable[[], int]
                 where, moved_ns = reached(), now_ns
             if now_ns - moved_ns > STALL_SECONDS * 1e9:
                 raise TimeoutError(f"nothing moves after record {where} of {last}")
-            if now_ns - serviced_ns > SERVICE_SECONDS * 1e9:
+            if now_ns - max(serviced_ns, moved_ns) > STILL_NS or now_ns - serviced_ns > SERVICE_SECONDS * 1e9:
                 line.service()
                 serviced_ns = now_ns
         last = line.write(frames[turn].tobytes()) + MAX_BATCH - 1
