@@ -17,6 +17,7 @@ tenth less (`make bench BENCH="hops cpu"`). The processors are the ones that the
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,12 +82,23 @@ def possible() -> bool:
     return int(used) > 0  # a kernel that does not count says nought
 
 
-def keep_placed(loop: Loop, clock: Clock, *, together: bool) -> None:
-    """Looks at the process once a second from now on, and places its threads."""
-    if possible():
-        placement = _Placement(clock, together)
-        loop.every(LOOK_S, placement.look)
-        loop.rush = placement.rush
+def keep_placed(loop: Loop, clock: Clock, *, together: bool) -> Callable[[], object]:
+    """Looks at the process once a second from now on, and places its threads.
+
+    What it returns ends that: the threads run everywhere again.
+    """
+    if not possible():
+        return lambda: None
+    placement = _Placement(clock, together)
+    timer = loop.every(LOOK_S, placement.look)
+    loop.rush = placement.rush
+
+    def end() -> None:
+        timer.cancel()
+        loop.rush = lambda: None
+        placement.end()
+
+    return end
 
 
 class _Placement:
@@ -110,6 +122,10 @@ class _Placement:
     def rush(self) -> None:
         self._placing.rush()
         self._place()
+
+    def end(self) -> None:
+        self.rush()
+        os.close(self._file)
 
     def _read(self) -> tuple[int, int, int]:
         """Nanoseconds that this thread ran, that it waited to run, and the time."""

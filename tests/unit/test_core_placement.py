@@ -38,22 +38,24 @@ def shown():
 
 loop, together = PollLoop(), sys.argv[1] == "together"
 own = placement.processors(given, together=together)
-placement.keep_placed(loop, LiveClock(), together=together)
+end = placement.keep_placed(loop, LiveClock(), together=together)
 wanted = [own, given]
 def look():
-    if shown()[0] != sorted(wanted[0]):
+    if not wanted or shown()[0] != sorted(wanted[0]):
         return
     print(shown())
     if wanted.pop(0) == given:
         print(sorted(os.sched_getaffinity(late.native_id)) == sorted(given))
-        loop.stop()
+        loop.call_later(0.5 if sys.argv[2] == "end" else 0.0, lambda: (print(shown()), loop.stop()))
         return
     late.start()
     if sys.argv[2] == "rush":
         loop.rush()
+    elif sys.argv[2] == "end":
+        end()
     else:
-        end = time.monotonic() + 0.5
-        while time.monotonic() < end:
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
             pass
 loop.every(0.02, look)
 loop.run()
@@ -143,14 +145,13 @@ def lines(*arguments: str) -> list[str]:
 
 
 @TWO
-@pytest.mark.parametrize("what", ["rush", "busy"])
+@pytest.mark.parametrize("what", ["rush", "busy", "end"])
 @pytest.mark.parametrize("where", ["together", "beside"])
 def test_helpers_stay_where_they_are_while_a_stage_and_its_zmq_are_kept_and_let_go(where: str, what: str) -> None:
     given = frozenset(os.sched_getaffinity(0))
     own = processors(given, together=where == "together")
-    assert lines(where, what) == [str([sorted(cpus), True, True]) for cpus in (own, given)] + ["True"], (
-        "a thread begun meanwhile is let go, too"
-    )
+    kept, everywhere = [str([sorted(cpus), True, True]) for cpus in (own, given)]
+    assert lines(where, what) == [kept, everywhere, "True", everywhere], "a thread begun meanwhile is let go, too"
 
 
 @TWO
