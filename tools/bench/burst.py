@@ -66,6 +66,7 @@ def figures(options: Options) -> list[Figure]:
 def one_of_ours(records: int, held: bool) -> float:
     """Records a second through the real stages; raises RuntimeError where one was not counted."""
     with scratch() as folder, Line(folder, held=held) as line:
+        line.loop.rush()  # a feeder with so much to read runs everywhere at once
         before, seen, gaps = line.last, line.stamps.words[UPDATES], line.stamps.words[GAPS]
         began_ns = flood(line, line.market_ns, records, lambda: line.stamps.words[NUMBER])
         line.wait(line.decided, "the trader applies the last record")

@@ -2,14 +2,19 @@
 
 Trades come at a steady pace, one a frame. Ours and bare take turns, each in fresh processes that are alone meanwhile.
 The floor is pyzmq's PUB, SUB to PUB, and SUB, with the same sizes and the same write to a file. As the trader does, its
-sink takes updates alone; relays whose sink takes the raw trades as well are told, too.
+sink takes updates alone; relays whose sink takes the raw trades as well are told, too. Of ours the sender is where the
+feeder would be, on the processor of the other two (`core.placement`); what is bare is left to the kernel, and what it
+takes on one processor is told, too.
 """
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
+from core.placement import processors
 from tools.bench import market
 from tools.bench.bare import BareLine
 from tools.bench.figure import Figure, Options, figure
@@ -22,10 +27,14 @@ PER_SECOND = 1_000
 STEP_NS = 1_000_000_000 // PER_SECOND
 SKIP = PER_SECOND // 2  # frames of warm-up
 ROUNDS = 13  # a hiccup of the machine spoils the p99 of a round: the median needs more of them than that of a rate
-EAGER_EACH = 3  # rounds: no bar is held against it
+OTHERS_EACH = 3  # rounds: no bar is held against other ways to be bare
 MOST_RATIO = {"p50": 1.3, "p99": 1.3}
 FLOOR = "bare pyzmq relays"
 VARIANTS = {"flat": False, "with a position": True}
+OTHERS = {  # eager, together
+    "bare relays whose sink takes raw trades, too": (True, False),
+    "bare relays on one processor": (False, True),
+}
 
 
 def figures(options: Options) -> list[Figure]:
@@ -33,11 +42,12 @@ def figures(options: Options) -> list[Figure]:
     seconds = options.seconds_or(4.0, 0.5)
     ours: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
     bare: list[np.ndarray] = []
-    eager: list[np.ndarray] = []
+    others: dict[str, list[np.ndarray]] = {name: [] for name in OTHERS}
     for place in range(options.rounds_or(ROUNDS)):
         bare.append(one_bare(seconds))
-        if place % EAGER_EACH == 0:
-            eager.append(one_bare(seconds, eager=True))
+        if place % OTHERS_EACH == 0:
+            for name, (eager, together) in OTHERS.items():
+                others[name].append(one_bare(seconds, eager=eager, together=together))
         for name, held in VARIANTS.items():
             ours[name].append(one_of_ours(seconds, held))
     found = []
@@ -54,9 +64,9 @@ def figures(options: Options) -> list[Figure]:
                     most_ratio=MOST_RATIO.get(label),
                 )
             )
-    for label, value in told():
-        name = f"bare relays whose sink takes raw trades, too, {PER_SECOND:,}/s: {label}"
-        found.append(figure("hops", name, "µs", [value(times) for times in eager]))
+    for name, rounds in others.items():
+        for label, value in told():
+            found.append(figure("hops", f"{name}, {PER_SECOND:,}/s: {label}", "µs", [value(times) for times in rounds]))
     return found
 
 
@@ -81,14 +91,25 @@ def one_of_ours(seconds: float, held: bool) -> np.ndarray:
         return latencies_us(sent.numbers, sent.sent_ns, line.stamps.pairs())
 
 
-def one_bare(seconds: float, *, eager: bool = False) -> np.ndarray:
-    """Microseconds, one a trade, through the bare relays."""
-    with scratch() as folder, BareLine(folder, eager=eager) as line:
+def one_bare(seconds: float, *, eager: bool = False, together: bool = False) -> np.ndarray:
+    """Microseconds, one a trade, through the bare relays; `together`: all three are on one processor."""
+    with scratch() as folder, kept(together), BareLine(folder, eager=eager) as line:
         sent = paced(line, frames(time.time_ns(), seconds), STEP_NS).after(SKIP)
         deadline = time.monotonic() + 10
         while line.stamps.words[LAST] < line.next_number - 1 and time.monotonic() < deadline:
             time.sleep(0.001)
         return latencies_us(sent.numbers, sent.sent_ns, line.stamps.pairs())
+
+
+@contextmanager
+def kept(together: bool) -> Iterator[None]:
+    """Whatever is started inside keeps to the processor that the stages on a trade's way have, where there are two."""
+    given = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, (together and processors(frozenset(given), together=True)) or given)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, given)
 
 
 def frames(market_ns: int, seconds: float) -> list[bytes]:

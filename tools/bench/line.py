@@ -1,7 +1,8 @@
 """The real line for a bench: tape and publisher here in the feeder's place, indicators and trader behind them.
 
 The stages are the real ones in processes of their own, in a temporary VAR_DIR with settings of their own; of the trader
-`tools.bench.probe` also writes down when it decided.
+`tools.bench.probe` also writes down when it decided. As the feeder does, the sender keeps to their processor while it
+has little to do.
 """
 
 import os
@@ -30,7 +31,7 @@ from core.books import open_book
 from core.clock import LiveClock
 from core.loop import PollLoop
 from core.paths import ROOT
-from core.placement import HELD_UP_S, possible, processors
+from core.placement import HELD_UP_S, keep_placed, possible, processors
 from core.settings import shared_hash
 from core.settings_load import KNOWN, SUPERVISED, apply, from_texts, full_environment, var_dir_only
 from indicators import jit
@@ -84,6 +85,8 @@ class Line:
         self.stamps = Stamps(folder / "stamps", create=True)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._listeners: dict[str, Subscriber] = {}
+        self._kept = processors(frozenset(os.sched_getaffinity(0)), together=True) if possible() else frozenset()
+        self._let_go: Callable[[], object] = lambda: None
 
     def __enter__(self) -> "Line":
         self._open_tape()
@@ -92,6 +95,7 @@ class Line:
             self._start("trader", "-m", "tools.bench.probe", str(self.folder / "stamps"))
             for stage in self._beside:
                 self._start(stage, "-m", stage)
+            self._let_go = keep_placed(self.loop, LiveClock(), together=True)  # the stages are not to inherit it
             self._settle()
         except BaseException:
             self.__exit__()
@@ -99,6 +103,7 @@ class Line:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._let_go()
         for child in reversed(self._children.values()):
             child.send_signal(signal.SIGTERM)
         for child in self._children.values():
@@ -198,7 +203,9 @@ class Line:
         beat = self._listeners[stage].beat
         return None if beat is None else beat.facts.get(name)
 
-    def wait(self, condition: Callable[[], object], what: str, seconds: float = SETTLE_SECONDS) -> None:
+    def wait(
+        self, condition: Callable[[], object], what: str, seconds: float = SETTLE_SECONDS, *, look_s: float = 0.001
+    ) -> None:
         """Does the feeder's part until `condition`; raises TimeoutError with the stages' logs, too where one ended."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -208,18 +215,16 @@ class Line:
                 ended = f", {' and '.join(gone)} ended" if gone else ""
                 raise TimeoutError(f"not within {seconds:g} s: {what}{ended}\n{logs}")
             self.service()
-            time.sleep(0.001)
+            time.sleep(look_s)
 
     def decided(self) -> bool:
         """Whether the trader has applied the tape's last record."""
         return self.stamps.words[NUMBER] >= self.last
 
     def placed(self) -> bool:
-        """Whether the stages on a trade's way have settled where they run while little happens."""
-        given = frozenset(os.sched_getaffinity(0))
-        kept = processors(given, together=True)
+        """Whether who is on a trade's way, the sender too, has settled where it runs while little happens."""
         ways = (pid for stage, pid in self.pids.items() if stage in paths.HOT_PATH)
-        return not possible() or all(os.sched_getaffinity(pid) == kept for pid in ways)
+        return not self._kept or all(os.sched_getaffinity(pid) == self._kept for pid in (os.getpid(), *ways))
 
     def _settle(self) -> None:
         """Trades a little until each record comes as an update; then takes the position where one is wanted."""
@@ -235,7 +240,8 @@ class Line:
             live = live + 1 if words[LAST] >= before and words[NUMBER] >= before else 0
             if time.monotonic() > end:
                 self.wait(lambda: False, "indicators and trader follow the tape", 0.0)
-        self.wait(self.placed, "indicators and trader are on the processors that they keep to", HELD_UP_S + 10)
+        where = "sender, indicators and trader are on the processor that they keep to"
+        self.wait(self.placed, where, HELD_UP_S + 10, look_s=0.02)  # so calm that it is kept, as the feeder is
         if self._held:
             records = market.dip(self.market_ns)
             for at in range(len(records)):
